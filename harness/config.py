@@ -1,0 +1,333 @@
+"""The configuration's schema, and its way from Hydra's dictionaries to typed values.
+
+Everything past this module takes plain values. With `__main__` and the Hydra plugins, this is the
+only module that knows Hydra.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness import records
+from harness.errors import UserError
+from harness.target_sets import label_roles, order_roles
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    source: str = "embedded"
+    """`embedded`, `hub`, `local` or `random`."""
+    name: str | None = None
+    """Label in tables; made from the path or the shape where it is null."""
+    path: str | None = None
+    """Hub id (`source: hub`) or folder (`source: local`)."""
+    revision: str | None = None
+    """Commit, tag or branch of a hub model."""
+    shape: str | None = None
+    """Named shape (`source: random`)."""
+    dtype: str = "auto"
+    """`auto` (bf16 where the hardware has it), `bfloat16`, `float16` or `float32`."""
+    attention: str = "auto"
+    """`auto` (sdpa where the model has it), `sdpa`, `eager` or `flash_attention_2`."""
+    device: str = "auto"
+    """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`."""
+    roles: dict[str, Any] = field(default_factory=dict)
+    """Role -> path inside a block, for architectures that the harness does not know."""
+
+
+@dataclass(frozen=True)
+class TargetModulesConfig:
+    roles: dict[str, bool] = field(default_factory=dict)
+    """Role -> whether it is adapted. A mapping, so that Hydra's merge of two choices is a union."""
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    name: str = "medmcqa"
+    source: str = "embedded"
+    """`hub`, `local` or `embedded`."""
+    path: str | None = None
+    """Folder of JSONL or Parquet files (`source: local`)."""
+    dataset: str | None = None
+    """Hub id in place of the task's own (`source: hub`)."""
+    revision: str | None = None
+    """Commit of the hub data set."""
+    train_examples: int = 1000
+    test_examples: int = 500
+    max_prompt_tokens: int = 1024
+    """Longer prompts are cut by the task's stated rule, and counted."""
+    max_completion_tokens: int = 512
+    """Training completions are cut here, and generation stops here."""
+    on_bad_row: str = "fail"
+    """`fail`, or `skip` with the count in the record."""
+    data_seed: int = 0
+    """Seed of splits, selection and generated data; shared by every variant."""
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    method: str = "lora"
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    learning_rate: float = 2e-4
+    epochs: float = 1.0
+    max_steps: int | None = None
+    """Optimizer steps at most; null trains all epochs."""
+    batch_size: int = 8
+    """Examples in an optimizer step."""
+    gradient_accumulation: int = 1
+    """Micro-batches that a step is cut into."""
+    schedule: str = "cosine"
+    """Decay after warm-up: `cosine`, `linear` or `constant`."""
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    batch_size: int = 16
+
+
+@dataclass(frozen=True)
+class LatencyConfig:
+    enabled: bool = True
+    batch_size: int = 1
+    rounds: int = 15
+    warmup_rounds: int = 2
+    max_output_tokens: int = 64
+    """Cap of the forced output length, which is otherwise the task's own median."""
+    merged: bool = True
+    """Also time each variant with its update folded into the base weights."""
+
+
+@dataclass(frozen=True)
+class Config:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    target_modules: TargetModulesConfig = field(default_factory=TargetModulesConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    seed: int = 0
+    """Seed of adapter initialisation and data order."""
+    study: str = "default"
+    """Folder under `results_dir`."""
+    results_dir: str = "results"
+
+    @property
+    def model_name(self) -> str:
+        if self.model.name:
+            return self.model.name
+        return Path(self.model.path or self.model.shape or self.model.source).name
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return order_roles(role for role, adapted in self.target_modules.roles.items() if adapted)
+
+    @property
+    def target_set(self) -> str:
+        return label_roles(self.roles)
+
+    @property
+    def study_folder(self) -> Path:
+        return Path(self.results_dir) / self.study
+
+    @property
+    def run_id(self) -> str:
+        return records.make_run_id(
+            self.model_name,
+            self.task.name,
+            self.target_set,
+            self.adapter.method,
+            self.seed,
+            hash_values(self.identity),
+        )
+
+    @property
+    def base_run_id(self) -> str:
+        """Run id of the base that this variant is compared to: seed and recipe play no part."""
+        kept = {key: self.identity[key] for key in ("model", "task", "evaluation", "latency")}
+        return records.make_run_id(
+            self.model_name, self.task.name, records.BASE, "none", 0, hash_values(kept)
+        )
+
+    @property
+    def group(self) -> str:
+        """Same for variants that can share one pass: everything but the adapter agrees."""
+        kept = ("model", "task", "train", "evaluation", "latency", "seed")
+        return hash_values({key: self.identity[key] for key in kept})
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes the run: the configuration without output paths, spelled canonically."""
+        values = dataclasses.asdict(self)
+        del values["study"], values["results_dir"]
+        values["model"]["name"] = self.model_name
+        values["target_modules"] = self.target_set
+        return values
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the plain dictionary that a record keeps."""
+        values = dataclasses.asdict(self)
+        values["model"]["name"] = self.model_name
+        values["target_modules"] = {"label": self.target_set, "roles": list(self.roles)}
+        return values
+
+
+def hash_values(values: dict[str, Any]) -> str:
+    """8 hex digits that depend on the values alone, not on their order or on the process."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def to_config(values: DictConfig) -> Config:
+    """Turn Hydra's configuration into checked, typed values; UserError names the bad key."""
+    plain = OmegaConf.create(
+        {str(key): values[key] for key in values if key not in ("hydra", "experiment")}
+    )
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        first_line = str(error).splitlines()[0]
+        raise UserError(f"config: {error.full_key or 'top level'}: {first_line}") from error
+    assert isinstance(config, Config)
+    validate(config)
+    return config
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "model.source": ("embedded", "hub", "local", "random"),
+    "model.dtype": ("auto", "bfloat16", "float16", "float32"),
+    "model.attention": ("auto", "sdpa", "eager", "flash_attention_2"),
+    "task.source": ("hub", "local", "embedded"),
+    "task.on_bad_row": ("fail", "skip"),
+    "adapter.method": ("lora",),
+    "train.schedule": ("cosine", "linear", "constant"),
+}
+
+# key -> (lowest, highest, whether the lowest itself is allowed)
+RANGES: dict[str, tuple[float, float, bool]] = {
+    "adapter.rank": (1, 65536, True),
+    "adapter.alpha": (0, math.inf, False),
+    "adapter.dropout": (0, 1, True),
+    "train.learning_rate": (0, math.inf, False),
+    "train.epochs": (0, math.inf, False),
+    "train.max_steps": (1, math.inf, True),
+    "train.batch_size": (1, math.inf, True),
+    "train.gradient_accumulation": (1, math.inf, True),
+    "train.warmup_ratio": (0, 1, True),
+    "train.weight_decay": (0, math.inf, True),
+    "train.max_grad_norm": (0, math.inf, False),
+    "task.train_examples": (1, math.inf, True),
+    "task.test_examples": (1, math.inf, True),
+    "task.max_prompt_tokens": (16, math.inf, True),
+    "task.max_completion_tokens": (1, math.inf, True),
+    "task.data_seed": (0, 2**32 - 1, True),
+    "evaluation.batch_size": (1, math.inf, True),
+    "latency.batch_size": (1, math.inf, True),
+    "latency.rounds": (1, math.inf, True),
+    "latency.warmup_rounds": (0, math.inf, True),
+    "latency.max_output_tokens": (1, math.inf, True),
+    "seed": (0, 2**32 - 1, True),
+}
+
+
+def validate(config: Config) -> None:
+    """Check every value that can be checked without reading data or weights."""
+    for key, allowed in CHOICES.items():
+        value = _value(config, key)
+        if value not in allowed:
+            raise UserError(f"{key} is {value!r}; expected one of {', '.join(allowed)}")
+    for key, (lowest, highest, inclusive) in RANGES.items():
+        number = _value(config, key)
+        if number is None:
+            continue
+        above = number >= lowest if inclusive else number > lowest
+        if not (math.isfinite(number) and above and number <= highest):
+            bound = f"at least {lowest}" if inclusive else f"greater than {lowest}"
+            upper = "" if math.isinf(highest) else f" and at most {highest}"
+            raise UserError(f"{key} is {number}; expected a number {bound}{upper}")
+    config.roles  # noqa: B018  (an empty or unknown role raises here)
+    _validate_model(config.model)
+    _validate_task(config.task)
+    _validate_study(config)
+    if config.train.gradient_accumulation > config.train.batch_size:
+        raise UserError(
+            f"train.gradient_accumulation is {config.train.gradient_accumulation}; expected at most "
+            f"train.batch_size, {config.train.batch_size} (it cuts a step's examples into parts)"
+        )
+
+
+def _value(config: Config, key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _validate_model(model: ModelConfig) -> None:
+    needed = {"hub": "path", "local": "path", "random": "shape"}.get(model.source)
+    if needed and not getattr(model, needed):
+        example = {"hub": "Qwen/Qwen2.5-0.5B", "local": "/models/mine", "random": "llama-3-8b"}
+        raise UserError(
+            f"model.{needed} is not set; model={model.source} needs it, for example "
+            f"model.{needed}={example[model.source]}"
+        )
+    if model.source == "local" and not (Path(str(model.path)) / "config.json").is_file():
+        raise UserError(
+            f"model.path is {model.path}: no config.json there; expected a folder written by "
+            "save_pretrained"
+        )
+    if model.roles:
+        order_roles(model.roles)
+
+
+def _validate_task(task: TaskConfig) -> None:
+    if task.source == "local" and not task.path:
+        raise UserError(
+            "task.path is not set; task.source=local needs a folder with train and test files in "
+            "JSONL or Parquet, for example task.path=data/medmcqa"
+        )
+    if task.source == "local" and not Path(str(task.path)).is_dir():
+        raise UserError(f"task.path is {task.path}: no such folder; expected one with data files")
+
+
+def _validate_study(config: Config) -> None:
+    name = config.study
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise UserError(f"study is {name!r}; expected a plain folder name, such as my-study")
+
+
+def conf_folder() -> Path:
+    """Return the folder of the YAML files: inside the package when installed, else beside it."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """Compose the configuration from command-line overrides, outside a Hydra job."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return to_config(hydra_compose("config", overrides=list(overrides)))

@@ -1,0 +1,288 @@
+"""A study's records as pandas tables: the one door from `results/` to every analysis.
+
+    import harness
+    results = harness.load_results("results/quickstart")
+    results.pivot_table(index="target_set", columns="task", values="score")
+
+A path is a study's folder, a folder of studies, or a sequence of either. What cannot be read is
+warned about and left out; one bad record never stops the others.
+
+`load_results`   one row a record; its docstring lists the columns
+`load_examples`  one row a scored example
+`load_latency`   one row a timed call
+`load_losses`    one row an optimizer step
+`load_study`     all that a report needs, read once
+"""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.ratios import paired_ratio
+from harness.records import BASE, Record
+from harness.runs import Paths, Run, Runs, read_runs, read_table
+
+TIMES = ("ttft", "tpot", "end_to_end")
+"""Time to first token, time per output token, and end to end."""
+
+ARMS = {"unmerged": "", "merged": "merged_"}
+"""Arm of a timed call -> prefix of its columns."""
+
+SECONDS_COLUMNS = tuple(f"{prefix}{time}_seconds" for prefix in ARMS.values() for time in TIMES)
+RATIO_COLUMNS = tuple(
+    f"{prefix}{time}_ratio{bound}"
+    for prefix in ARMS.values()
+    for time in TIMES
+    for bound in ("", "_low", "_high")
+)
+TEXT_COLUMNS = (
+    *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
+    *("source", "dataset", "stand_in", "split", "metric", "mergeable", "error_type"),
+    *("error_message", "torch", "transformers", "peft", "device", "cpu"),
+)
+COLUMNS = (
+    *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
+    *("rank", "alpha", "seed", "learning_rate", "source", "dataset", "stand_in", "split"),
+    *("example_count", "metric", "score", "truncated_examples", "truncated_tokens_ratio"),
+    *("skipped_rows", "trainable_parameters", "module_count", "adapter_bytes", "mergeable"),
+    *("train_steps", "train_tokens", "train_seconds", "train_tokens_per_second"),
+    *("train_truncated_examples", "peak_memory_bytes", "final_loss", "eval_seconds"),
+    *("batch_size", "prompt_tokens", "output_tokens", "latency_rounds"),
+    *("latency_interval_coverage", *SECONDS_COLUMNS, *RATIO_COLUMNS, "error_type"),
+    *("error_message", "torch", "transformers", "peft", "device", "cpu"),
+)
+KEYS = ("run_id", "study", "model", "task", "variant", "target_set", "method", "rank", "seed")
+"""Columns that the tables of examples, calls and steps put before their own."""
+
+CALL_COLUMNS = ("round", "position", "arm", *(f"{time}_seconds" for time in TIMES))
+
+
+@dataclass(frozen=True)
+class Study:
+    results: pd.DataFrame
+    """As from load_results."""
+    examples: pd.DataFrame
+    """As from load_examples, without the texts."""
+    losses: pd.DataFrame
+    """As from load_losses."""
+    environments: Mapping[str, Mapping[str, Any]]
+    """Run id -> what its record says of the machine and the versions."""
+    problems: tuple[str, ...]
+    """One line for each record or table that could not be read."""
+
+
+def load_results(path: Paths) -> pd.DataFrame:
+    """Return one row a record, ordered by study and run id, with these columns.
+
+    run_id, study, status       which run, and how it ended
+    model, task, target_set     what was compared; `base` is the model with no adapter
+    variant                     target_set, and the settings that vary beside it (`qkv, rank 16`)
+    roles, method, rank, alpha, seed, learning_rate
+    source, dataset, stand_in, split    where the examples came from
+    example_count, metric, score        headline score in [0, 1], a mean over the examples
+    score_<name>                every score of any task; NaN where the task has none of that name
+    truncated_examples, truncated_tokens_ratio, skipped_rows    what scoring cut or left out
+    trainable_parameters, module_count, adapter_bytes, mergeable
+    train_steps, train_tokens, train_seconds, train_tokens_per_second, train_truncated_examples,
+    peak_memory_bytes, final_loss, eval_seconds
+    batch_size, prompt_tokens, output_tokens, latency_rounds    the timed call
+    <time>_seconds              median of the unmerged arm, of the base for base; <time> is
+                                ttft (to first token), tpot (per output token) or end_to_end
+    <time>_ratio(_low, _high)   unmerged against base, paired by round, with its 95% interval
+    merged_<time>_seconds, merged_<time>_ratio(_low, _high)     the same of the merged arm
+    latency_interval_coverage   actual coverage of those intervals; below 0.95 under 6 rounds
+    error_type, error_message   why a run failed
+    torch, transformers, peft, device, cpu      from the record's environment, where known
+
+    Raises UserError where `path` holds no study.
+    """
+    found = read_runs(path)
+    problems = list(found.problems)
+    table = _tabulate_results(found, problems)
+    _warn(problems)
+    return table
+
+
+def load_examples(path: Paths, *, texts: bool = True) -> pd.DataFrame:
+    """Return one row a scored example: KEYS, id, score (the headline), truncated, score_<name>.
+
+    With `texts` also prediction and reference, which are most of the bytes.
+    """
+    found = read_runs(path)
+    problems = list(found.problems)
+    table = _tabulate_examples(found, problems, texts)
+    _warn(problems)
+    return table
+
+
+def load_latency(path: Paths) -> pd.DataFrame:
+    """Return one row a timed call: KEYS of the run that timed it, then the file's own columns.
+
+    A variant's rows include the base's calls of its own session (`arm` is `base`), so ratios can
+    be taken within a round.
+    """
+    found = read_runs(path)
+    problems = list(found.problems)
+    frames = [_prefix_keys(run, _read_calls(run, problems)) for run in found.runs]
+    _warn(problems)
+    return _join(frames, CALL_COLUMNS)
+
+
+def load_losses(path: Paths) -> pd.DataFrame:
+    """Return one row an optimizer step: KEYS, step (from 1), loss (mean per completion token)."""
+    found = read_runs(path)
+    _warn(found.problems)
+    return _tabulate_losses(found)
+
+
+def load_study(path: Paths) -> Study:
+    """Read all that a report needs; what cannot be read is in `problems`, and not warned about."""
+    found = read_runs(path)
+    problems = list(found.problems)
+    results = _tabulate_results(found, problems)
+    examples = _tabulate_examples(found, problems, texts=False)
+    environments = {run.record.run_id: run.record.environment for run in found.runs}
+    return Study(results, examples, _tabulate_losses(found), environments, tuple(problems))
+
+
+def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
+    rows = []
+    for run in found.runs:
+        calls = _read_calls(run, problems)
+        rows.append({**_describe(run), **_describe_sections(run.record), **_describe_times(run, calls)})
+    frame = pd.DataFrame(rows)
+    scores = sorted(str(name) for name in frame if str(name).startswith("score_"))
+    after = COLUMNS.index("score") + 1
+    frame = frame.reindex(columns=[*COLUMNS[:after], *scores, *COLUMNS[after:]])
+    numbers = [name for name in frame if name not in TEXT_COLUMNS]
+    return frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
+
+
+def _describe(run: Run) -> dict[str, Any]:
+    record, config = run.record, run.record.config
+    environment = {str(key): value for key, value in _flatten(record.environment).items()}
+    adapter = record.adapter
+    return {
+        **{"run_id": record.run_id, "study": run.study, "status": record.status},
+        **{"model": run.model, "task": run.task, "variant": run.variant, "seed": run.seed},
+        **{"target_set": run.target_set, "method": run.method},
+        "roles": "+".join(adapter.roles) if adapter else "",
+        "rank": adapter.rank if adapter else run.setting("adapter.rank"),
+        "alpha": adapter.alpha if adapter else run.setting("adapter.alpha"),
+        "learning_rate": run.setting("train.learning_rate") if config else None,
+        "error_type": record.error.type if record.error else None,
+        "error_message": record.error.message if record.error else None,
+        **{name: environment.get(name) for name in ("torch", "transformers", "peft", "device", "cpu")},
+    }
+
+
+def _describe_sections(record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    if record.adapter:
+        names = ("trainable_parameters", "module_count", "adapter_bytes", "mergeable")
+        row |= {name: getattr(record.adapter, name) for name in names}
+    if record.train:
+        names = ("steps", "tokens", "seconds", "tokens_per_second", "truncated_examples")
+        row |= {f"train_{name}": getattr(record.train, name) for name in names}
+        row |= {name: getattr(record.train, name) for name in ("peak_memory_bytes", "final_loss")}
+    if record.eval:
+        names = ("source", "dataset", "stand_in", "split", "metric", "skipped_rows")
+        names += ("truncated_examples", "truncated_tokens_ratio")
+        row |= {name: getattr(record.eval, name) for name in names}
+        row |= {"example_count": record.eval.examples, "eval_seconds": record.eval.seconds}
+        row["score"] = record.eval.scores.get(record.eval.metric, math.nan)
+        row |= {f"score_{name}": value for name, value in record.eval.scores.items()}
+    if record.latency:
+        names = ("batch_size", "prompt_tokens", "output_tokens")
+        row |= {name: getattr(record.latency, name) for name in names}
+        row["latency_rounds"] = record.latency.rounds
+    return row
+
+
+def _describe_times(run: Run, calls: pd.DataFrame) -> dict[str, float]:
+    """Medians and paired ratios of a run's own arms; the base's ratios are left unknown."""
+    row: dict[str, float] = {}
+    coverages: list[float] = []
+    for arm, prefix in ARMS.items():
+        own = BASE if run.target_set == BASE and arm == "unmerged" else arm
+        times = calls[calls["arm"] == own]
+        for time in TIMES:
+            column = f"{time}_seconds"
+            row[f"{prefix}{column}"] = pd.to_numeric(times[column], errors="coerce").median()
+            if run.target_set != BASE:
+                ratio = paired_ratio(calls, column, arm)
+                name = f"{prefix}{time}_ratio"
+                row |= {name: ratio.estimate, f"{name}_low": ratio.low, f"{name}_high": ratio.high}
+                coverages.append(ratio.coverage)
+    known = [coverage for coverage in coverages if not math.isnan(coverage)]
+    row["latency_interval_coverage"] = min(known, default=math.nan)
+    return row
+
+
+def _tabulate_examples(found: Runs, problems: list[str], texts: bool) -> pd.DataFrame:
+    frames = []
+    for run in found.runs:
+        if run.record.eval is None:
+            continue
+        metric = run.record.eval.metric
+        table = read_table(run, "examples.parquet", ("id", metric), problems)
+        scores = {f"score_{name}": name for name in run.record.eval.scores if name in table}
+        columns = {"id": table["id"].astype(str), "score": pd.to_numeric(table[metric], errors="coerce")}
+        kept = ("truncated", "prediction", "reference") if texts else ("truncated",)
+        columns |= {name: table[name] for name in kept if name in table}
+        for column, name in scores.items():
+            columns[column] = pd.to_numeric(table[name], errors="coerce")
+        frames.append(_prefix_keys(run, pd.DataFrame(columns)))
+    return _join(frames, ("id", "score"))
+
+
+def _tabulate_losses(found: Runs) -> pd.DataFrame:
+    frames = []
+    for run in found.runs:
+        losses = run.record.train.loss if run.record.train else ()
+        steps = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": pd.Series(losses, dtype=float)})
+        frames.append(_prefix_keys(run, steps))
+    return _join(frames, ("step", "loss"))
+
+
+def _read_calls(run: Run, problems: list[str]) -> pd.DataFrame:
+    if run.record.latency is None:
+        return pd.DataFrame(columns=list(CALL_COLUMNS))
+    return read_table(run, "latency.parquet", CALL_COLUMNS, problems)
+
+
+def _prefix_keys(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    adapter = run.record.adapter
+    keys = {
+        **{"run_id": run.record.run_id, "study": run.study, "model": run.model, "task": run.task},
+        **{"variant": run.variant, "target_set": run.target_set, "method": run.method},
+        "rank": adapter.rank if adapter else run.setting("adapter.rank"),
+        "seed": run.seed,
+    }
+    return table.drop(columns=[name for name in KEYS if name in table]).assign(**keys)
+
+
+def _join(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)]
+    if not filled:
+        return pd.DataFrame(columns=[*KEYS, *columns])
+    joined = pd.concat(filled, ignore_index=True)
+    return joined[[*KEYS, *(name for name in joined if name not in KEYS)]]
+
+
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Last part of each key -> its value, outermost first: where a section holds it is its own."""
+    flat = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    for value in values.values():
+        if isinstance(value, Mapping):
+            flat = {**_flatten(value), **flat}
+    return flat
+
+
+def _warn(problems: Sequence[str]) -> None:
+    for problem in problems:
+        warnings.warn(problem, stacklevel=3)

@@ -1,0 +1,209 @@
+"""Finds the runs of a study, leaves out what cannot be read, and names every run's variant.
+
+A reader meets studies that are still running, were cut off, or were edited by hand; so each
+record is checked on its own, and what is wrong with one becomes a line in `problems`.
+"""
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_origin
+
+import pandas as pd
+
+from harness.errors import UserError
+from harness.records import BASE, RUN_ID, SECTIONS, Record, read_record
+
+Paths = str | Path | Sequence[str | Path]
+"""A study's folder, a folder of studies, or a sequence of either."""
+
+RECIPE_KEYS = ("adapter.method", "adapter.rank", "adapter.alpha", "train.learning_rate")
+"""Settings that tell variants of one target set apart, tried in this order before any other."""
+
+SHORT_NAMES = {"adapter.method": "", "train.learning_rate": "lr "}
+"""How a setting is written in a variant's name, where not by the last part of its key."""
+
+Cell = tuple[str, str, str, str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    study: str
+    """Name of the study's folder."""
+    folder: Path
+    """The run's folder."""
+    record: Record
+    variant: str = ""
+    """Target set, and the settings that vary beside it: `qkv, rank 16`."""
+
+    @property
+    def model(self) -> str:
+        return self._named("model")
+
+    @property
+    def task(self) -> str:
+        return self._named("task")
+
+    @property
+    def target_set(self) -> str:
+        if self.record.adapter is not None:
+            return self.record.adapter.target_set
+        modules = self.record.config.get("target_modules")
+        label = modules.get("label") if isinstance(modules, Mapping) else None
+        # A base's record also holds a config, whose target set is of no consequence.
+        from_id = self._part_of_id("target_set")
+        return BASE if from_id == BASE else str(label or from_id)
+
+    @property
+    def method(self) -> str:
+        if self.record.adapter is not None:
+            return self.record.adapter.method
+        return self._part_of_id("method")
+
+    @property
+    def seed(self) -> Any:
+        return self.record.config.get("seed", self._part_of_id("seed"))
+
+    def setting(self, key: str) -> Any:
+        """Return a value of the config by dotted key, None where it is absent."""
+        value: Any = self.record.config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value
+
+    def _named(self, section: str) -> str:
+        return str(self.setting(f"{section}.name") or self._part_of_id(section))
+
+    def _part_of_id(self, part: str) -> str:
+        match = RUN_ID.fullmatch(self.record.run_id)
+        return match[part] if match else "unknown"
+
+
+@dataclass(frozen=True)
+class Runs:
+    runs: tuple[Run, ...]
+    """Every readable run, ordered by study and run id."""
+    problems: tuple[str, ...]
+    """One line for each run that was left out."""
+
+
+def read_runs(path: Paths) -> Runs:
+    """Read every run under `path`; raises UserError where there is no study at all."""
+    runs: list[Run] = []
+    problems: list[str] = []
+    for study in find_studies(path):
+        seen: set[str] = set()
+        for folder in sorted(each for each in (study / "runs").iterdir() if each.is_dir()):
+            try:
+                record = _read_checked(folder)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            if record.run_id in seen:
+                problems.append(f"{folder}: a copy of run {record.run_id}; left out")
+                continue
+            seen.add(record.run_id)
+            runs.append(Run(study.resolve().name, folder, record))
+    return Runs(_name_variants(runs), tuple(problems))
+
+
+def find_studies(path: Paths) -> list[Path]:
+    """Return the studies that `path` names; raises UserError where there is none."""
+    if not isinstance(path, (str, Path)):
+        return [study for each in path for study in find_studies(each)]
+    folder = Path(path)
+    if any(folder.glob("runs/*/")):
+        return [folder]
+    studies = sorted({runs.parent for runs in folder.glob("*/runs") if any(runs.glob("*/"))})
+    if not studies:
+        raise UserError(
+            f"{folder}: no runs/*/record.json there; pass a study's folder under results/"
+        )
+    return studies
+
+
+def read_table(run: Run, name: str, needed: Sequence[str], problems: list[str]) -> pd.DataFrame:
+    """Read one of a run's Parquet files; an empty frame, and a line in `problems`, where it fails."""
+    path = run.folder / name
+    try:
+        table = pd.read_parquet(path)
+    except Exception as error:  # a corrupt file raises whatever the Parquet reader meets first
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line if path.exists() else "missing"
+        problems.append(f"{path}: cannot be read ({reason})")
+        return pd.DataFrame(columns=list(needed))
+    absent = [column for column in needed if column not in table]
+    if absent:
+        problems.append(f"{path}: lacks the column {', '.join(absent)}")
+        return pd.DataFrame(columns=list(needed))
+    return table
+
+
+def _read_checked(folder: Path) -> Record:
+    if not (folder / "record.json").exists():
+        raise UserError(f"{folder}: no record.json; the run is under way or was cut off")
+    record = read_record(folder)
+    if not isinstance(record.run_id, str) or not isinstance(record.environment, dict):
+        raise UserError(f"{folder}/record.json: run_id or environment has the wrong type")
+    for name in SECTIONS:
+        section = getattr(record, name)
+        for field in dataclasses.fields(section) if section is not None else ():
+            if not _fits(getattr(section, field.name), field.type):
+                raise UserError(f"{folder}/record.json: {name}.{field.name} has the wrong type")
+    return record
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    """Whether a field's value has its annotated type; items of containers have to be scalars."""
+    kind = get_origin(expected) or expected
+    if kind is float:
+        return isinstance(value, (int, float))
+    if kind in (tuple, dict):
+        items = value.values() if isinstance(value, dict) else value
+        return isinstance(value, kind) and all(isinstance(x, (int, float, str)) for x in items)
+    return isinstance(value, kind) if isinstance(kind, type) else value is None or isinstance(value, str)
+
+
+def _name_variants(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Name each run by its target set, plus as few settings as tell runs of one cell apart."""
+    names = {id(run): run.target_set for run in runs}
+    for key in _setting_keys(runs):
+        clashing = [cell for cell in _cells(runs, names) if len(cell) > 1]
+        if not clashing:
+            break
+        if any(len({json.dumps(run.setting(key), default=str) for run in cell}) > 1 for cell in clashing):
+            for run in runs:
+                if run.target_set != BASE and run.setting(key) is not None:
+                    short = SHORT_NAMES.get(key, f"{key.split('.')[-1]} ")
+                    names[id(run)] += f", {short}{run.setting(key)}"
+    for cell in _cells(runs, names):
+        for run in cell if len(cell) > 1 else ():
+            names[id(run)] += f", {run.record.run_id.rsplit('--', 1)[-1]}"
+    return tuple(dataclasses.replace(run, variant=names[id(run)]) for run in runs)
+
+
+def _cells(runs: Sequence[Run], names: Mapping[int, str]) -> Iterator[list[Run]]:
+    """Group the runs that would be one and the same cell of a table."""
+    cells: defaultdict[Cell, list[Run]] = defaultdict(list)
+    for run in runs:
+        # The base is scored once a task; repeats of it measure the same thing.
+        if run.target_set != BASE:
+            cells[run.study, run.model, run.task, names[id(run)], str(run.seed)].append(run)
+    return iter(cells.values())
+
+
+def _setting_keys(runs: Sequence[Run]) -> list[str]:
+    others = {key for run in runs for key in _flat_keys(run.record.config)}
+    taken = {"seed", "study", "results_dir", "model.name", "task.name", "target_modules.label"}
+    return [*RECIPE_KEYS, *sorted(others - taken - set(RECIPE_KEYS))]
+
+
+def _flat_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
