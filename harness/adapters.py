@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from harness.errors import UserError
 from harness.models import clone_sharing_weights
@@ -38,12 +39,14 @@ def attach_adapter(
             f"adapter.dropout is {dropout}: PEFT has no dropout on stacked experts ({stacked[0]}); "
             "use adapter.dropout=0"
         )
+    modules = [p for p in projections if not p.experts]
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # PEFT computes alpha / r in floats
         lora_dropout=dropout,
-        target_modules=[p.path for p in projections if not p.experts],
+        target_modules=[p.path for p in modules],
         target_parameters=stacked or None,
+        fan_in_fan_out=any(isinstance(base.get_submodule(p.path), Conv1D) for p in modules),
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng():

@@ -15,11 +15,13 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import records
-from harness.errors import UserError
+from harness.errors import UserError, explain
 from harness.target_sets import label_roles, order_roles
 
 
@@ -325,9 +327,14 @@ def conf_folder() -> Path:
 
 
 def compose(overrides: Sequence[str]) -> Config:
-    """Compose the configuration from command-line overrides, outside a Hydra job."""
-    from hydra.core.global_hydra import GlobalHydra
+    """Compose the configuration from command-line overrides, outside a Hydra job.
 
+    Raises UserError, in one line, for an unknown choice or key and for a bad value.
+    """
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return to_config(hydra_compose("config", overrides=list(overrides)))
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            values = hydra_compose("config", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error
+    return to_config(values)

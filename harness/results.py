@@ -39,10 +39,11 @@ RATIO_COLUMNS = tuple(
     for time in TIMES
     for bound in ("", "_low", "_high")
 )
+ENVIRONMENT_COLUMNS = ("torch", "transformers", "peft", "device", "gpu", "cpu")
 TEXT_COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
     *("source", "dataset", "stand_in", "split", "metric", "mergeable", "error_type"),
-    *("error_message", "torch", "transformers", "peft", "device", "cpu"),
+    *("error_message", *ENVIRONMENT_COLUMNS),
 )
 COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
@@ -53,7 +54,7 @@ COLUMNS = (
     *("train_truncated_examples", "peak_memory_bytes", "final_loss", "eval_seconds"),
     *("batch_size", "prompt_tokens", "output_tokens", "latency_rounds"),
     *("latency_interval_coverage", *SECONDS_COLUMNS, *RATIO_COLUMNS, "error_type"),
-    *("error_message", "torch", "transformers", "peft", "device", "cpu"),
+    *("error_message", *ENVIRONMENT_COLUMNS),
 )
 KEYS = ("run_id", "study", "model", "task", "variant", "target_set", "method", "rank", "seed")
 """Columns that the tables of examples, calls and steps put before their own."""
@@ -96,7 +97,7 @@ def load_results(path: Paths) -> pd.DataFrame:
     merged_<time>_seconds, merged_<time>_ratio(_low, _high)     the same of the merged arm
     latency_interval_coverage   actual coverage of those intervals; below 0.95 under 6 rounds
     error_type, error_message   why a run failed
-    torch, transformers, peft, device, cpu      from the record's environment, where known
+    torch, transformers, peft, device, gpu, cpu     from the record's environment, where known
 
     Raises UserError where `path` holds no study.
     """
@@ -153,7 +154,9 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
     rows = []
     for run in found.runs:
         calls = _read_calls(run, problems)
-        rows.append({**_describe(run), **_describe_sections(run.record), **_describe_times(run, calls)})
+        rows.append(
+            {**_describe(run), **_describe_sections(run.record), **_describe_times(run, calls)}
+        )
     frame = pd.DataFrame(rows)
     scores = sorted(str(name) for name in frame if str(name).startswith("score_"))
     after = COLUMNS.index("score") + 1
@@ -163,44 +166,43 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
 
 
 def _describe(run: Run) -> dict[str, Any]:
-    record, config = run.record, run.record.config
-    environment = {str(key): value for key, value in _flatten(record.environment).items()}
+    record = run.record
     adapter = record.adapter
     return {
-        **{"run_id": record.run_id, "study": run.study, "status": record.status},
-        **{"model": run.model, "task": run.task, "variant": run.variant, "seed": run.seed},
-        **{"target_set": run.target_set, "method": run.method},
+        **_keys(run),
+        "status": record.status,
         "roles": "+".join(adapter.roles) if adapter else "",
-        "rank": adapter.rank if adapter else run.setting("adapter.rank"),
         "alpha": adapter.alpha if adapter else run.setting("adapter.alpha"),
-        "learning_rate": run.setting("train.learning_rate") if config else None,
+        "learning_rate": run.setting("train.learning_rate"),
         "error_type": record.error.type if record.error else None,
         "error_message": record.error.message if record.error else None,
-        **{name: environment.get(name) for name in ("torch", "transformers", "peft", "device", "cpu")},
+        **{name: record.environment.get(name) for name in ENVIRONMENT_COLUMNS},
     }
 
 
 def _describe_sections(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {}
     if record.adapter:
-        names = ("trainable_parameters", "module_count", "adapter_bytes", "mergeable")
-        row |= {name: getattr(record.adapter, name) for name in names}
+        row |= _take(record.adapter, ("trainable_parameters", "module_count", "adapter_bytes"))
+        row["mergeable"] = record.adapter.mergeable
     if record.train:
-        names = ("steps", "tokens", "seconds", "tokens_per_second", "truncated_examples")
-        row |= {f"train_{name}": getattr(record.train, name) for name in names}
-        row |= {name: getattr(record.train, name) for name in ("peak_memory_bytes", "final_loss")}
+        trained = ("steps", "tokens", "seconds", "tokens_per_second", "truncated_examples")
+        row |= {f"train_{name}": value for name, value in _take(record.train, trained).items()}
+        row |= _take(record.train, ("peak_memory_bytes", "final_loss"))
     if record.eval:
-        names = ("source", "dataset", "stand_in", "split", "metric", "skipped_rows")
-        names += ("truncated_examples", "truncated_tokens_ratio")
-        row |= {name: getattr(record.eval, name) for name in names}
+        row |= _take(record.eval, ("source", "dataset", "stand_in", "split", "metric"))
+        row |= _take(record.eval, ("truncated_examples", "truncated_tokens_ratio", "skipped_rows"))
         row |= {"example_count": record.eval.examples, "eval_seconds": record.eval.seconds}
         row["score"] = record.eval.scores.get(record.eval.metric, math.nan)
         row |= {f"score_{name}": value for name, value in record.eval.scores.items()}
     if record.latency:
-        names = ("batch_size", "prompt_tokens", "output_tokens")
-        row |= {name: getattr(record.latency, name) for name in names}
+        row |= _take(record.latency, ("batch_size", "prompt_tokens", "output_tokens"))
         row["latency_rounds"] = record.latency.rounds
     return row
+
+
+def _take(section: object, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(section, name) for name in names}
 
 
 def _describe_times(run: Run, calls: pd.DataFrame) -> dict[str, float]:
@@ -231,7 +233,10 @@ def _tabulate_examples(found: Runs, problems: list[str], texts: bool) -> pd.Data
         metric = run.record.eval.metric
         table = read_table(run, "examples.parquet", ("id", metric), problems)
         scores = {f"score_{name}": name for name in run.record.eval.scores if name in table}
-        columns = {"id": table["id"].astype(str), "score": pd.to_numeric(table[metric], errors="coerce")}
+        columns = {
+            "id": table["id"].astype(str),
+            "score": pd.to_numeric(table[metric], errors="coerce"),
+        }
         kept = ("truncated", "prediction", "reference") if texts else ("truncated",)
         columns |= {name: table[name] for name in kept if name in table}
         for column, name in scores.items():
@@ -244,7 +249,9 @@ def _tabulate_losses(found: Runs) -> pd.DataFrame:
     frames = []
     for run in found.runs:
         losses = run.record.train.loss if run.record.train else ()
-        steps = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": pd.Series(losses, dtype=float)})
+        steps = pd.DataFrame(
+            {"step": range(1, len(losses) + 1), "loss": pd.Series(losses, dtype=float)}
+        )
         frames.append(_prefix_keys(run, steps))
     return _join(frames, ("step", "loss"))
 
@@ -256,14 +263,22 @@ def _read_calls(run: Run, problems: list[str]) -> pd.DataFrame:
 
 
 def _prefix_keys(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns=[name for name in KEYS if name in table]).assign(**_keys(run))
+
+
+def _keys(run: Run) -> dict[str, Any]:
     adapter = run.record.adapter
-    keys = {
-        **{"run_id": run.record.run_id, "study": run.study, "model": run.model, "task": run.task},
-        **{"variant": run.variant, "target_set": run.target_set, "method": run.method},
+    return {
+        "run_id": run.record.run_id,
+        "study": run.study,
+        "model": run.model,
+        "task": run.task,
+        "variant": run.variant,
+        "target_set": run.target_set,
+        "method": run.method,
         "rank": adapter.rank if adapter else run.setting("adapter.rank"),
         "seed": run.seed,
     }
-    return table.drop(columns=[name for name in KEYS if name in table]).assign(**keys)
 
 
 def _join(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
@@ -272,15 +287,6 @@ def _join(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFram
         return pd.DataFrame(columns=[*KEYS, *columns])
     joined = pd.concat(filled, ignore_index=True)
     return joined[[*KEYS, *(name for name in joined if name not in KEYS)]]
-
-
-def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Last part of each key -> its value, outermost first: where a section holds it is its own."""
-    flat = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
-    for value in values.values():
-        if isinstance(value, Mapping):
-            flat = {**_flatten(value), **flat}
-    return flat
 
 
 def _warn(problems: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ RECIPE_KEYS = ("adapter.method", "adapter.rank", "adapter.alpha", "train.learnin
 SHORT_NAMES = {"adapter.method": "", "train.learning_rate": "lr "}
 """How a setting is written in a variant's name, where not by the last part of its key."""
 
-Cell = tuple[str, str, str, str, Any]
+Cell = tuple[str, str, str, str, int]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,10 @@ class Run:
         return self._part_of_id("method")
 
     @property
-    def seed(self) -> Any:
-        return self.record.config.get("seed", self._part_of_id("seed"))
+    def seed(self) -> int:
+        seed = self.setting("seed")
+        from_id = self._part_of_id("seed")
+        return seed if isinstance(seed, int) else int(from_id) if from_id.isdecimal() else -1
 
     def setting(self, key: str) -> Any:
         """Return a value of the config by dotted key, None where it is absent."""
@@ -126,7 +128,7 @@ def find_studies(path: Paths) -> list[Path]:
 
 
 def read_table(run: Run, name: str, needed: Sequence[str], problems: list[str]) -> pd.DataFrame:
-    """Read one of a run's Parquet files; an empty frame, and a line in `problems`, where it fails."""
+    """Read a run's Parquet file; where it fails, an empty frame and a line in `problems`."""
     path = run.folder / name
     try:
         table = pd.read_parquet(path)
@@ -164,7 +166,11 @@ def _fits(value: Any, expected: Any) -> bool:
     if kind in (tuple, dict):
         items = value.values() if isinstance(value, dict) else value
         return isinstance(value, kind) and all(isinstance(x, (int, float, str)) for x in items)
-    return isinstance(value, kind) if isinstance(kind, type) else value is None or isinstance(value, str)
+    return (
+        isinstance(value, kind)
+        if isinstance(kind, type)
+        else value is None or isinstance(value, str)
+    )
 
 
 def _name_variants(runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -174,7 +180,10 @@ def _name_variants(runs: Sequence[Run]) -> tuple[Run, ...]:
         clashing = [cell for cell in _cells(runs, names) if len(cell) > 1]
         if not clashing:
             break
-        if any(len({json.dumps(run.setting(key), default=str) for run in cell}) > 1 for cell in clashing):
+        if any(
+            len({json.dumps(run.setting(key), default=str) for run in cell}) > 1
+            for cell in clashing
+        ):
             for run in runs:
                 if run.target_set != BASE and run.setting(key) is not None:
                     short = SHORT_NAMES.get(key, f"{key.split('.')[-1]} ")
@@ -191,7 +200,7 @@ def _cells(runs: Sequence[Run], names: Mapping[int, str]) -> Iterator[list[Run]]
     for run in runs:
         # The base is scored once a task; repeats of it measure the same thing.
         if run.target_set != BASE:
-            cells[run.study, run.model, run.task, names[id(run)], str(run.seed)].append(run)
+            cells[run.study, run.model, run.task, names[id(run)], run.seed].append(run)
     return iter(cells.values())
 
 

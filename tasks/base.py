@@ -5,7 +5,7 @@ scores, and where its rows come from. It knows nothing of models, tokens or adap
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Split = Literal["train", "validation", "test"]
@@ -44,7 +44,10 @@ class HubSource:
     dataset: str
     """Data set id on the Hugging Face hub."""
     splits: Mapping[Split, str]
-    """The harness's split -> the data set's own split."""
+    """The harness's split -> the data set's own split; with train alone, all three are cut from
+    it by the rule of `tasks.splits`."""
+    columns: tuple[str, ...] = ()
+    """The data set's own columns, where they are not the task's; `to_example` takes either."""
     revision: str | None = None
     """Commit to read; None reads the default branch."""
     config: str | None = None
@@ -57,9 +60,11 @@ class TaskSpec:
     columns: tuple[str, ...]
     """Columns that a row must have."""
     to_example: Callable[[Row], Example]
-    """One row -> one example; raises DataError for a row that cannot be used."""
+    """One row -> one example; raises DataError, without the place, for a row of no use."""
     score: Callable[[Example, str], dict[str, float]]
     """(example, prediction) -> every score of that example, each in [0, 1], higher is better."""
+    split_key: Callable[[Row], str]
+    """Row -> what rows on two sides of a split must not share, such as the question."""
     metric: str
     """The headline score: a key of what `score` returns."""
     hub: HubSource
@@ -72,5 +77,3 @@ class TaskSpec:
     """Where the embedded rows are not rows of the public set: what they are instead of what."""
     truncation: Truncation = "head"
     """Which part of `body` survives a cut: the head, or the head and the tail in equal parts."""
-    keeps_split: Callable[[Row, Split, int], bool] | None = field(default=None)
-    """Where the public set has no such split: whether a row belongs to it, by a seeded rule."""

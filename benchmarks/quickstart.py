@@ -1,0 +1,104 @@
+"""What the quickstart sweep costs and reaches, measured from outside.
+
+    python benchmarks/quickstart.py [--results-dir DIR] [--repeat-task invoice_ocr]
+
+Runs the very command of `make sweep` into a fresh folder and prints: wall time, peak memory of the
+process tree, the gain and the spread on invoice_ocr, the time of a second run (which must train
+nothing), and whether a third run of one task, in another folder, gives the same scores bit for bit.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from harness import load_results
+
+SWEEP = [sys.executable, "-m", "harness", "--multirun", "experiment=quickstart"]
+
+
+def run_measured(command: list[str]) -> tuple[float, int]:
+    """Run a command; return its seconds and the peak resident bytes of its process tree."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command)
+    peak = 0
+
+    def sample() -> None:
+        nonlocal peak
+        while process.poll() is None:
+            try:
+                root = psutil.Process(process.pid)
+                tree = [root, *root.children(recursive=True)]
+                peak = max(peak, sum(member.memory_info().rss for member in tree))
+            except psutil.NoSuchProcess:
+                pass
+            time.sleep(0.2)
+
+    sampler = threading.Thread(target=sample)
+    sampler.start()
+    status = process.wait()
+    sampler.join()
+    if status:
+        sys.exit(f"{' '.join(command)} ended with status {status}")
+    return time.perf_counter() - started, peak
+
+
+def score_table(study: Path, task: str) -> pd.Series:
+    results = load_results(study)
+    rows = results[(results.task == task) & (results.status == "ok")]
+    return rows.set_index("target_set").score
+
+
+def same_scores(first: Path, second: Path, task: str) -> bool:
+    """Whether every example of a task was predicted and scored alike in two studies."""
+    compared = []
+    for folder in sorted((second / "runs").glob(f"*--{task}--*")):
+        a = pd.read_parquet(first / "runs" / folder.name / "examples.parquet")
+        b = pd.read_parquet(folder / "examples.parquet")
+        compared.append(a.equals(b))
+    return bool(compared) and all(compared)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results-dir", type=Path, default=None)
+    parser.add_argument("--repeat-task", default="invoice_ocr")
+    options = parser.parse_args()
+    results_dir = options.results_dir or Path(tempfile.mkdtemp(prefix="quickstart-"))
+    study = results_dir / "quickstart"
+    seconds, peak = run_measured([*SWEEP, f"results_dir={results_dir}"])
+    again, _ = run_measured([*SWEEP, f"results_dir={results_dir}"])
+    run_measured(
+        [*SWEEP, f"results_dir={results_dir / 'repeat'}", f"task={options.repeat_task}"]
+        + ["latency.enabled=false"]
+    )
+    scores = score_table(study, "invoice_ocr")
+    variants = scores.drop("base")
+    print(
+        json.dumps(
+            {
+                "sweep_seconds": round(seconds, 1),
+                "peak_memory_bytes": peak,
+                "second_sweep_seconds": round(again, 1),
+                "invoice_ocr_base_field_f1": round(float(scores["base"]), 4),
+                "invoice_ocr_best_field_f1": round(float(variants.max()), 4),
+                "invoice_ocr_gain": round(float(variants.max() - scores["base"]), 4),
+                "invoice_ocr_spread": round(float(variants.max() - variants.min()), 4),
+                "same_seed_same_scores": same_scores(
+                    study, results_dir / "repeat" / "quickstart", options.repeat_task
+                ),
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

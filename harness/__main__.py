@@ -1,0 +1,101 @@
+"""The Hydra entry: one job is one variant.
+
+    python -m harness target_modules=o_proj task=medmcqa
+    python -m harness --multirun target_modules=qkv,o_proj,all task=medmcqa,govreport
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import hydra
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from harness.config import conf_folder, to_config
+from harness.errors import UserError, explain, find_cause
+
+_started_studies: list[Path] = []
+
+
+class RunFailedError(UserError):
+    """A variant failed; its record holds the traceback."""
+
+
+class StudyCallback(Callback):
+    """Remembers the study of this command, so that `main` can report on it, whatever happened."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _started_studies.append(Path(config.results_dir) / config.study)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _started_studies.append(Path(config.results_dir) / config.study)
+
+
+def _resolve_run_id(*, _root_: DictConfig) -> str:
+    return to_config(_root_).run_id
+
+
+OmegaConf.register_new_resolver("run_id", _resolve_run_id, replace=True)
+
+
+@hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")
+def run(values: DictConfig) -> float | None:
+    """Run one variant and return its headline score; a failed one raises RunFailedError."""
+    from harness.study import run_sweep
+
+    outcome = run_sweep([to_config(values)])[0]
+    if outcome.status != "ok":
+        raise RunFailedError(f"{outcome.run_id}: {outcome.error}")
+    return outcome.score
+
+
+def main() -> None:
+    """Run Hydra, report on the study, and turn errors into one line and an exit status."""
+    show_traceback = "HYDRA_FULL_ERROR" in os.environ
+    # Hydra prints its own errors in several lines and exits; with this it passes them on.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    signal.signal(signal.SIGTERM, _interrupt)
+    status = 0
+    try:
+        run()
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on from here", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if show_traceback:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        status = 1 if find_cause(error, RunFailedError) else 2
+    for study in _started_studies:
+        status = report_study(study) or status
+    sys.exit(status)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def report_study(study: Path) -> int:
+    """Build the report of what is there, print its table; return an exit status."""
+    from harness.report import build_report
+
+    if not any(study.glob("runs/*/record.json")):
+        return 0
+    try:
+        report = build_report(study)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report)
+    return 0
+
+
+if __name__ == "__main__":
+    # Under its own name, so that launchers which pickle the job can import it elsewhere.
+    from harness.__main__ import main as entry
+
+    entry()

@@ -1,0 +1,113 @@
+"""What limits a verdict, in plain words: failures, stand-ins, one seed, few examples, and so on."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from harness.comparison import Comparison
+from harness.formatting import join_words
+from harness.records import BASE
+
+FEW_EXAMPLES = 30
+"""Below this, percentile intervals are noticeably too narrow (Efron and Tibshirani, ch. 14)."""
+
+
+def list_failures(results: pd.DataFrame) -> Iterator[str]:
+    """Name every run that did not end well, with its seed, status and the error's first line."""
+    for _, run in results[results["status"] != "ok"].sort_values("run_id").iterrows():
+        message = str(run["error_message"]).splitlines() if pd.notna(run["error_message"]) else []
+        error = f": {run['error_type']}: {message[0]}" if message else ""
+        seed = "" if run["target_set"] == BASE else f" (seed {run['seed']:.0f})"
+        yield f"{run['variant']} on {run['task']}{seed} {_spell(run['status'])}{error}"
+
+
+def list_sources(results: pd.DataFrame) -> Iterator[str]:
+    """Say, a line a task, what was scored, and what it stands in for."""
+    scored = results[results["source"].notna()]
+    columns = ["task", "source", "dataset", "split", "stand_in"]
+    for _, row in scored[columns].drop_duplicates().sort_values(columns).iterrows():
+        stands = f"; {row['stand_in']}" if pd.notna(row["stand_in"]) and row["stand_in"] else ""
+        yield f"{row['task']}: {row['source']}, {row['dataset']}, split {row['split']}{stands}"
+
+
+def list_stand_ins(results: pd.DataFrame) -> list[str]:
+    """Return `task: stand-in` for each task whose embedded data stands in for the public set."""
+    stands = results[results["stand_in"].fillna("").astype(str) != ""]
+    pairs = stands[["task", "stand_in"]].drop_duplicates().sort_values(["task", "stand_in"])
+    return [f"{row['task']}: {row['stand_in']}" for _, row in pairs.iterrows()]
+
+
+def list_truncation(results: pd.DataFrame) -> Iterator[str]:
+    """Say, a line a task, how many examples were cut or left out; nothing where none was."""
+    names = ["truncated_examples", "skipped_rows", "train_truncated_examples"]
+    most = results.groupby("task")[[*names, "truncated_tokens_ratio", "example_count"]].max()
+    for task, row in most.fillna(0).iterrows():
+        if row["truncated_examples"]:
+            yield (
+                f"{task}: {row['truncated_examples']:.0f} of {row['example_count']:.0f} scored "
+                f"prompts were cut ({row['truncated_tokens_ratio']:.1%} of their tokens)"
+            )
+        if row["train_truncated_examples"]:
+            yield f"{task}: {row['train_truncated_examples']:.0f} training examples were cut"
+        if row["skipped_rows"]:
+            yield f"{task}: {row['skipped_rows']:.0f} bad rows were left out"
+
+
+def list_caveats(
+    comparison: Comparison, results: pd.DataFrame, choice: str | None = None
+) -> Iterator[str]:
+    """Yield what a reader of the verdict must know, the gravest first."""
+    if comparison.seed_count == 1:
+        yield "One seed: how much another seed would move the scores is unknown."
+    elif comparison.seed_count:
+        yield f"{comparison.seed_count} seeds: the intervals include seed noise, roughly."
+    for stand_in in list_stand_ins(results):
+        yield f"Embedded data, {stand_in}. The verdict speaks of that data."
+    yield from _describe_example_counts(comparison)
+    yield from _describe_skill(comparison, choice)
+    yield from (f"{note[0].upper()}{note[1:]}." for note in comparison.notes)
+    yield from _describe_latency(results)
+    machines = results[["gpu", "cpu", "torch"]].fillna("").astype(str).agg(" ".join, axis=1)
+    known = sorted({machine.strip() for machine in machines} - {""})
+    if len(known) > 1:
+        yield f"Runs come from different machines or versions ({'; '.join(known)})."
+
+
+def _spell(status: str) -> str:
+    return {"running": "is not finished", "interrupted": "was interrupted"}.get(status, str(status))
+
+
+def _describe_example_counts(comparison: Comparison) -> Iterator[str]:
+    counts = comparison.by_task.dropna(subset=["examples"]).groupby("task")["examples"].max()
+    few = [f"{task} {count:.0f}" for task, count in counts.items() if count < FEW_EXAMPLES]
+    if few:
+        yield f"Few examples ({join_words(few)}): intervals are narrower than they should be."
+
+
+def _describe_skill(comparison: Comparison, choice: str | None) -> Iterator[str]:
+    rows = comparison.by_task
+    if not (rows["target_set"] == BASE).any() or rows["difference"].isna().all():
+        yield "The base was not scored, so whether training helped is unknown."
+        return
+    own = rows[rows["variant"] == choice]
+    worse = list(own.loc[own["difference_high"] < 0, "task"])
+    unclear = list(own.loc[(own["difference_low"] <= 0) & (own["difference_high"] >= 0), "task"])
+    if worse:
+        yield f"{choice} scores below the base on {join_words(worse)}, beyond its interval."
+    if unclear:
+        yield f"{choice} is not shown to differ from the base on {join_words(unclear)}."
+
+
+def _describe_latency(results: pd.DataFrame) -> Iterator[str]:
+    trained = results[results["target_set"] != BASE]
+    untimed = trained[trained["end_to_end_ratio"].isna() & trained["score"].notna()]
+    if len(untimed):
+        names = sorted(set(untimed["variant"] + " on " + untimed["task"]))
+        listed = "every set" if len(untimed) == len(trained) else join_words(names)
+        yield f"Latency was not measured for {listed}."
+    coverage = trained["latency_interval_coverage"].min()
+    if coverage < 0.95:
+        yield (
+            f"Too few timed rounds for a 95% interval: latency bounds are the least and greatest "
+            f"ratio seen, which cover {coverage:.0%}."
+        )

@@ -1,0 +1,257 @@
+"""The variants of one study side by side, as two tables that every verdict and plot starts from.
+
+    comparison = compare(load_results(study), load_examples(study))
+    comparison.overall      # one row a variant
+    comparison.by_task      # one row a variant and task
+
+Bounds named _low and _high are a two-sided 95% interval for scores, differences and ratios. For
+regrets each bound is one-sided at 95%: the true regret is above _high in 1 case of 20.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from harness.errors import UserError
+from harness.pairing import pair_task
+from harness.ratios import geometric_mean
+from harness.records import BASE
+from harness.results import RATIO_COLUMNS
+from harness.statistics import TaskDraws, find_front, resample_means
+
+RESAMPLES = 4000
+
+BOUNDS = ("", "_low", "_high")
+RATIOS = tuple(name for name in RATIO_COLUMNS if name.endswith("_ratio"))
+COSTS = ("trainable_parameters", "adapter_bytes", "train_seconds", "peak_memory_bytes")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    model: str
+    tasks: tuple[str, ...]
+    """Tasks that count in means and regrets."""
+    by_task: pd.DataFrame
+    """One row a variant and task: score, difference (to base) and regret with bounds, ratios."""
+    overall: pd.DataFrame
+    """One row a variant: means over `tasks`, regrets, probability of being best, ratios, costs."""
+    notes: tuple[str, ...]
+    """What was left out of the comparison, and why."""
+    seed_count: int
+    """Fewest seeds behind any set's scores; with 1, seed noise is unknown."""
+
+
+def compare(
+    results: pd.DataFrame, examples: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Comparison:
+    """Compare the variants of one model in one study; the same input gives the same numbers.
+
+    `results` and `examples` as `harness.load_results` and `load_examples` return them. Raises
+    UserError where they hold several models or studies, which no mean may mix.
+    """
+    for column in ("model", "study"):
+        names = sorted(results[column].dropna().unique())
+        if len(names) > 1:
+            raise UserError(
+                f"{column} is {' and '.join(names)}; compare one at a time, for example "
+                f"results[results.{column} == {names[0]!r}]"
+            )
+    notes: list[str] = []
+    drawn = _draw_tasks(results, examples, resamples, seed, notes)
+    tasks = _choose_tasks(drawn, notes)
+    by_task = _tabulate_tasks(results, drawn)
+    overall = _tabulate_overall(results, by_task, {task: drawn[task] for task in tasks}, notes)
+    seeds = [len(seeds) for each in drawn.values() for seeds in _trained_seeds(each)]
+    model = str(results["model"].iloc[0]) if len(results) else "unknown"
+    return Comparison(model, tasks, by_task, overall, tuple(notes), min(seeds, default=0))
+
+
+def _draw_tasks(
+    results: pd.DataFrame, examples: pd.DataFrame, resamples: int, seed: int, notes: list[str]
+) -> dict[str, TaskDraws]:
+    drawn = {}
+    for task in sorted(results["task"].unique()):
+        rows = results[results["task"] == task]
+        paired = pair_task(task, rows, examples[examples["task"] == task])
+        notes += paired.notes
+        means = {name: float(scores.mean()) for name, scores in paired.scores.items()}
+        each = TaskDraws(paired, means, resample_means(paired, resamples, seed))
+        if each.sets:
+            drawn[task] = each
+        else:
+            notes.append(f"{task}: no target set has scores; left out of means and regrets")
+    return drawn
+
+
+def _trained_seeds(drawn: TaskDraws) -> list[tuple[int, ...]]:
+    return [drawn.paired.seeds[name] for name in drawn.sets]
+
+
+def _choose_tasks(drawn: Mapping[str, TaskDraws], notes: list[str]) -> tuple[str, ...]:
+    """All tasks, if some set has all of them; else the tasks that every set has."""
+    sets = sorted({name for each in drawn.values() for name in each.sets})
+    lacking = {
+        name: [task for task, each in drawn.items() if name not in each.means] for name in sets
+    }
+    if sets and all(lacking.values()):
+        common = [task for task in drawn if not any(task in tasks for tasks in lacking.values())]
+        notes.append(
+            f"no set has every task; compared on what all have: {', '.join(common) or 'none'}"
+        )
+        return tuple(common)
+    for name, tasks in lacking.items():
+        if tasks:
+            notes.append(
+                f"{name} has no scores on {', '.join(tasks)}: its regret is over the other "
+                "tasks, and it cannot be chosen"
+            )
+    return tuple(drawn)
+
+
+def _bounds(name: str, draws: np.ndarray, tail: float) -> dict[str, float]:
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return {f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def _tabulate_tasks(results: pd.DataFrame, drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
+    rows = []
+    for (task, variant), runs in results.groupby(["task", "variant"], sort=True):
+        row = {**_identify(runs), "task": task, "metric": runs["metric"].dropna().max()}
+        row |= {"unfinished_runs": int((runs["status"] != "ok").sum())}
+        each = drawn.get(task)
+        if each is not None and variant in each.means:
+            row |= _score_task(each, str(variant))
+        rows.append(row | {name: runs[name].mean() for name in COSTS} | _average_ratios(runs))
+    columns = ["variant", "target_set", "method", "rank", "task", "metric", "unfinished_runs"]
+    columns += ["seeds", "examples"]
+    columns += [f"{name}{bound}" for name in ("score", "difference", "regret") for bound in BOUNDS]
+    frame = pd.DataFrame(rows, columns=[*columns, *COSTS, *RATIO_COLUMNS])
+    return frame.assign(on_front=_mark_fronts(frame))
+
+
+def _identify(runs: pd.DataFrame) -> dict[str, object]:
+    return {name: runs[name].iloc[0] for name in ("variant", "target_set", "method", "rank")}
+
+
+def _score_task(drawn: TaskDraws, variant: str) -> dict[str, float]:
+    regret, regret_draws = drawn.regret(variant)
+    row: dict[str, float] = {
+        "seeds": len(drawn.paired.seeds[variant]),
+        "examples": drawn.paired.example_count,
+    }
+    row |= {"score": drawn.means[variant], **_bounds("score", drawn.draws[variant], 0.025)}
+    row |= {"regret": regret, **_bounds("regret", regret_draws, 0.05)}
+    if BASE in drawn.means and variant != BASE:
+        row["difference"] = drawn.means[variant] - drawn.means[BASE]
+        row |= _bounds("difference", drawn.draws[variant] - drawn.draws[BASE], 0.025)
+    return row
+
+
+def _average_ratios(runs: pd.DataFrame) -> dict[str, float]:
+    row: dict[str, float] = {}
+    for name in RATIOS:
+        timed = runs[runs[name].notna()]
+        mean = geometric_mean(*(timed[f"{name}{bound}"] for bound in BOUNDS))
+        row |= {name: mean.estimate, f"{name}_low": mean.low, f"{name}_high": mean.high}
+    return row
+
+
+def _mark_fronts(by_task: pd.DataFrame) -> pd.Series:
+    marks = pd.Series(False, index=by_task.index)
+    for _, rows in by_task.groupby("task"):
+        marks[rows.index] = find_front(base_as_one(rows), rows["score"])
+    return marks
+
+
+def base_as_one(rows: pd.DataFrame, ratio: str = "end_to_end_ratio") -> pd.Series:
+    """Return the ratios to base of `rows`, where the base's own is 1 by definition."""
+    return rows[ratio].where(rows["target_set"] != BASE, 1.0)
+
+
+def _tabulate_overall(
+    results: pd.DataFrame, by_task: pd.DataFrame, drawn: Mapping[str, TaskDraws], notes: list[str]
+) -> pd.DataFrame:
+    rows = []
+    for variant, runs in results.groupby("variant", sort=True):
+        row = {**_identify(runs), "unfinished_runs": int((runs["status"] != "ok").sum())}
+        row |= _score_overall(drawn, str(variant))
+        rows.append(row | {name: runs[name].mean() for name in COSTS})
+    columns = ["variant", "target_set", "method", "rank", "unfinished_runs", "tasks", "is_complete"]
+    names = ("score", "difference", "mean_regret", "worst_regret")
+    columns += [f"{name}{bound}" for name in names for bound in BOUNDS] + ["best_probability"]
+    frame = pd.DataFrame(rows, columns=[*columns, *COSTS])
+    frame["is_complete"] = frame["is_complete"].fillna(False).astype(bool)
+    frame["best_probability"] = frame["variant"].map(_best_probabilities(drawn, frame))
+    frame = frame.join(_average_over_tasks(frame, by_task[by_task["task"].isin(drawn)], notes))
+    return frame.assign(on_front=find_front(base_as_one(frame), frame["score"]))
+
+
+def _score_overall(drawn: Mapping[str, TaskDraws], variant: str) -> dict[str, float | bool]:
+    having = [each for each in drawn.values() if variant in each.means]
+    row: dict[str, float | bool] = {"tasks": len(having)}
+    row["is_complete"] = bool(drawn) and len(having) == len(drawn)
+    if not having:
+        return row
+    regrets = [each.regret(variant) for each in having]
+    draws = np.array([regret_draws for _, regret_draws in regrets])
+    row["mean_regret"] = float(np.mean([regret for regret, _ in regrets]))
+    row |= _bounds("mean_regret", draws.mean(axis=0), 0.05)
+    row["worst_regret"] = max(regret for regret, _ in regrets)
+    row |= _bounds("worst_regret", draws.max(axis=0), 0.05)
+    if not row["is_complete"]:
+        return row  # a mean score over fewer tasks stands beside no other
+    row["score"] = float(np.mean([each.means[variant] for each in having]))
+    own = np.mean([each.draws[variant] for each in having], axis=0)
+    row |= _bounds("score", own, 0.025)
+    if variant != BASE and all(BASE in each.means for each in having):
+        base = np.mean([each.draws[BASE] for each in having], axis=0)
+        row["difference"] = float(
+            np.mean([each.means[variant] - each.means[BASE] for each in having])
+        )
+        row |= _bounds("difference", own - base, 0.025)
+    return row
+
+
+def _best_probabilities(drawn: Mapping[str, TaskDraws], overall: pd.DataFrame) -> dict[str, float]:
+    """Share of resamples in which a complete set has the best mean over tasks; ties are split."""
+    rows = overall[overall["is_complete"] & (overall["target_set"] != BASE)]
+    names = list(rows["variant"])
+    if not names:
+        return {}
+    means = np.array(
+        [np.mean([each.draws[name] for each in drawn.values()], axis=0) for name in names]
+    )
+    if np.isnan(means).any():
+        return dict.fromkeys(names, math.nan)
+    # Rounded, so that equal scores summed in another order still tie.
+    rounded = means.round(12)
+    is_best = rounded == rounded.max(axis=0)
+    return dict(zip(names, (is_best / is_best.sum(axis=0)).mean(axis=1).tolist(), strict=True))
+
+
+def _average_over_tasks(
+    overall: pd.DataFrame, by_task: pd.DataFrame, notes: list[str]
+) -> pd.DataFrame:
+    """Geometric means of each ratio over the tasks that every timed, complete set has it for."""
+    complete = set(overall.loc[overall["is_complete"], "variant"]) - {BASE}
+    columns: dict[str, list[float]] = {name: [] for name in RATIO_COLUMNS}
+    for name in RATIOS:
+        timed = by_task[by_task[name].notna()]
+        counted = timed[timed["variant"].isin(complete)]
+        having = counted.groupby("variant")["task"].agg(set)
+        tasks = set.intersection(*having) if len(having) else set()
+        if name == "end_to_end_ratio" and len(having) and tasks != set(by_task["task"]):
+            listed = ", ".join(sorted(tasks)) or "no task"
+            notes.append(
+                f"latency over tasks is over {listed}: not every set was timed on the others"
+            )
+        for variant in overall["variant"]:
+            rows = timed[(timed["variant"] == variant) & timed["task"].isin(tasks)]
+            rows = rows if len(rows) == len(tasks) else rows.iloc[:0]
+            mean = geometric_mean(*(rows[f"{name}{bound}"] for bound in BOUNDS))
+            for bound, value in zip(BOUNDS, (mean.estimate, mean.low, mean.high), strict=True):
+                columns[f"{name}{bound}"].append(value)
+    return pd.DataFrame(columns, index=overall.index)

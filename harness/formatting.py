@@ -1,0 +1,74 @@
+"""How numbers are written in tables, plots and sentences; an unknown one is a dash everywhere."""
+
+import math
+from collections.abc import Sequence
+
+UNKNOWN = "\N{EN DASH}"
+
+
+def format_score(value: float) -> str:
+    """A score in [0, 1] or a difference of two, to three decimals."""
+    return UNKNOWN if math.isnan(value) else f"{value:.3f}"
+
+
+def format_difference(value: float) -> str:
+    return UNKNOWN if math.isnan(value) else f"{value:+.3f}"
+
+
+def format_ratio(value: float) -> str:
+    """A ratio of times to the base's: 1.05x is 5% longer."""
+    return UNKNOWN if math.isnan(value) else f"{value:.3f}x"
+
+
+def format_score_interval(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return UNKNOWN
+    bounds = "interval unknown" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+    return f"{value:.3f} ({bounds})"
+
+
+def format_difference_interval(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return UNKNOWN
+    bounds = "interval unknown" if math.isnan(low) else f"{low:+.3f} to {high:+.3f}"
+    return f"{value:+.3f} ({bounds})"
+
+
+def format_ratio_interval(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return UNKNOWN
+    return f"{value:.3f}x ({low:.3f} to {high:.3f})"
+
+
+def format_count(value: float) -> str:
+    """A count in the usual short form: 921, 4.6 k, 1.23 M."""
+    if math.isnan(value):
+        return UNKNOWN
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def format_bytes(value: float) -> str:
+    if math.isnan(value):
+        return UNKNOWN
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if abs(value) >= 1024**power:
+            return f"{value / 1024**power:.1f} {unit}"
+    return f"{value:.0f} B"
+
+
+def format_seconds(value: float) -> str:
+    if math.isnan(value):
+        return UNKNOWN
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -1,0 +1,117 @@
+"""Lines the runs of one task up, so that every variant is compared on the same examples and seeds.
+
+A mean over other examples, or over other seeds, is no comparison. What not every run has is left
+out for all of them, and each such step leaves a note that the report shows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from harness.records import BASE
+
+MINIMUM_SHARE = 0.5
+"""A run with scores on a smaller share of the task's examples is left out, not waited for."""
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    task: str
+    scores: Mapping[str, np.ndarray]
+    """Variant -> its scores [seeds, examples], without NaN; the same examples for every variant."""
+    seeds: Mapping[str, tuple[int, ...]]
+    """Variant -> the seeds behind the rows of its scores."""
+    notes: tuple[str, ...]
+    """What was left out, in plain words."""
+
+    @property
+    def example_count(self) -> int:
+        return next((table.shape[1] for table in self.scores.values()), 0)
+
+
+def pair_task(task: str, results: pd.DataFrame, examples: pd.DataFrame) -> TaskScores:
+    """Line up the runs of one task; both tables as `harness.results` loads them, of one study."""
+    notes: list[str] = []
+    runs = results[results["score"].notna() | results["metric"].notna()].set_index("run_id")
+    runs = _keep_one_source(task, runs, notes)
+    table = examples[examples["run_id"].isin(runs.index)].pivot_table(
+        index="id", columns="run_id", values="score", aggfunc="mean", dropna=False
+    )
+    table = _drop_sparse_runs(task, table, runs, notes)
+    table = _keep_common_seeds(task, table, runs, notes)
+    kept = table.dropna()
+    if len(kept) < len(table):
+        notes.append(
+            f"{task}: compared on the {len(kept)} of {len(table)} examples that all runs have"
+        )
+    scores, seeds = _group_by_variant(kept, runs)
+    return TaskScores(task, scores, seeds, tuple(notes))
+
+
+def _keep_one_source(task: str, runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Scores of other data, or of another metric, are no score of this task."""
+    origin = runs[["metric", "source", "dataset", "split"]].astype(str).agg(" / ".join, axis=1)
+    if origin.nunique() <= 1:
+        return runs
+    counts = origin.value_counts()
+    common = sorted(counts[counts == counts.max()].index)[0]
+    others = sorted(set(origin) - {common})
+    notes.append(
+        f"{task}: runs differ in metric or data; compared on {common}, "
+        f"left out: {'; '.join(others)}"
+    )
+    return runs[origin == common]
+
+
+def _drop_sparse_runs(
+    task: str, table: pd.DataFrame, runs: pd.DataFrame, notes: list[str]
+) -> pd.DataFrame:
+    for run_id in runs.index.difference(table.columns):
+        notes.append(f"{task}: {_name(runs.loc[run_id])} has no scores by example; not compared")
+    share = table.notna().mean()
+    for run_id in share.index[share < MINIMUM_SHARE]:
+        notes.append(
+            f"{task}: {_name(runs.loc[run_id])} has scores for {share[run_id]:.0%} of the "
+            "examples; not compared"
+        )
+    return table.loc[:, share >= MINIMUM_SHARE]
+
+
+def _keep_common_seeds(
+    task: str, table: pd.DataFrame, runs: pd.DataFrame, notes: list[str]
+) -> pd.DataFrame:
+    """Keep the seeds that all variants share; where none is shared, each keeps its own."""
+    seeds = runs.loc[table.columns, "seed"]
+    names = runs.loc[table.columns, "variant"]
+    trained = seeds[names != BASE].groupby(names).agg(set)
+    if trained.empty:
+        return table
+    everywhere, anywhere = set.intersection(*trained), set.union(*trained)
+    if everywhere == anywhere:
+        return table
+    if not everywhere:
+        notes.append(f"{task}: the sets share no seed; each is averaged over its own")
+        return table
+    listed = ", ".join(str(seed) for seed in sorted(everywhere))
+    notes.append(f"{task}: some sets lack a seed; compared on seed {listed}, which all have")
+    return table.loc[:, seeds.isin(everywhere) | (names == BASE)]
+
+
+def _group_by_variant(
+    table: pd.DataFrame, runs: pd.DataFrame
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]]]:
+    scores: dict[str, np.ndarray] = {}
+    seeds: dict[str, tuple[int, ...]] = {}
+    chosen = runs.loc[table.columns].sort_values(["variant", "seed"])
+    for variant, rows in chosen.groupby("variant") if len(table) else ():
+        values = table[list(rows.index)].to_numpy(dtype=float).T
+        # Repeats of the base measure the same frozen model: one mean, no seeds.
+        scores[str(variant)] = values.mean(0, keepdims=True) if variant == BASE else values
+        seeds[str(variant)] = (0,) if variant == BASE else tuple(int(s) for s in rows["seed"])
+    return scores, seeds
+
+
+def _name(run: pd.Series) -> str:
+    return f"{run['variant']} (seed {run['seed']:.0f})"

@@ -1,0 +1,240 @@
+"""What a sweep will do, checked and counted before the first step: data, roles, tokens, time.
+
+Everything that can be wrong without training is found here, for the whole sweep at once.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.config import Config, TaskConfig, hash_values
+from harness.data import EncodedExample, encode_examples, plan_steps
+from harness.errors import UserError
+from harness.models import (
+    embedded_folder,
+    find_context_length,
+    load_structure,
+    load_tokenizer,
+    resolve_device,
+    resolve_dtype,
+)
+from harness.modules import ModuleMap, map_modules
+from harness.progress import announce, format_seconds
+from harness.task_source import bind_tasks
+
+if TYPE_CHECKING:
+    from tasks.base import TaskSpec
+    from tasks.loading import LoadedExamples
+
+
+@dataclass(frozen=True)
+class PreparedTask:
+    spec: "TaskSpec"
+    train: tuple[EncodedExample, ...]
+    test: tuple[EncodedExample, ...]
+    test_source: "LoadedExamples"
+    """Where the test examples came from, and how many rows were left out."""
+
+    @property
+    def output_tokens(self) -> int:
+        """Median completion length of the test examples: what timing forces."""
+        if self.test[0].choice_ids:
+            return 1
+        return max(1, round(median(len(item.completion_ids) for item in self.test)))
+
+
+@dataclass(frozen=True)
+class VariantPlan:
+    config: Config
+    prepared: PreparedTask
+    modules: ModuleMap
+    steps: tuple[tuple[int, ...], ...]
+    """For each optimizer step, the indices of its training examples."""
+    train_seconds: float
+    """Estimates, all three."""
+    score_seconds: float
+    latency_seconds: float
+
+    @property
+    def train_tokens(self) -> int:
+        return sum(self.prepared.train[i].length for step in self.steps for i in step)
+
+
+@dataclass(frozen=True)
+class Plan:
+    variants: tuple[VariantPlan, ...]
+
+    def seconds(self, plans: Sequence[VariantPlan]) -> float:
+        """Estimated time of these variants and of the bases that they need."""
+        bases = {plan.config.base_run_id: plan for plan in plans}
+        return sum(p.train_seconds + p.score_seconds + p.latency_seconds for p in plans) + sum(
+            p.score_seconds for p in bases.values()
+        )
+
+
+def plan_sweep(configs: Sequence[Config]) -> Plan:
+    """Check every variant and count its work.
+
+    Raises UserError for the first thing that would fail later: a model that is not there, a role
+    that it has not, data that cannot be read, a prompt that cannot fit.
+    """
+    prepared: dict[str, PreparedTask] = {}
+    maps: dict[str, tuple[ModuleMap, int]] = {}
+    rates: dict[tuple[str, str], float] = {}
+    plans = []
+    for config in configs:
+        model_key = hash_values(config.identity["model"])
+        if model_key not in maps:
+            structure = load_structure(config.model)
+            maps[model_key] = (
+                map_modules(structure.model, structure.config, config.model.roles),
+                find_context_length(structure.config),
+            )
+        mapped, context_length = maps[model_key]
+        mapped.select(config.roles)
+        task_key = hash_values({"model": model_key, "task": config.identity["task"]})
+        if task_key not in prepared:
+            prepared[task_key] = prepare_task(config, context_length)
+        speed_key = (config.model.device, config.model.dtype)
+        if speed_key not in rates:
+            rates[speed_key] = measure_rate(*speed_key)
+        plans.append(_plan_variant(config, prepared[task_key], mapped, rates[speed_key]))
+    return Plan(tuple(plans))
+
+
+def prepare_task(config: Config, context_length: int) -> PreparedTask:
+    """Load a task's examples and tokenize them for a model."""
+    tasks = bind_tasks()
+    task = config.task
+    if task.name not in tasks.TASKS:
+        raise UserError(f"task.name is {task.name!r}; expected one of {', '.join(tasks.TASKS)}")
+    spec: TaskSpec = tasks.TASKS[task.name]
+    announce(f"{task.name}: reading and tokenizing the {task.source} data")
+    tokenizer = load_tokenizer(config.model)
+    train = _load(task, spec, "train", task.train_examples)
+    test = _load(task, spec, "test", task.test_examples)
+
+    def encode(loaded: "LoadedExamples") -> tuple[EncodedExample, ...]:
+        return tuple(
+            encode_examples(
+                loaded.examples,
+                tokenizer,
+                truncation=spec.truncation,
+                max_prompt_tokens=task.max_prompt_tokens,
+                max_completion_tokens=task.max_completion_tokens,
+                context_length=context_length,
+            )
+        )
+
+    return PreparedTask(spec, encode(train), encode(test), test)
+
+
+def _load(task: TaskConfig, spec: "TaskSpec", split: str, limit: int) -> "LoadedExamples":
+    loaded: LoadedExamples = bind_tasks().load_examples(
+        spec,
+        split,
+        source=task.source,
+        path=task.path,
+        dataset=task.dataset,
+        revision=task.revision,
+        limit=limit,
+        seed=task.data_seed,
+        on_bad_row=task.on_bad_row,
+    )
+    return loaded
+
+
+def _plan_variant(
+    config: Config, prepared: PreparedTask, mapped: ModuleMap, rate: float
+) -> VariantPlan:
+    train, latency = config.train, config.latency
+    steps = plan_steps(
+        [item.length for item in prepared.train],
+        batch_size=train.batch_size,
+        epochs=train.epochs,
+        max_steps=train.max_steps,
+        seed=config.seed,
+    )
+    weights = sum(
+        p.in_features * p.out_features * max(p.experts, 1) for p in mapped.projections
+    )
+    tokens = sum(prepared.train[i].length for step in steps for i in step)
+    prompts = sum(len(item.prompt_ids) for item in prepared.test)
+    batches = -(-len(prepared.test) // config.evaluation.batch_size)
+    writing = 0 if prepared.test[0].choice_ids else prepared.output_tokens
+    output = min(prepared.output_tokens, latency.max_output_tokens)
+    prompt = median(len(item.prompt_ids) for item in prepared.test)
+    call = 2 * weights * latency.batch_size * prompt / rate + _decode_seconds(
+        weights, latency.batch_size, output - 1, rate
+    )
+    arms = (2 if latency.merged else 1) + 1
+    return VariantPlan(
+        config=config,
+        prepared=prepared,
+        modules=mapped,
+        steps=tuple(tuple(step) for step in steps),
+        # Forward, and backward through the activations alone: 4 operations a weight and token.
+        train_seconds=4 * weights * tokens / rate,
+        score_seconds=2 * weights * prompts / rate
+        + batches * _decode_seconds(weights, config.evaluation.batch_size, writing, rate),
+        latency_seconds=latency.enabled * arms * call * (latency.rounds + latency.warmup_rounds),
+    )
+
+
+def _decode_seconds(weights: int, rows: int, steps: int, rate: float) -> float:
+    """Rough: a decode step reads all weights once, and multiplies far below the peak."""
+    bytes_a_second = rate / 20
+    return steps * (2 * weights / bytes_a_second + 2 * weights * rows / (rate / 8))
+
+
+def measure_rate(device_name: str, dtype_name: str) -> float:
+    """Operations a second that this machine reaches in a matrix product, less what models lose."""
+    device, dtype = resolve_device(device_name), resolve_dtype(dtype_name, device_name)
+    size = 4096 if device.type == "cuda" else 768
+    left = torch.randn(size, size, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        (left @ left).sum().item()
+        best = min(best, time.perf_counter() - started)
+    return 0.5 * 2 * size**3 / best
+
+
+def format_plan(plan: Plan, pending: Sequence[VariantPlan], finished: int) -> str:
+    """The plan as text: a line a task, the totals, and the estimated time."""
+    lines = [
+        f"plan: {len(plan.variants)} variants"
+        + (f", {finished} of them finished already" if finished else "")
+    ]
+    tasks: dict[tuple[str, str], list[VariantPlan]] = {}
+    for item in plan.variants:
+        tasks.setdefault((item.config.model_name, item.config.task.name), []).append(item)
+    for (model, task), items in tasks.items():
+        first = items[0]
+        sets = ", ".join(dict.fromkeys(item.config.target_set for item in items))
+        cut = sum(item.is_cut for item in (*first.prepared.train, *first.prepared.test))
+        stand_in = first.prepared.test_source.stand_in
+        lines.append(
+            f"  {task} on {model}: {sets}; {len(first.prepared.train)} training examples, "
+            f"{len(first.steps)} steps and {first.train_tokens:,} tokens a variant; "
+            f"{len(first.prepared.test)} test examples"
+            + (f"; {cut} examples cut to fit" if cut else "")
+            + (f"; {stand_in}" if stand_in else "")
+        )
+    total = sum(item.train_tokens for item in pending)
+    lines.append(
+        f"  in all {total:,} training tokens, roughly {format_seconds(plan.seconds(pending))}"
+        if pending
+        else "  nothing left to train"
+    )
+    return "\n".join(lines)
+
+
+def warm_cache(configs: Sequence[Config]) -> None:
+    """Convert the embedded model before anything else needs it, and say so: it takes a while."""
+    if any(config.model.source in ("embedded", "random") for config in configs):
+        embedded_folder()

@@ -1,0 +1,1 @@
+"""Rows that need no network, in the public sets' columns: read from a wheel, or generated."""

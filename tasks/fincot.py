@@ -1,0 +1,77 @@
+"""FinCoT: questions on financial tables and text, answered by reasoning and a final number.
+
+The model writes the reasoning, then `Answer:` and the result. https://arxiv.org/abs/2502.08127
+"""
+
+from dataclasses import dataclass
+
+from tasks.base import Example, HubSource, Row, TaskSpec
+from tasks.embedded.fincot import NAME, STAND_IN, make_rows
+from tasks.metrics.answers import score_answer
+from tasks.rows import read_text
+
+CONTEXT_MARK = "Context:"
+QUESTION_MARK = "\nQuestion:"
+CLOSE = '\nReason step by step, then write the result after "Answer:".\nReasoning:'
+
+
+@dataclass(frozen=True)
+class QuestionParts:
+    opening: str
+    """Instruction up to and with the context's mark."""
+    context: str
+    """Tables and text that the question is about."""
+    question: str
+    """The question with its mark; empty where the prompt has no such mark."""
+
+
+def split_question(text: str) -> QuestionParts:
+    """Take a FinCoT prompt apart; without marks, all of it counts as context."""
+    text = text.rstrip().removesuffix("Answer:").rstrip()
+    opening, mark, rest = text.partition(CONTEXT_MARK)
+    if not mark:
+        opening, rest = "", text
+    context, question_mark, question = rest.rpartition(QUESTION_MARK)
+    if not question_mark:
+        context, question = rest, ""
+    return QuestionParts(opening + mark, context, question_mark + question)
+
+
+def to_example(row: Row) -> Example:
+    parts = split_question(read_text(row, "Question"))
+    answer = read_text(row, "Final_response").strip()
+    return Example(
+        id=str(row.get("id", "")),
+        prefix=parts.opening,
+        body=parts.context,
+        suffix=parts.question + CLOSE,
+        completion=f"{read_text(row, 'Reasoning_process').strip()}\nAnswer: {answer}",
+        reference=answer,
+    )
+
+
+def score(example: Example, prediction: str) -> dict[str, float]:
+    return score_answer(prediction, example.reference)
+
+
+def split_key(row: Row) -> str:
+    """The context: two questions about one report must not end on two sides."""
+    return split_question(read_text(row, "Question")).context
+
+
+FINCOT = TaskSpec(
+    name="fincot",
+    columns=("Question", "Reasoning_process", "Final_response"),
+    to_example=to_example,
+    score=score,
+    split_key=split_key,
+    metric="answer_accuracy",
+    # The set has no test split, and its RL rows may share reports with its SFT rows: all three
+    # parts are cut from SFT, by context. No commit of it could be verified, so none is pinned.
+    hub=HubSource(dataset="TheFinAI/FinCoT", splits={"train": "SFT"}),
+    embedded=make_rows,
+    embedded_name=NAME,
+    stand_in=STAND_IN,
+    # Prompts without marks have the question at their end.
+    truncation="head_tail",
+)

@@ -1,0 +1,22 @@
+"""Mean ROUGE of summaries: evaluate.load(".../summary_rouge.py")."""
+
+import datasets
+import evaluate
+
+from .summaries import score_summary
+
+
+class SummaryRouge(evaluate.Metric):  # type: ignore[misc]
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Mean F-measures of ROUGE-1, 2, L and Lsum, each of one summary.",
+            citation="",
+            inputs_description="predictions and references: summaries.",
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+            ),
+        )
+
+    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
+        scores = [score_summary(*pair) for pair in zip(predictions, references, strict=True)]
+        return {name: sum(s[name] for s in scores) / len(scores) for name in scores[0]}

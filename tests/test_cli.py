@@ -1,0 +1,128 @@
+"""The command as a user runs it: exit status, one line of error, what is left on disk."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, TINY
+from harness import load_results
+
+
+def run_harness(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments], cwd=cwd, capture_output=True, text=True
+    )
+
+
+def test_a_sweep_ends_in_a_report_and_a_rerun_trains_nothing(tmp_path: Path) -> None:
+    command = ["--multirun", *TINY, f"results_dir={tmp_path}", "study=s"]
+    sweep = [*command, "target_modules=q,[o_proj,fc2]", "task=medmcqa,invoice_ocr"]
+    done = run_harness(*sweep)
+    assert done.returncode == 0, done.stderr
+    assert "plan: 4 variants" in done.stderr
+    assert "o_proj+fc2" in done.stdout
+    study = tmp_path / "s"
+    for name in ("summary.csv", "summary.parquet", "report.md", "report.html", "recommendation.json"):
+        assert (study / name).stat().st_size > 0
+    assert list((study / "plots").glob("*.png"))
+    assert list((study / "plots").glob("*.svg"))
+    results = load_results(study)
+    assert sorted(set(results.target_set)) == ["base", "o_proj+fc2", "q"]
+    assert len(results) == 6
+    before = {path: path.read_bytes() for path in study.glob("runs/*/record.json")}
+    again = run_harness(*sweep)
+    assert again.returncode == 0
+    assert "4 of them finished already" in again.stderr
+    assert {path: path.read_bytes() for path in study.glob("runs/*/record.json")} == before
+    for run in study.glob("runs/*--q--*"):
+        assert (run / ".hydra" / "overrides.yaml").is_file()
+
+
+def test_other_launchers_run_the_same_jobs(tmp_path: Path) -> None:
+    done = run_harness(
+        "--multirun",
+        "hydra/launcher=basic",
+        *TINY,
+        f"results_dir={tmp_path}",
+        "study=s",
+        "target_modules=q,k",
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(load_results(tmp_path / "s").target_set) == ["base", "k", "q"]
+
+
+def test_a_failed_variant_makes_the_exit_status_and_is_in_the_report(tmp_path: Path) -> None:
+    done = run_harness(
+        "--multirun",
+        *TINY,
+        f"results_dir={tmp_path}",
+        "study=s",
+        "train.learning_rate=1e-2,1e30",
+        "train.epochs=10",
+        "target_modules=all",
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "lower train.learning_rate" in done.stderr.splitlines()[-1]
+    results = load_results(tmp_path / "s")
+    assert sorted(results.status) == ["failed", "ok", "ok", "ok"]
+    assert "lower train.learning_rate" in (tmp_path / "s" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["task=nothing"], "task/nothing"),
+        (["target_modules=banana"], "target_modules/banana"),
+        (["model=nothing"], "model/nothing"),
+        (["train.lr=1"], "lr"),
+        (["adapter.rank=0"], "adapter.rank is 0"),
+        (["--multirun", "target_modules=o_proj,q", "train.learning_rate=1e-3,-1"], "learning_rate"),
+        (["model=local", "model.path=/nonexistent"], "no config.json there"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_status(
+    tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    done = run_harness(*arguments, f"results_dir={tmp_path}")
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(errors) == 1, done.stderr
+    assert errors[0].startswith("error: ")
+    assert named in errors[0]
+    assert not list(tmp_path.rglob("record.json"))
+
+
+def test_hub_without_a_network_is_one_line(tmp_path: Path) -> None:
+    done = run_harness("model=hub", "model.path=a/b", f"results_dir={tmp_path}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: model: a/b cannot be loaded")
+    done = run_harness(*TINY, "task.source=hub", f"results_dir={tmp_path}")
+    assert done.returncode == 2
+    assert "source=local" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_says_so_and_goes_on_from_there(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "harness", "--multirun", *TINY]
+    command += [f"results_dir={tmp_path}", "study=s", "target_modules=q,k", "train.epochs=20"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("record.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, sent)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again" in errors
+    assert "Traceback" not in errors
+    assert set(load_results(tmp_path / "s").status) <= {"interrupted", "ok"}
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+    assert set(load_results(tmp_path / "s").status) == {"ok"}

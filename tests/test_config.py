@@ -1,0 +1,139 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from harness.config import compose, conf_folder
+from harness.errors import UserError
+
+YAML_FILES = sorted(conf_folder().rglob("*.yaml"))
+
+
+def test_every_yaml_is_seen() -> None:
+    groups = {path.parent.name for path in YAML_FILES}
+    wanted = {"model", "target_modules", "task", "adapter", "train", "latency", "experiment"}
+    assert wanted <= groups
+    assert len(list((conf_folder() / "target_modules").glob("*.yaml"))) >= 11
+    assert len(YAML_FILES) >= 26
+
+
+@pytest.mark.parametrize("path", YAML_FILES, ids=lambda p: str(p.relative_to(conf_folder())))
+def test_every_yaml_composes_into_a_valid_config(path: Path) -> None:
+    if path.parent == conf_folder():
+        compose([])
+        return
+    group = path.parent.name
+    extra = {"hub": ["model.path=a/b"], "random": ["model.shape=tiny-llama"]}.get(path.stem, [])
+    if path.stem == "local":
+        with pytest.raises(UserError, match=r"model\.path"):
+            compose(["model=local"])
+        return
+    prefix = "+" if group == "experiment" else ""
+    del prefix
+    config = compose([f"{group}={path.stem}", *extra])
+    if group == "target_modules":
+        assert config.target_set == path.stem
+    if group == "task":
+        assert config.task.name == path.stem
+
+
+def test_list_of_target_sets_is_their_union() -> None:
+    config = compose(["target_modules=[qkv,o_proj]"])
+    assert config.target_set == "qkv+o_proj"
+    assert config.run_id == compose(["target_modules=qkv+o_proj"]).run_id
+
+
+@pytest.mark.parametrize("spelling", ["fc2+q", "q+fc2", "fc2+q_proj", "[q,fc2]", "[fc2,q]"])
+def test_any_set_without_a_file_and_in_any_spelling(spelling: str) -> None:
+    config = compose([f"target_modules={spelling}"])
+    assert config.roles == ("q", "fc2")
+    assert config.run_id == compose(["target_modules=q+fc2"]).run_id
+
+
+def test_unknown_target_set_is_refused_by_name() -> None:
+    with pytest.raises(Exception, match="target_modules/banana"):
+        compose(["target_modules=banana"])
+
+
+def test_switching_every_role_off_is_an_empty_set() -> None:
+    with pytest.raises(UserError, match="empty"):
+        compose(["target_modules=o_proj", "target_modules.roles.o=false"])
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("adapter.rank=0", r"adapter\.rank is 0.*at least 1"),
+        ("adapter.rank=-4", r"adapter\.rank is -4"),
+        ("adapter.rank=2.5", r"adapter\.rank"),
+        ("adapter.rank=many", r"adapter\.rank"),
+        ("adapter.alpha=0", r"adapter\.alpha is 0"),
+        ("adapter.dropout=1.5", r"adapter\.dropout is 1\.5.*at most 1"),
+        ("adapter.method=dora2", r"adapter\.method is 'dora2'.*lora"),
+        ("train.learning_rate=-1e-3", r"train\.learning_rate is -0\.001.*greater than 0"),
+        ("train.learning_rate=.nan", r"train\.learning_rate is nan"),
+        ("train.schedule=warp", r"train\.schedule is 'warp'.*cosine"),
+        ("train.gradient_accumulation=99", r"gradient_accumulation is 99"),
+        ("task.source=cloud", r"task\.source is 'cloud'.*embedded"),
+        ("task.source=local", r"task\.path is not set"),
+        ("task.max_prompt_tokens=1", r"task\.max_prompt_tokens is 1"),
+        ("model=hub", r"model\.path is not set"),
+        ("model=random", r"model\.shape is not set"),
+        ("model.dtype=int4", r"model\.dtype is 'int4'.*bfloat16"),
+        ("latency.rounds=0", r"latency\.rounds is 0"),
+        ("seed=-1", r"seed is -1"),
+        ("study=../elsewhere", r"study is '\.\./elsewhere'"),
+        ("study=''", r"study is ''"),
+        ("model.roles={banana:x}", "banana"),
+    ],
+)
+def test_bad_value_gives_one_line_that_names_it(override: str, named: str) -> None:
+    with pytest.raises(Exception, match=named) as caught:
+        compose([override])
+    if isinstance(caught.value, UserError):
+        assert "\n" not in str(caught.value)
+
+
+def test_local_folders_are_checked_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no config\.json there"):
+        compose(["model=local", f"model.path={tmp_path}"])
+    with pytest.raises(UserError, match="no such folder"):
+        compose(["task.source=local", f"task.path={tmp_path / 'nowhere'}"])
+
+
+def test_run_id_does_not_depend_on_output_paths() -> None:
+    here, there = compose(["study=a"]), compose(["study=b", "results_dir=/elsewhere"])
+    assert here.run_id == there.run_id
+    assert here.base_run_id == there.base_run_id
+
+
+@pytest.mark.parametrize("override", ["seed=1", "adapter.rank=4", "train.epochs=2"])
+def test_run_id_changes_with_what_matters_but_the_base_does_not(override: str) -> None:
+    plain, changed = compose([]), compose([override])
+    assert plain.run_id != changed.run_id
+    assert plain.base_run_id == changed.base_run_id
+
+
+def test_group_joins_target_sets_and_ranks_and_parts_recipes() -> None:
+    group = compose([]).group
+    assert compose(["target_modules=all", "adapter.rank=32"]).group == group
+    assert compose(["train.learning_rate=1e-3"]).group != group
+    assert compose(["task=govreport"]).group != group
+
+
+def test_run_id_is_the_same_in_every_process() -> None:
+    code = "from harness.config import compose; print(compose([]).run_id)"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PATH": "", "HOME": "/nonexistent"},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert printed == {compose([]).run_id + "\n"}

@@ -1,0 +1,247 @@
+"""The pipeline end to end, on a random model of two blocks: records, resume, failures, interrupts."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness import load_results, study
+from harness.config import Config
+from harness.records import read_record
+
+ConfigMaker = Callable[..., Config]
+
+
+def folder_of(config: Config) -> Path:
+    return config.study_folder / "runs" / config.run_id
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
+    """Let a stage of the pipeline run as it does, and note each call of it."""
+    calls: list[Any] = []
+    real = getattr(study, name)
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(study, name, counted)
+    return calls
+
+
+def break_stage(
+    monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException, on_call: int
+) -> None:
+    real, calls = getattr(study, name), []
+
+    def broken(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == on_call:
+            raise error
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(study, name, broken)
+
+
+def test_a_group_leaves_complete_records_and_one_base(tiny_config: ConfigMaker) -> None:
+    configs = [tiny_config(f"target_modules={name}") for name in ("o_proj", "q+fc2")]
+    outcomes = study.run_sweep(configs)
+    assert [outcome.status for outcome in outcomes] == ["ok", "ok"]
+    results = load_results(configs[0].study_folder)
+    assert sorted(results.target_set) == ["base", "o_proj", "q+fc2"]
+    assert set(results.status) == {"ok"}
+    for config in configs:
+        record = read_record(folder_of(config))
+        assert record.train is not None
+        assert record.train.steps == len(record.train.loss) == 2
+        assert record.adapter is not None
+        assert record.adapter.trainable_parameters > 0
+        assert record.adapter.adapter_bytes > 0
+        examples = pd.read_parquet(folder_of(config) / "examples.parquet")
+        assert len(examples) == 4
+        assert {"id", "prediction", "reference", "truncated", "accuracy"} <= set(examples)
+        calls = pd.read_parquet(folder_of(config) / "latency.parquet")
+        assert sorted(calls.arm) == ["base"] * 2 + ["merged"] * 2 + ["unmerged"] * 2
+        assert calls[calls.arm == "base"]["round"].tolist() == [0, 1]
+
+
+def test_saved_adapter_is_the_one_that_was_scored(tiny_config: ConfigMaker) -> None:
+    """Stock PEFT, on a base of its own, must predict what the record says was predicted."""
+    from peft import PeftModel
+
+    from harness.evaluation import choose
+    from harness.models import load_model
+
+    config = tiny_config("target_modules=all", "train.learning_rate=0.1")
+    study.run_sweep([config])
+    loaded = load_model(config.model)
+    stock = PeftModel.from_pretrained(loaded.model, str(folder_of(config) / "adapter")).eval()
+    items = study.plan_sweep([config]).variants[0].prepared.test
+    examples = pd.read_parquet(folder_of(config) / "examples.parquet")
+    assert choose(stock, loaded.tokenizer, items) == examples.prediction.tolist()
+
+
+def test_finished_runs_are_not_touched_again(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config("target_modules=o_proj")
+    study.run_sweep([config])
+    before = (folder_of(config) / "record.json").read_bytes()
+    loads = count_calls(monkeypatch, "load_model")
+    assert study.run_sweep([config])[0].status == "ok"
+    assert loads == []
+    assert (folder_of(config) / "record.json").read_bytes() == before
+
+
+def test_a_failing_variant_is_recorded_and_the_others_go_on(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [tiny_config(f"target_modules={name}") for name in ("q", "k", "v")]
+    break_stage(monkeypatch, "train_adapter", RuntimeError("planted"), on_call=2)
+    outcomes = study.run_sweep(configs)
+    assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
+    record = read_record(folder_of(configs[1]))
+    assert record.error is not None
+    assert (record.error.type, record.error.message) == ("RuntimeError", "planted")
+    assert "train_adapter" in record.error.traceback
+    monkeypatch.undo()
+    trained = count_calls(monkeypatch, "train_adapter")
+    assert [outcome.status for outcome in study.run_sweep(configs)] == ["ok"] * 3
+    assert len(trained) == 1
+    assert read_record(folder_of(configs[1])).error is None
+
+
+@pytest.mark.parametrize(
+    ("stage", "call", "still_to_train"),
+    [("train_adapter", 2, 1), ("score_examples", 3, 1), ("time_arms", 1, 0)],
+)
+def test_an_interrupt_is_recorded_and_the_rerun_goes_on_from_there(
+    tiny_config: ConfigMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    call: int,
+    still_to_train: int,
+) -> None:
+    configs = [tiny_config(f"target_modules={name}") for name in ("q", "k")]
+    break_stage(monkeypatch, stage, KeyboardInterrupt(), on_call=call)
+    with pytest.raises(KeyboardInterrupt):
+        study.run_sweep(configs)
+    assert [read_record(folder_of(config)).status for config in configs] == ["interrupted"] * 2
+    monkeypatch.undo()
+    trained = count_calls(monkeypatch, "train_adapter")
+    assert [outcome.status for outcome in study.run_sweep(configs)] == ["ok"] * 2
+    assert len(trained) == still_to_train
+
+
+def test_interrupted_and_resumed_scores_equal_uninterrupted_ones(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = [tiny_config(f"target_modules={name}", "study=plain") for name in ("q", "fc1")]
+    study.run_sweep(plain)
+    halted = [tiny_config(f"target_modules={name}", "study=halted") for name in ("q", "fc1")]
+    break_stage(monkeypatch, "train_adapter", KeyboardInterrupt(), on_call=2)
+    with pytest.raises(KeyboardInterrupt):
+        study.run_sweep(halted)
+    monkeypatch.undo()
+    study.run_sweep(halted)
+    for a, b in zip(plain, halted, strict=True):
+        left = pd.read_parquet(folder_of(a) / "examples.parquet")
+        assert left.equals(pd.read_parquet(folder_of(b) / "examples.parquet"))
+        first, second = read_record(folder_of(a)).train, read_record(folder_of(b)).train
+        assert first is not None
+        assert second is not None
+        assert first.loss == second.loss
+
+
+def test_a_killed_run_is_done_again(tiny_config: ConfigMaker) -> None:
+    """SIGKILL leaves `running`, or half a file where the disk is not atomic."""
+    config = tiny_config("target_modules=o_proj")
+    study.run_sweep([config])
+    path = folder_of(config) / "record.json"
+    record = json.loads(path.read_text())
+    record["status"], record["latency"] = "running", None
+    path.write_text(json.dumps(record))
+    assert study.run_sweep([config])[0].status == "ok"
+    path.write_text(path.read_text()[:100])
+    assert study.run_sweep([config])[0].status == "ok"
+    assert read_record(folder_of(config)).status == "ok"
+
+
+def test_a_diverging_variant_fails_with_its_step(tiny_config: ConfigMaker) -> None:
+    configs = [
+        tiny_config("target_modules=all", "train.learning_rate=1e30", "train.epochs=20")
+        # Its own group, since the recipe differs.
+    ]
+    outcome = study.run_sweep(configs)[0]
+    assert outcome.status == "failed"
+    assert outcome.error is not None
+    assert "lower train.learning_rate" in outcome.error
+
+
+def test_two_spellings_of_one_set_run_once(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = count_calls(monkeypatch, "train_adapter")
+    configs = [tiny_config(f"target_modules={name}") for name in ("q+fc2", "fc2+q_proj")]
+    outcomes = study.run_sweep(configs)
+    assert outcomes[0] == outcomes[1]
+    assert len(trained) == 1
+
+
+def test_the_whole_sweep_is_checked_before_the_first_step(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trained = count_calls(monkeypatch, "train_adapter")
+    (tmp_path / "train.jsonl").write_text('{"report": "a"}\n')
+    (tmp_path / "test.jsonl").write_text('{"report": "a"}\n')
+    configs = [
+        tiny_config("target_modules=o_proj"),
+        tiny_config("task=govreport", "task.source=local", f"task.path={tmp_path}"),
+    ]
+    with pytest.raises(Exception, match="summary"):
+        study.run_sweep(configs)
+    assert trained == []
+    with pytest.raises(Exception, match="cannot give q apart"):
+        study.run_sweep(
+            [tiny_config("target_modules=o_proj"), tiny_config("model.shape=tiny-gpt2", "target_modules=q")]
+        )
+    assert trained == []
+
+
+def test_a_full_disk_fails_the_run_but_keeps_what_was_there(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tiny_config("target_modules=q")
+    study.run_sweep([first])
+    second = tiny_config("target_modules=k")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", refuse)
+    outcome = study.run_sweep([second])[0]
+    monkeypatch.undo()
+    assert outcome.status == "failed"
+    assert "No space left on device" in str(outcome.error)
+    assert read_record(folder_of(first)).status == "ok"
+    assert [o.status for o in study.run_sweep([first, second])] == ["ok", "ok"]
+
+
+def test_latency_can_be_switched_off(tiny_config: ConfigMaker) -> None:
+    config = tiny_config("latency.enabled=false")
+    assert study.run_sweep([config])[0].status == "ok"
+    record = read_record(folder_of(config))
+    assert record.latency is None
+    assert read_record(config.study_folder / "runs" / config.base_run_id).status == "ok"
+
+
+def test_prompts_for_timing_are_real_and_of_median_length(tiny_config: ConfigMaker) -> None:
+    plan = study.plan_sweep([tiny_config()]).variants[0]
+    prompts = sorted((item.prompt_ids for item in plan.prepared.test), key=len)
+    picked = study.pick_prompts(plan, 3)
+    assert picked.shape == (3, len(prompts[len(prompts) // 2]))
+    for row in picked.tolist():
+        assert any(list(prompt[: len(row)]) == row for prompt in prompts)
