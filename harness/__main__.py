@@ -1,7 +1,7 @@
 """The Hydra entry: one job is one variant.
 
-    python -m harness target_modules=o_proj task=medmcqa
-    python -m harness --multirun target_modules=qkv,o_proj,all task=medmcqa,govreport
+python -m harness target_modules=o_proj task=medmcqa
+python -m harness --multirun target_modules=qkv,o_proj,all task=medmcqa,govreport
 """
 
 import os

@@ -1,5 +1,6 @@
 """Attach, save, load and merge a variant's adapter, all through PEFT."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ def attach_adapter(
         fan_in_fan_out=any(isinstance(base.get_submodule(p.path), Conv1D) for p in modules),
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # PEFT still asks transformers by a name that is about to go.
+        warnings.simplefilter("ignore", FutureWarning)
         torch.manual_seed(seed)
         model = get_peft_model(clone_sharing_weights(base), config)
     _check_attached(model, projections)

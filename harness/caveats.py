@@ -62,13 +62,13 @@ def list_caveats(
     elif comparison.seed_count:
         yield f"{comparison.seed_count} seeds: the intervals include seed noise, roughly."
     for stand_in in list_stand_ins(results):
-        yield f"Embedded data, {stand_in}. The verdict speaks of that data."
+        yield f"Stand-in data. {stand_in}. The verdict speaks of the data that was used."
     yield from _describe_example_counts(comparison)
     yield from _describe_skill(comparison, choice)
     yield from (f"{note[0].upper()}{note[1:]}." for note in comparison.notes)
     yield from _describe_latency(results)
-    machines = results[["gpu", "cpu", "torch"]].fillna("").astype(str).agg(" ".join, axis=1)
-    known = sorted({machine.strip() for machine in machines} - {""})
+    machines = results[["gpu", "cpu", "torch"]].fillna("").astype(str).to_numpy().tolist()
+    known = sorted({" ".join(filter(None, machine)) for machine in machines} - {""})
     if len(known) > 1:
         yield f"Runs come from different machines or versions ({'; '.join(known)})."
 

@@ -202,11 +202,15 @@ def hash_values(values: dict[str, Any]) -> str:
 
 def to_config(values: DictConfig) -> Config:
     """Turn Hydra's configuration into checked, typed values; UserError names the bad key."""
-    plain = OmegaConf.create(
-        {str(key): values[key] for key in values if key not in ("hydra", "experiment")}
-    )
+    # `variables` only feed interpolations, which are resolved here.
+    own = [str(key) for key in values if key not in ("hydra", "experiment", "variables")]
+    schema = OmegaConf.structured(Config)
+    # OmegaConf takes frozen dataclasses for read-only, but this is where they are filled.
+    for node in (schema, *(section for section in schema.values() if OmegaConf.is_config(section))):
+        OmegaConf.set_readonly(node, False)
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
+        plain = {key: _resolve(values, key) for key in own}
+        merged = OmegaConf.merge(schema, plain)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         first_line = str(error).splitlines()[0]
@@ -214,6 +218,11 @@ def to_config(values: DictConfig) -> Config:
     assert isinstance(config, Config)
     validate(config)
     return config
+
+
+def _resolve(values: DictConfig, key: str) -> Any:
+    value = values[key]
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -274,8 +283,8 @@ def validate(config: Config) -> None:
     _validate_study(config)
     if config.train.gradient_accumulation > config.train.batch_size:
         raise UserError(
-            f"train.gradient_accumulation is {config.train.gradient_accumulation}; expected at most "
-            f"train.batch_size, {config.train.batch_size} (it cuts a step's examples into parts)"
+            f"train.gradient_accumulation is {config.train.gradient_accumulation}; expected at "
+            f"most train.batch_size, {config.train.batch_size}: it cuts a step into parts"
         )
 
 

@@ -1,4 +1,4 @@
-"""Examples -> token batches: chat template, truncation by the task's rule, completion mask, buckets.
+"""Examples -> token batches: chat template, truncation by rule, completion mask, buckets.
 
 Everything here is arithmetic on token ids; nothing knows of adapters or devices.
 """

@@ -1,4 +1,4 @@
-"""Score a model on a task, example by example: by log-likelihood of choices, or by greedy decoding."""
+"""Score a model on a task, example by example: log-likelihood of choices, or greedy decoding."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,9 +47,7 @@ def score_examples(
             predicted = choose(model, tokenizer, batch)
         else:
             predicted = generate(model, tokenizer, batch, max_new_tokens)
-        predictions |= {
-            item.example.id: text for item, text in zip(batch, predicted, strict=True)
-        }
+        predictions |= {item.example.id: text for item, text in zip(batch, predicted, strict=True)}
         on_examples(len(batch))
     return [
         ScoredExample(

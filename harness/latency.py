@@ -7,9 +7,8 @@ output length; ratios to the base are taken inside a round, so that a machine's 
 import gc
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +68,9 @@ def time_arms(
     """
     for arm in arms:
         if arm.model.training:
-            raise UserError(f"latency: {arm.variant} ({arm.kind}) is in train mode; call eval() first")
+            raise UserError(
+                f"latency: {arm.variant} ({arm.kind}) is in train mode; call eval() first"
+            )
     order = random.Random(seed)
     calls: list[TimedCall] = []
     load_before = read_load()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -192,7 +193,8 @@ def compute_logits(
     [batch * length]. Returns [len(picked), vocabulary] in the model's dtype. The rows are gathered
     into a contiguous 2-D tensor before the head, whatever the architecture does after it.
     """
-    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    whole: Any = model
+    inner = whole.get_base_model() if isinstance(model, PeftModel) else whole
     head = inner.get_output_embeddings()
 
     def gather(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -201,17 +203,19 @@ def compute_logits(
 
     handle = head.register_forward_pre_hook(gather)
     try:
-        output = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        logits: torch.Tensor = whole(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+        ).logits
     finally:
         handle.remove()
-    return output.logits
+    return logits
 
 
 def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise UserError(
-            f"model: the tokenizer has {len(tokenizer)} tokens but the model has {rows} embeddings; "
+            f"model: the tokenizer has {len(tokenizer)} tokens but the model {rows} embeddings; "
             "they do not belong together"
         )
 
@@ -245,7 +249,7 @@ def cache_folder() -> Path:
 
 
 def _convert_gguf(source: Path, file: str, folder: Path) -> None:
-    """Load a GGUF file once and keep it as safetensors; the folder appears complete or not at all."""
+    """Load a GGUF file once and keep it as safetensors, in a folder that appears all at once."""
     with _quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
         model = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
@@ -268,7 +272,10 @@ def _convert_gguf(source: Path, file: str, folder: Path) -> None:
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    level, bar = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:

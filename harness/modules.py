@@ -86,14 +86,12 @@ class ModuleMap:
         )
 
 
-def map_modules(
-    model: nn.Module, config: Any, roles: Mapping[str, Any] | None = None
-) -> ModuleMap:
+def map_modules(model: nn.Module, config: Any, roles: Mapping[str, Any] | None = None) -> ModuleMap:
     """Find the projections of every block and the roles they play.
 
     `model` may be on the meta device. `roles` names paths inside a block by hand (a string with
-    commas, or a list; `*` and `?` as in file names) and wins over what the harness knows. Raises UserError where
-    the blocks or the roles are ambiguous, listing the model's linear modules.
+    commas, or a list; `*` and `?` as in file names) and wins over what the harness knows. Raises
+    UserError where the blocks or the roles are ambiguous, listing the model's linear modules.
     """
     architecture = str(getattr(config, "model_type", type(model).__name__))
     prefix, blocks = find_blocks(model, config)
@@ -214,11 +212,11 @@ def _infer_roles(
     resolved = {pattern: roles for pattern, roles in inferred.items() if roles is not None}
     missing = set(ROLES) - {role for roles in resolved.values() for role in roles} - set(named)
     if unclear or missing:
+        why = f"unclear: {', '.join(unclear)}" if unclear else f"no {', '.join(sorted(missing))}"
         raise UserError(
             f"model: architecture {architecture!r} is not known and its structure is ambiguous "
-            f"({'unclear: ' + ', '.join(unclear) if unclear else 'no ' + ', '.join(sorted(missing))}"
-            f"); its linear modules are {', '.join(patterns)}; name every role by hand, for example "
-            f"model.roles.o='self_attn.o_proj'"
+            f"({why}); its linear modules are {', '.join(patterns)}; name every role by hand, for "
+            f"example model.roles.o='self_attn.o_proj'"
         )
     return resolved
 
@@ -256,8 +254,10 @@ def format_table(mapped: ModuleMap, rank: int) -> str:
         total = sum(p.count_parameters(rank) for p in members)
         rows.append((roles, pattern, str(len(members)), ", ".join(shapes), f"{total:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-             for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     total = sum(p.count_parameters(rank) for p in mapped.projections)
     first = next((p.path for p in mapped.projections), "none")
     return "\n".join(

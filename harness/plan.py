@@ -159,9 +159,7 @@ def _plan_variant(
         max_steps=train.max_steps,
         seed=config.seed,
     )
-    weights = sum(
-        p.in_features * p.out_features * max(p.experts, 1) for p in mapped.projections
-    )
+    weights = sum(p.in_features * p.out_features * max(p.experts, 1) for p in mapped.projections)
     tokens = sum(prepared.train[i].length for step in steps for i in step)
     prompts = sum(len(item.prompt_ids) for item in prepared.test)
     batches = -(-len(prepared.test) // config.evaluation.batch_size)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
@@ -22,7 +23,7 @@ class Progress:
     @contextmanager
     def stage(self, title: str, total: int, planned_seconds: float = 0.0) -> Iterator["Stage"]:
         """Show one stage of work of `total` units while the block runs."""
-        bar = tqdm(
+        bar: "tqdm[Any]" = tqdm(
             total=total,
             desc=f"{title} · {self.time_left()}",
             disable=not sys.stderr.isatty(),
@@ -53,7 +54,7 @@ class Progress:
 
 
 class Stage:
-    def __init__(self, bar: "tqdm[None]") -> None:
+    def __init__(self, bar: "tqdm[Any]") -> None:
         self._bar = bar
 
     def advance(self, units: int = 1, **shown: float) -> None:

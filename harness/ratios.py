@@ -4,9 +4,11 @@ Two arms timed in one round met the same machine state, so their ratio is taken 
 and only then summarised. The median needs no assumption about how times scatter.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -41,12 +43,9 @@ def median_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.
     count = len(kept)
     if count == 0:
         return UNKNOWN
-    # ppf gives the smallest k with P(X <= k) >= tail, so exactly k - 1 draws below keep the tail.
-    k = max(int(stats.binom.ppf((1 - confidence) / 2, count, 0.5)), 1)
-    coverage = max(1 - 2 * float(stats.binom.cdf(k - 1, count, 0.5)), 0.0)
-    return Interval(
-        float(np.median(kept)), float(kept[k - 1]), float(kept[count - k]), coverage, count
-    )
+    rank, coverage = _choose_rank(count, confidence)
+    low, high = float(kept[rank - 1]), float(kept[count - rank])
+    return Interval(float(np.median(kept)), low, high, coverage, count)
 
 
 def paired_ratio(calls: pd.DataFrame, column: str, arm: str, reference: str = "base") -> Interval:
@@ -55,13 +54,9 @@ def paired_ratio(calls: pd.DataFrame, column: str, arm: str, reference: str = "b
     `calls` has the rows of one `latency.parquet`. Several calls of an arm in a round count as their
     median. Rounds that lack either arm, and times that are not positive, are left out.
     """
-    times = calls.assign(seconds=pd.to_numeric(calls[column], errors="coerce"))
-    times = times[times["seconds"].gt(0) & np.isfinite(times["seconds"])]
-    rounds = times.pivot_table(index="round", columns="arm", values="seconds", aggfunc="median")
-    if arm not in rounds or reference not in rounds:
-        return UNKNOWN
-    logs = np.log((rounds[arm] / rounds[reference]).dropna().to_numpy(dtype=float))
-    return _exponentiate(median_interval(logs))
+    own, base = _take_medians(calls, column, arm), _take_medians(calls, column, reference)
+    logs = [math.log(own[number] / base[number]) for number in own.keys() & base.keys()]
+    return _exponentiate(median_interval(logs)) if logs else UNKNOWN
 
 
 def geometric_mean(
@@ -82,6 +77,24 @@ def geometric_mean(
     below = math.sqrt(float(((middle - low) ** 2).sum())) / count
     above = math.sqrt(float(((high - middle) ** 2).sum())) / count
     return _exponentiate(Interval(centre, centre - below, centre + above, math.nan, 0))
+
+
+@functools.cache
+def _choose_rank(count: int, confidence: float) -> tuple[int, float]:
+    """Return the largest rank k that keeps `confidence`, at least 1, and its actual coverage."""
+    # ppf gives the smallest k with P(X <= k) >= tail, so k - 1 is the last that stays in the tail.
+    rank = max(int(stats.binom.ppf((1 - confidence) / 2, count, 0.5)), 1)
+    return rank, max(1 - 2 * float(stats.binom.cdf(rank - 1, count, 0.5)), 0.0)
+
+
+def _take_medians(calls: pd.DataFrame, column: str, arm: str) -> dict[int, float]:
+    """Round -> median of an arm's usable times in it."""
+    rows = calls[calls["arm"] == arm]
+    times: dict[int, list[float]] = {}
+    for number, seconds in zip(rows["round"], pd.to_numeric(rows[column], "coerce"), strict=True):
+        if 0 < seconds < math.inf:
+            times.setdefault(number, []).append(float(seconds))
+    return {number: median(values) for number, values in times.items()}
 
 
 def _exponentiate(logs: Interval) -> Interval:

@@ -139,13 +139,17 @@ def _apply_rule(
         return None, [describe_bounds(each, delta) for each in inputs]
     choice, reason = _pick_fastest(eligible)
     reasons = [f"{join_words([e.variant for e in eligible])} met both bounds.", reason]
-    reasons += [
-        f"{each.variant} is faster, and its regret may be small enough: the bounds on its mean and "
-        f"worst-task regret are {format_score(each.mean_regret_high)} and "
-        f"{format_score(each.worst_regret_high)}. More examples may make it the choice."
+    faster = [
+        f"{each.variant} (mean up to {format_score(each.mean_regret_high)}, worst task up to "
+        f"{format_score(each.worst_regret_high)})"
         for each in candidates
         if each not in eligible and each.end_to_end_ratio_high < choice.end_to_end_ratio_low
     ]
+    if faster:
+        reasons.append(
+            f"Faster, and not ruled out by the bounds on regret: {join_words(faster)}. More "
+            "examples may change the choice."
+        )
     return choice, reasons
 
 

@@ -245,7 +245,9 @@ def read_study(study: Path) -> StudyRecords:
     """
     folders = sorted(path.parent for path in Path(study).glob("runs/*/record.json"))
     if not folders:
-        raise UserError(f"{study}: no runs/*/record.json there; pass a study's folder under results/")
+        raise UserError(
+            f"{study}: no runs/*/record.json there; pass a study's folder under results/"
+        )
     records, problems = [], []
     for folder in folders:
         try:
@@ -284,8 +286,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space or pick another "
-            "results_dir, then run the same command again: finished runs are kept"
+            f"{path}: cannot be written ({error.strerror or error}); free some space or pick "
+            "another results_dir, then run the same command again: finished runs are kept"
         ) from error
     finally:
         if temporary is not None:

@@ -162,7 +162,8 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
     after = COLUMNS.index("score") + 1
     frame = frame.reindex(columns=[*COLUMNS[:after], *scores, *COLUMNS[after:]])
     numbers = [name for name in frame if name not in TEXT_COLUMNS]
-    return frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
+    frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
+    return frame.assign(mergeable=frame["mergeable"].astype("boolean"))
 
 
 def _describe(run: Run) -> dict[str, Any]:

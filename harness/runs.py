@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_origin
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 import pandas as pd
 
@@ -160,17 +161,13 @@ def _read_checked(folder: Path) -> Record:
 
 def _fits(value: Any, expected: Any) -> bool:
     """Whether a field's value has its annotated type; items of containers have to be scalars."""
+    if get_origin(expected) is UnionType:
+        return any(_fits(value, each) for each in get_args(expected))
     kind = get_origin(expected) or expected
-    if kind is float:
-        return isinstance(value, (int, float))
     if kind in (tuple, dict):
         items = value.values() if isinstance(value, dict) else value
         return isinstance(value, kind) and all(isinstance(x, (int, float, str)) for x in items)
-    return (
-        isinstance(value, kind)
-        if isinstance(kind, type)
-        else value is None or isinstance(value, str)
-    )
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _name_variants(runs: Sequence[Run]) -> tuple[Run, ...]:

@@ -83,7 +83,8 @@ _TINY_EXTRA: dict[str, dict[str, Any]] = {
     "gpt_neox": {"intermediate_size": 96},
     "phi": {"intermediate_size": 96},
     "phi3": {"intermediate_size": 96, "num_key_value_heads": 2, "pad_token_id": 0},
-    "qwen3_moe": _TINY_GROUPED | {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2},
+    "qwen3_moe": _TINY_GROUPED
+    | {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2},
     "mixtral": _TINY_GROUPED | {"num_local_experts": 4},
     "gpt2": {},
     "bloom": {},

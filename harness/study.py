@@ -171,8 +171,10 @@ def open_run(plan: VariantPlan) -> Run:
     if previous.status == "ok":
         return Run(plan, folder, previous)
     # The same configuration has the same run id: stages that it finished still hold.
-    kept = {"adapter": previous.adapter, "train": previous.train, "eval": previous.eval}
-    return Run(plan, folder, dataclasses.replace(fresh, **kept))
+    kept = dataclasses.replace(
+        fresh, adapter=previous.adapter, train=previous.train, eval=previous.eval
+    )
+    return Run(plan, folder, kept)
 
 
 def open_base(plan: VariantPlan) -> Run:
@@ -365,7 +367,9 @@ def load_arms(run: Run, loaded: LoadedModel) -> list[Arm]:
     return arms
 
 
-def _time(base: Run, arms: Sequence[Arm], progress: Progress, planned: Sequence[Run]) -> LatencyResult:
+def _time(
+    base: Run, arms: Sequence[Arm], progress: Progress, planned: Sequence[Run]
+) -> LatencyResult:
     latency, prepared = base.plan.config.latency, base.plan.prepared
     calls = len(arms) * (latency.rounds + latency.warmup_rounds)
     seconds = sum(run.plan.latency_seconds for run in planned)
@@ -438,7 +442,9 @@ def _failures_recorded(runs: Sequence[Run]) -> Iterator[None]:
     except Exception as error:
         for run in runs:
             run.fail(error)
-            announce(f"failed: {run.title}: {str(error).splitlines()[0] if str(error) else error!r}")
+            announce(
+                f"failed: {run.title}: {str(error).splitlines()[0] if str(error) else error!r}"
+            )
 
 
 @contextmanager

@@ -32,7 +32,9 @@ def order_roles(roles: Iterable[str]) -> tuple[str, ...]:
     wanted = set(roles)
     unknown = sorted(wanted - set(ROLES))
     if unknown:
-        raise UserError(f"target_modules: unknown role {unknown[0]!r}; roles are {', '.join(ROLES)}")
+        raise UserError(
+            f"target_modules: unknown role {unknown[0]!r}; roles are {', '.join(ROLES)}"
+        )
     if not wanted:
         raise UserError(
             "target_modules: the set is empty; name at least one role, for example "

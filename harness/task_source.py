@@ -29,7 +29,8 @@ def bind_tasks() -> ModuleType:
     spec = importlib.util.spec_from_file_location(
         "tasks", folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["tasks"] = module
     spec.loader.exec_module(module)

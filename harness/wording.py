@@ -58,9 +58,7 @@ def _count_tasks(comparison: Comparison) -> str:
     return "1 task" if count == 1 else f"{count} tasks"
 
 
-def describe_open(
-    verdict: str, inputs: Sequence[Evidence], candidates: Sequence[Evidence]
-) -> str:
+def describe_open(verdict: str, inputs: Sequence[Evidence], candidates: Sequence[Evidence]) -> str:
     if verdict == "no skill":
         return (
             "No skill shown: no target set beats the base on any task beyond its 95% interval, so "

@@ -99,7 +99,7 @@ def read_hub(task: TaskSpec, split: Split, dataset: str | None, revision: str | 
     own = dataset in (None, task.hub.dataset)
     hub = task.hub if own else HubSource(str(dataset), task.hub.splits, task.hub.columns)
     commit = revision or hub.revision
-    is_whole_set = split not in hub.splits
+    is_whole_set = list(hub.splits) == ["train"]
     hub_split = hub.splits["train" if is_whole_set else split]
     table = _load_table(hub, hub_split, commit)
     columns = _pick_columns(task, table.column_names, f"{hub.dataset}, split {hub_split}")

@@ -26,7 +26,9 @@ def load_tiny(model_type: str) -> tuple[LoadedModel, ModuleMap]:
     return loaded, map_modules(loaded.model, loaded.model.config)
 
 
-def attach(loaded: LoadedModel, mapped: ModuleMap, roles: tuple[str, ...], seed: int = 0) -> PeftModel:
+def attach(
+    loaded: LoadedModel, mapped: ModuleMap, roles: tuple[str, ...], seed: int = 0
+) -> PeftModel:
     return attach_adapter(
         loaded.model, mapped.select(roles), method="lora", rank=4, alpha=8, dropout=0.0, seed=seed
     )

@@ -68,7 +68,9 @@ def test_long_prompt_loses_body_by_the_rule_and_nothing_else(
     assert "Summarize.\nword0é" in text
     assert "\nSummary:<|im_end|>" in text
     assert ("word399é" in text) == (truncation == "head_tail")
-    full = len(encode(tokenizer, long, max_prompt_tokens=10_000, context_length=20_000)[0].prompt_ids)
+    full = len(
+        encode(tokenizer, long, max_prompt_tokens=10_000, context_length=20_000)[0].prompt_ids
+    )
     assert encoded.cut_tokens == full - len(encoded.prompt_ids) > 0
 
 

@@ -44,9 +44,7 @@ def test_choice_is_that_of_scoring_each_sequence_alone(
             with torch.no_grad():
                 log_probabilities = loaded.model(input_ids=whole).logits.log_softmax(-1)[0]
             start = len(item.prompt_ids) - 1
-            totals.append(
-                sum(log_probabilities[start + i, t].item() for i, t in enumerate(ids))
-            )
+            totals.append(sum(log_probabilities[start + i, t].item() for i, t in enumerate(ids)))
         expected.append(choices[totals.index(max(totals))])
     assert choose(loaded.model, loaded.tokenizer, encoded) == expected
 

@@ -54,9 +54,7 @@ def test_each_round_runs_each_arm_once_in_changing_order(model: Any) -> None:
     result = time_arms(arms, PROMPT, output_tokens=1, rounds=8, warmup_rounds=2, seed=1)
     orders = set()
     for number in range(8):
-        calls = sorted(
-            (c for c in result.calls if c.round == number), key=lambda c: c.position
-        )
+        calls = sorted((c for c in result.calls if c.round == number), key=lambda c: c.position)
         assert Counter(c.variant for c in calls) == Counter("0123")
         orders.add("".join(c.variant for c in calls))
     assert len(orders) > 2

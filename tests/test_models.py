@@ -115,8 +115,11 @@ def test_clone_owns_only_what_was_asked_for() -> None:
     model = load_model(spec).model
     path = "model.layers.0.self_attn.o_proj"
     clone = clone_sharing_weights(model, (path,))
-    own = {name for name, p in clone.named_parameters()
-           if p.data_ptr() != model.get_parameter(name).data_ptr()}
+    own = {
+        name
+        for name, p in clone.named_parameters()
+        if p.data_ptr() != model.get_parameter(name).data_ptr()
+    }
     assert own == {f"{path}.weight"}
     assert clone.get_submodule(path) is not model.get_submodule(path)
 

@@ -31,14 +31,23 @@ def fused(name: str, o: str, fc1: str, fc2: str) -> dict[str, set[str]]:
 # Written from the modelling code of transformers, not from the harness's table.
 EXPECTED: dict[str, dict[str, set[str]]] = {
     **dict.fromkeys(
-        ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "granite", "cohere"),
+        (
+            "llama",
+            "mistral",
+            "qwen2",
+            "qwen3",
+            "gemma2",
+            "gemma3_text",
+            "olmo2",
+            "granite",
+            "cohere",
+        ),
         GATED,
     ),
     "gemma3": GATED,
     "qwen3_moe": GATED | EXPERTS,
     "mixtral": GATED | EXPERTS,
-    "phi": GATED
-    | {"o": {"self_attn.dense"}, "fc1": {"mlp.fc1"}, "fc2": {"mlp.fc2"}},
+    "phi": GATED | {"o": {"self_attn.dense"}, "fc1": {"mlp.fc1"}, "fc2": {"mlp.fc2"}},
     "phi3": fused("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"),
     "gpt2": fused("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
     "gpt_neox": fused(

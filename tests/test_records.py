@@ -73,7 +73,7 @@ def test_a_full_disk_leaves_the_old_record_and_no_debris(
 
 
 def test_tables_keep_text_exactly(tmp_path: Path) -> None:
-    rows = [{"id": "1", "prediction": "naïve \u202e\n\t\"x\"", "f1": 0.25}]
+    rows = [{"id": "1", "prediction": 'naïve \u202e\n\t"x"', "f1": 0.25}]
     write_table(tmp_path / "examples.parquet", rows)
     assert pd.read_parquet(tmp_path / "examples.parquet").to_dict("records") == rows
 

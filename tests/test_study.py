@@ -1,4 +1,4 @@
-"""The pipeline end to end, on a random model of two blocks: records, resume, failures, interrupts."""
+"""The pipeline end to end, on a random model of two blocks: records, resume, failures."""
 
 import json
 from collections.abc import Callable
@@ -206,7 +206,10 @@ def test_the_whole_sweep_is_checked_before_the_first_step(
     assert trained == []
     with pytest.raises(Exception, match="cannot give q apart"):
         study.run_sweep(
-            [tiny_config("target_modules=o_proj"), tiny_config("model.shape=tiny-gpt2", "target_modules=q")]
+            [
+                tiny_config("target_modules=o_proj"),
+                tiny_config("model.shape=tiny-gpt2", "target_modules=q"),
+            ]
         )
     assert trained == []
 

@@ -24,9 +24,7 @@ def test_label_depends_on_roles_alone(spelling: str, label: str) -> None:
 
 
 def test_all_63_sets_have_distinct_labels_that_parse_back() -> None:
-    subsets = [
-        subset for size in range(1, 7) for subset in itertools.combinations(ROLES, size)
-    ]
+    subsets = [subset for size in range(1, 7) for subset in itertools.combinations(ROLES, size)]
     labels = {label_roles(subset): subset for subset in subsets}
     assert len(subsets) == len(labels) == 63
     for label, subset in labels.items():

@@ -1,8 +1,8 @@
 """Seeded finance questions over small tables, with their reasoning, in FinCoT's columns.
 
 A stand-in for FinCoT: the same form (context, question, calculation, result), made so that a small
-model neither fails at nor saturates it: a third are lookups and sums, the rest change, average,
-ratio, share, percentage change and two-step questions, all on numbers of two or three digits.
+model neither fails at nor saturates it: half are lookups, comparisons and sums, the rest change,
+average, ratio, share, percentage change and two-step questions, on small tables of small numbers.
 """
 
 import random
@@ -89,25 +89,35 @@ def _make_problem(rng: random.Random) -> tuple[str, Problem]:
 
 def _make_table(rng: random.Random) -> Table:
     newest = rng.randint(2012, 2024)
-    years = tuple(newest - i for i in range(rng.choice((2, 2, 3))))
-    lines = rng.sample(LINES, k=rng.randint(3, 4))
+    years = tuple(newest - i for i in range(rng.choice((2, 2, 2, 3))))
+    lines = rng.sample(LINES, k=rng.choice((2, 3, 3, 4)))
+    step = rng.choice((1, 5, 10, 10))
+    values = [step * number for number in rng.sample(range(2, 41), k=len(lines) * len(years))]
     return Table(
         unit=rng.choice(UNITS),
         years=years,
-        # Steps of 5 and 10 give many round percentages, which a small model can learn.
-        values={
-            line: tuple(rng.randint(2, 60) * rng.choice((2, 5, 10)) for _ in years)
-            for line in lines
-        },
+        # Distinct values, so that there is one larger year, and an answer from a wrong cell is wrong.
+        values=dict(zip(lines, zip(*[iter(values)] * len(years), strict=True), strict=True)),
     )
 
 
 def _write_context(rng: random.Random, table: Table, notes: list[str]) -> str:
     company = rng.choice(COMPANIES)
     head = rng.choice(("{} (in {}s)", "{}, amounts in {}s", "{}: selected figures, {}s"))
-    rows = [" | ".join(["", *map(str, table.years)])]
-    rows += [" | ".join([line, *map(str, row)]) for line, row in table.values.items()]
+    rows = _write_grid(table) if rng.random() < 0.5 else _write_list(table)
     return "\n".join([head.format(company, table.unit), *rows, *notes])
+
+
+def _write_grid(table: Table) -> list[str]:
+    head = " | ".join(["", *map(str, table.years)])
+    return [head, *(" | ".join([line, *map(str, row)]) for line, row in table.values.items())]
+
+
+def _write_list(table: Table) -> list[str]:
+    return [
+        f"{line}: " + ", ".join(f"{v} in {y}" for v, y in zip(row, table.years, strict=True))
+        for line, row in table.values.items()
+    ]
 
 
 def _pick(rng: random.Random, table: Table) -> tuple[str, int, int, int, int]:
@@ -127,6 +137,18 @@ def _lookup(rng: random.Random, table: Table) -> Problem:
     name = line.lower()
     question = _ask(rng, f"What was {name} in {year}?", f"How much was {name} for {year}?")
     return Problem(question, f"{line} in {year} was {value}.", f"{value} {table.unit}")
+
+
+def _compare(rng: random.Random, table: Table) -> Problem:
+    line, late, early, a, b = _pick(rng, table)
+    higher = rng.random() < 0.5
+    year = late if (a > b) == higher else early
+    word = "higher" if higher else "lower"
+    question = f"In which year was {line.lower()} {word}, {early} or {late}?"
+    reasoning = (
+        f"{line} was {a} in {late} and {b} in {early}. {max(a, b)} is more than {min(a, b)}."
+    )
+    return Problem(question, reasoning, str(year))
 
 
 def _sum(rng: random.Random, table: Table) -> Problem:
@@ -213,13 +235,14 @@ def _shorten(value: float) -> str:
 
 
 MAKERS: dict[Callable[[random.Random, Table], Problem], int] = {
-    _lookup: 16,
-    _sum: 18,
-    _change: 18,
-    _average: 12,
-    _percent_change: 12,
-    _share: 8,
-    _ratio: 6,
-    _change_of_sum: 10,
+    _lookup: 30,
+    _compare: 10,
+    _sum: 16,
+    _change: 16,
+    _average: 8,
+    _percent_change: 7,
+    _share: 4,
+    _ratio: 3,
+    _change_of_sum: 6,
 }
 """Kind of question -> its weight."""

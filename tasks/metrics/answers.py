@@ -79,7 +79,7 @@ def is_same_answer(answer: str, reference: str) -> bool:
     if not answer:
         return False
     expected = find_numbers(reference)
-    if not expected or _normalise(answer) == _normalise(reference):
+    if not expected:
         return _is_same_text(answer, reference)
     found = find_numbers(answer)
     return bool(found) and is_same_number(found[-1], expected[-1])

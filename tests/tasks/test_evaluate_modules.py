@@ -1,0 +1,49 @@
+"""Each metric as a local `evaluate` module: loaded offline from its file, equal to its function."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.metrics.answers import score_answer
+from tasks.metrics.choices import score_choice
+from tasks.metrics.fields import score_fields
+from tasks.metrics.summaries import score_summary
+
+FOLDER = Path(__file__).resolve().parents[2] / "tasks" / "metrics"
+CASES: dict[str, tuple[Any, list[str], list[str]]] = {
+    "choice_accuracy": (score_choice, ["A", " b.", "C", ""], ["A", "B", "D", "A"]),
+    "summary_rouge": (score_summary, ["A cat sat.", "x"], ["The cat sat. It ran.", "y"]),
+    "answer_accuracy": (score_answer, ["Answer: 5%", "7", "?"], ["0.05", "8", "yes"]),
+    "json_fields": (score_fields, ['so {"a": 1}', "{"], ['{"a":1,"b":[2]}', '{"a":1}']),
+}
+
+
+def test_every_module_has_a_case() -> None:
+    modules = {path.stem for path in FOLDER.glob("*.py") if "evaluate.Metric" in path.read_text()}
+    assert modules == set(CASES)
+
+
+@pytest.fixture(scope="module")
+def offline_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache for all modules: `evaluate` imports them as parts of one package."""
+    import evaluate.config
+
+    folder = tmp_path_factory.mktemp("evaluate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
+        patch.setattr(evaluate.config, "HF_MODULES_CACHE", str(folder / "modules"))
+        yield folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_module_means_the_plain_function(name: str, offline_cache: Path) -> None:
+    import evaluate
+
+    function, predictions, references = CASES[name]
+    metric = evaluate.load(str(FOLDER / f"{name}.py"), cache_dir=str(offline_cache))
+    means = metric.compute(predictions=predictions, references=references)
+    scores = [function(*pair) for pair in zip(predictions, references, strict=True)]
+    for score in scores[0]:
+        assert means[score] == pytest.approx(sum(s[score] for s in scores) / len(scores))

@@ -1,0 +1,36 @@
+"""MedMCQA: the prompt of lm-evaluation-harness, labels, and its scoring by letter."""
+
+from typing import Any
+
+import pytest
+
+from tasks.medmcqa import MEDMCQA, to_example
+
+ROW: dict[str, Any] = {
+    "id": "7",
+    "question": "Which vitamin is made in the skin?",
+    "opa": "A",
+    "opb": "C",
+    "opc": "D",
+    "opd": "",
+    "cop": 2,
+}
+
+
+def test_prompt_is_that_of_lm_evaluation_harness() -> None:
+    # Written out from its medmcqa task (utils_medmcqa.doc_to_text).
+    assert to_example(ROW).prompt == (
+        "Question: Which vitamin is made in the skin?\nChoices:\nA. A\nB. C\nC. D\nD. \nAnswer:"
+    )
+
+
+@pytest.mark.parametrize(("label", "letter"), enumerate("ABCD"))
+def test_labels_count_from_zero(label: int, letter: str) -> None:
+    example = to_example(ROW | {"cop": label})
+    assert example.completion == example.reference == letter
+    assert example.choices == ("A", "B", "C", "D")
+
+
+@pytest.mark.parametrize(("prediction", "accuracy"), [("C", 1), (" c. ", 1), ("A", 0), ("", 0)])
+def test_score(prediction: str, accuracy: float) -> None:
+    assert MEDMCQA.score(to_example(ROW), prediction) == {"accuracy": accuracy}

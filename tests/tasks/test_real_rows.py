@@ -1,0 +1,59 @@
+"""Real rows in the hub's columns, through every task from load to score."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks import TASKS, DataError, load_examples
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+pytestmark = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the folder of real rows, ../shared/data, is not on this machine"
+)
+FOLDERS = [
+    ("medmcqa", "medmcqa", 2683, 750),
+    ("govreport", "govreport", 9, 2),
+    ("fincot", "fincot", 872, 200),
+    ("invoice_ocr", "invoice_ocr/wildreceipt", 177, 59),
+]
+
+
+@pytest.mark.parametrize(("name", "folder", "train", "test"), FOLDERS)
+def test_from_load_to_score(name: str, folder: str, train: int, test: int) -> None:
+    task = TASKS[name]
+    for split, count in (("train", train), ("test", test)):
+        loaded = load_examples(task, split, source="local", path=str(SHARED / folder))  # type: ignore[arg-type]
+        assert len(loaded.examples) == len({example.id for example in loaded.examples}) == count
+        assert loaded.stand_in is None
+        for example in loaded.examples[: 2 if name == "govreport" else None]:
+            assert task.score(example, example.completion)[task.metric] == 1
+            wrong = task.score(example, "I do not know {")
+            assert wrong[task.metric] < 0.2
+
+
+def test_real_invoices_of_many_shapes() -> None:
+    folder = str(SHARED / "invoice_ocr" / "invoice2data")
+    loaded = load_examples(TASKS["invoice_ocr"], "test", source="local", path=folder)
+    assert len(loaded.examples) == 12
+    for example in loaded.examples:
+        assert TASKS["invoice_ocr"].score(example, f"```json\n{example.reference}\n```")[
+            "exact_match"
+        ]
+    with pytest.raises(DataError, match=r"has no train.jsonl"):
+        load_examples(TASKS["invoice_ocr"], "train", source="local", path=folder)
+
+
+def test_rows_with_a_withheld_label_are_refused(tmp_path: Path) -> None:
+    lines = (SHARED / "medmcqa" / "test_unlabelled.jsonl").read_text()
+    (tmp_path / "test.jsonl").write_text(lines)
+    with pytest.raises(DataError, match="label is withheld"):
+        load_examples(TASKS["medmcqa"], "test", source="local", path=str(tmp_path))
+
+
+def test_the_given_parts_of_fincot_share_contexts_or_not_as_they_are() -> None:
+    loaded = [
+        load_examples(TASKS["fincot"], split, source="local", path=str(SHARED / "fincot"))
+        for split in ("train", "test")
+    ]
+    contexts = [{example.body for example in part.examples} for part in loaded]
+    assert not contexts[0] & contexts[1]

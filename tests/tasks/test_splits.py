@@ -1,0 +1,59 @@
+"""The split rule: content alone decides, and the shares are what they say."""
+
+import subprocess
+import sys
+
+from tasks.splits import assign_split, shuffle_indices
+
+
+def test_shares_are_seventy_ten_twenty() -> None:
+    sides = [assign_split(f"question {number}", seed=0) for number in range(5000)]
+    assert abs(sides.count("train") / 5000 - 0.7) < 0.03
+    assert abs(sides.count("validation") / 5000 - 0.1) < 0.02
+    assert abs(sides.count("test") / 5000 - 0.2) < 0.03
+
+
+def test_case_spacing_and_punctuation_do_not_move_a_row() -> None:
+    for number in range(200):
+        plain = assign_split(f"what is drug {number}", seed=3)
+        assert assign_split(f"  What is\n drug {number}?!", seed=3) == plain
+
+
+def test_another_seed_is_another_split() -> None:
+    sides = [
+        (assign_split(str(number), seed=0), assign_split(str(number), seed=1))
+        for number in range(500)
+    ]
+    assert any(first != second for first, second in sides)
+
+
+def test_contents_of_symbols_alone_are_spread() -> None:
+    assert len({assign_split("?" * length, seed=0) for length in range(1, 60)}) == 3
+
+
+def test_lone_surrogates_do_not_crash() -> None:
+    assert assign_split("broken \ud800 text", seed=0) in ("train", "validation", "test")
+
+
+def test_neither_rule_depends_on_the_hash_seed() -> None:
+    program = (
+        "from tasks.splits import assign_split, shuffle_indices;"
+        "print([assign_split(str(i), 0) for i in range(50)], shuffle_indices(range(50), 7))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+
+
+def test_shuffling_keeps_every_index() -> None:
+    order = shuffle_indices(range(100), seed=0)
+    assert sorted(order) == list(range(100))
+    assert order != list(range(100))

@@ -1,0 +1,299 @@
+"""The report from the records alone: complete, escaped, self-contained, and fast."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic_study import ELEVEN, FIVE, TASKS, write_run, write_study
+
+from harness.comparison import compare
+from harness.errors import UserError
+from harness.records import BASE, ErrorRecord
+from harness.report import build_report, escape_markdown, main
+from harness.report_tables import text_table
+from harness.results import load_examples, load_results
+
+EVIL = "<script>alert('x')</script> | a | $b$"
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Collects what a test asks about, and checks that tags nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_study(tmp_path_factory.mktemp("results") / "study", seeds=(0,))
+    build_report(folder)
+    return folder
+
+
+def check_markdown_tables(text: str) -> int:
+    """Count tables; every line of one has as many cells as its header."""
+    tables = 0
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        cells = [len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()]
+        assert len(set(cells)) == 1, block
+        assert re.fullmatch(r"\|( :?-+:? \|)+", block.splitlines()[1])
+        tables += 1
+    return tables
+
+
+def test_every_file_is_written(study: Path) -> None:
+    names = {str(path.relative_to(study)) for path in study.rglob("*") if path.is_file()}
+    assert {
+        *("summary.csv", "summary.parquet", "report.md", "report.html", "recommendation.json"),
+        *("plots/accuracy_against_latency.png", "plots/accuracy_against_latency.svg"),
+        *("plots/learning_curves.png", "plots/learning_curves.svg"),
+    } <= names
+    assert not [name for name in names if Path(name).name.startswith(".")]
+
+
+def test_the_verdict_comes_first(study: Path) -> None:
+    verdict = json.loads((study / "recommendation.json").read_text())
+    headline = verdict["models"][0]["headline"]
+    assert escape_markdown(headline) in "\n".join(
+        (study / "report.md").read_text().splitlines()[:3]
+    )
+    page = Page((study / "report.html").read_text())
+    assert headline in "".join(page.texts)
+
+
+def test_the_page_needs_no_network_and_fits_a_phone(study: Path) -> None:
+    text = (study / "report.html").read_text()
+    page = Page(text)
+    for tag, attributes in page.seen:
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "#").startswith(("data:", "#")), (tag, attributes)
+    assert not re.search(r"url\(|@import|<script", text)
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in [
+        (tag, attributes) for tag, attributes in page.seen
+    ]
+    images = [attributes for tag, attributes in page.seen if tag == "img"]
+    assert len(images) == 2
+    assert all(attributes["alt"] for attributes in images)
+    scrolling = [a for tag, a in page.seen if a.get("class") == "scroll" and tag == "div"]
+    assert len(scrolling) == sum(tag == "table" for tag, _ in page.seen)
+
+
+def test_the_markdown_is_whole(study: Path) -> None:
+    text = (study / "report.md").read_text()
+    assert check_markdown_tables(text) == 4
+    for path in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
+        assert (study / path).is_file()
+    assert not re.search(r"^\|.*\n(?!\||\n)", text, flags=re.MULTILINE)
+
+
+def test_the_table_holds_base_and_every_set(study: Path) -> None:
+    text = (study / "report.md").read_text()
+    rows = text.split("## Results")[1].split("\n\n")[1].splitlines()
+    names = [row.split("|")[1].strip(" *") for row in rows[2:]]
+    assert names[0] == BASE
+    assert set(names) == {BASE, *FIVE}
+    header = rows[0]
+    for column in (*TASKS, "Worst-task regret", "TTFT", "TPOT", "Merged", "Peak memory"):
+        assert column in header
+    score = load_results(study).query("target_set == 'qkv' and task == 'fincot'")["score"].iloc[0]
+    assert f"{score:.3f} (" in next(row for row in rows if "| qkv |" in row)
+
+
+def test_stand_ins_and_cuts_are_named(study: Path) -> None:
+    for name in ("report.md", "report.html"):
+        text = (study / name).read_text()
+        assert "govreport: Multi-LexSum stands in for GovReport" in text
+        assert "3 of 60 scored prompts were cut" in text
+    head = (study / "report.md").read_text().split("## Results")[0]
+    assert "Stand-in data" in head
+
+
+def test_the_summaries_agree(study: Path) -> None:
+    table, text = pd.read_parquet(study / "summary.parquet"), pd.read_csv(study / "summary.csv")
+    assert list(table) == list(text)
+    assert len(table) == len(text) == (len(FIVE) + 1) * (len(TASKS) + 1)
+    assert table["score"].round(9).tolist() == text["score"].round(9).tolist()
+
+
+def test_the_records_alone_suffice_and_give_the_same_again(study: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(study / "runs", copy / "runs")
+    build_report(copy)
+    for name in ("report.md", "report.html", "summary.csv", "recommendation.json"):
+        assert (copy / name).read_bytes() == (study / name).read_bytes()
+
+
+def test_hostile_text_is_escaped_everywhere(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    for name in ("qkv", EVIL, BASE):
+        write_run(folder, name, "fincot", stand_in=EVIL, model=EVIL)
+    write_run(folder, "all", EVIL, model=EVIL, error=ErrorRecord("E", f"{EVIL}\nsecond", "t"))
+    report = build_report(folder)
+    page = Page(report.html.read_text())
+    assert not [tag for tag, _ in page.seen if tag == "script"]
+    assert "alert('x')" in "".join(page.texts)
+    markdown = report.markdown.read_text()
+    assert "<script" not in markdown
+    assert check_markdown_tables(markdown) == 4
+
+
+def test_failures_and_unreadable_records_are_shown(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",))
+    error = ErrorRecord("FloatingPointError", "loss is nan at step 3", "Traceback ...")
+    write_run(folder, "o_proj", "fincot", error=error)
+    write_run(folder, "fc2", "fincot", status="interrupted")
+    broken = write_run(folder, "fc1", "fincot")
+    (broken / "record.json").write_text("{")
+    report = build_report(folder)
+    for path in (report.markdown, report.html):
+        text = path.read_text()
+        assert "o_proj on fincot (seed 0) failed: FloatingPointError: loss is nan at step 3" in text
+        assert "fc2 on fincot (seed 0) was interrupted" in text
+        assert broken.name in text
+        assert "no result" in text
+    assert "o_proj" in set(pd.read_csv(report.summary_csv)["variant"])
+
+
+@pytest.mark.parametrize(
+    "case", ["one set", "no base", "no latency", "one example", "all failed", "unreadable"]
+)
+def test_thin_studies_still_report(tmp_path: Path, case: str) -> None:
+    folder = tmp_path / "study"
+    error = ErrorRecord("RuntimeError", "", "Traceback ...")
+    if case == "all failed":
+        write_run(folder, "qkv", "fincot", error=error)
+    elif case == "unreadable":
+        (write_run(folder, "qkv", "fincot") / "record.json").write_text("")
+    else:
+        write_study(
+            folder,
+            sets=("qkv",) if case == "one set" else ("qkv", "all"),
+            tasks=("fincot",),
+            base=case != "no base",
+            rounds=0 if case == "no latency" else 8,
+            examples=1 if case == "one example" else 40,
+        )
+    report = build_report(folder)
+    Page(report.html.read_text())
+    assert check_markdown_tables(report.markdown.read_text()) == 4
+    assert report.recommendations[0].verdict in ("undecided", "chosen", "no skill")
+    assert len(pd.read_parquet(report.summary_parquet)) == len(pd.read_csv(report.summary_csv))
+
+
+def test_two_models_are_reported_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    for model in ("small", "org/large"):
+        for target_set in (BASE, "qkv", "all"):
+            write_run(folder, target_set, "fincot", model=model, gain=0.2)
+    report = build_report(folder)
+    assert [each.model for each in report.recommendations] == ["org/large", "small"]
+    assert (folder / "plots" / "accuracy_against_latency_org-large.png").is_file()
+    assert set(pd.read_csv(report.summary_csv)["model"]) == {"small", "org/large"}
+    assert json.loads(report.recommendation_json.read_text())["choice"] is None
+
+
+def test_ranks_have_rows_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    write_run(folder, BASE, "fincot")
+    for rank in (8, 16):
+        for target_set in ("qkv", "all"):
+            write_run(folder, target_set, "fincot", rank=rank)
+    text = build_report(folder).markdown.read_text()
+    assert "| qkv, rank 8 |" in text
+    assert "| all, rank 16 |" in text
+
+
+def test_eleven_sets_build_in_seconds(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "study", sets=ELEVEN, examples=500)
+    started = time.perf_counter()
+    build_report(folder)
+    # Takes about 4 s on one core; the bound only catches a change of order.
+    assert time.perf_counter() - started < 30
+
+
+def test_the_terminal_table_lines_up(study: Path) -> None:
+    comparison = compare(load_results(study), load_examples(study), resamples=100)
+    lines = text_table(comparison, "all").splitlines()
+    assert len(lines) == 2 + 6
+    assert len({len(line) for line in lines}) == 1
+    assert lines[2].startswith("base ")
+    assert any(line.startswith("all * ") for line in lines)
+
+
+def test_the_command_prints_table_verdict_and_place(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(study)]) == 0
+    printed = capsys.readouterr().out
+    assert "target set" in printed
+    assert str(study / "report.html") in printed
+
+
+@pytest.mark.parametrize("arguments", [["absent"], ["{study}", "--delta", "-1"]])
+def test_bad_input_is_one_line_and_status_2(
+    study: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([each.format(study=study) for each in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_it_runs_as_a_module(study: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(study / "runs", copy / "runs")
+    subprocess.run(
+        [sys.executable, "-m", "harness.report", str(copy)],
+        cwd=Path(__file__).resolve().parent.parent,
+        check=True,
+        capture_output=True,
+    )
+    assert (copy / "report.html").is_file()
+
+
+def test_a_full_disk_is_one_line(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(UserError, match="No space left"):
+        build_report(study)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("o_proj+fc2", "o_proj+fc2"),
+        ("a|b", r"a\|b"),
+        ("<b>&", "&lt;b&gt;&amp;"),
+        ("two\nlines", "two lines"),
+        ("_x_ *y* `z`", r"\_x\_ \*y\* \`z\`"),
+    ],
+)
+def test_markdown_is_escaped(text: str, expected: str) -> None:
+    assert escape_markdown(text) == expected

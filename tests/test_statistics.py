@@ -1,0 +1,123 @@
+"""The bootstrap against scipy's, regret and Pareto front against brute force."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.pairing import TaskScores
+from harness.statistics import TaskDraws, find_front, resample_means
+
+
+def make_scores(task: str = "fincot", **scores: np.ndarray) -> TaskScores:
+    tables = {name: np.atleast_2d(values) for name, values in scores.items()}
+    seeds = {name: tuple(range(len(table))) for name, table in tables.items()}
+    return TaskScores(task, tables, seeds, ())
+
+
+def make_draws(paired: TaskScores, resamples: int = 500) -> TaskDraws:
+    means = {name: float(table.mean()) for name, table in paired.scores.items()}
+    return TaskDraws(paired, means, resample_means(paired, resamples, 0))
+
+
+@pytest.mark.parametrize("kind", ["binary", "continuous", "skewed"])
+def test_intervals_agree_with_scipy(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    one = {
+        "binary": rng.integers(0, 2, 120).astype(float),
+        "continuous": rng.random(120),
+        "skewed": rng.random(120) ** 6,
+    }[kind]
+    two = np.clip(one + rng.normal(0.05, 0.2, 120), 0, 1)
+    draws = resample_means(make_scores(base=one, qkv=two), 20_000, 0)
+    for ours, data, statistic in (
+        (draws["qkv"], (two,), np.mean),
+        (draws["qkv"] - draws["base"], (two, one), lambda a, b, axis: (a - b).mean(axis)),
+    ):
+        theirs = stats.bootstrap(
+            data,
+            statistic,
+            paired=True,
+            vectorized=True,
+            n_resamples=20_000,
+            method="percentile",
+            rng=np.random.default_rng(1),
+        )
+        interval = theirs.confidence_interval
+        np.testing.assert_allclose(
+            np.quantile(ours, [0.025, 0.975]), [interval.low, interval.high], atol=0.003
+        )
+        assert ours.std() == pytest.approx(theirs.standard_error, rel=0.03)
+
+
+def test_the_same_examples_are_drawn_for_every_variant() -> None:
+    values = np.random.default_rng(0).random(50)
+    draws = resample_means(make_scores(base=values, qkv=values + 0.25), 300, 0)
+    np.testing.assert_allclose(draws["qkv"] - draws["base"], 0.25)
+
+
+def test_the_same_input_gives_the_same_draws_whatever_other_variants() -> None:
+    one, two = np.random.default_rng(0).random((2, 50))
+    alone = resample_means(make_scores(qkv=one), 300, 7)["qkv"]
+    beside = resample_means(make_scores(all=two, qkv=one), 300, 7)["qkv"]
+    np.testing.assert_allclose(alone, beside)
+    assert not np.allclose(alone, resample_means(make_scores(qkv=one), 300, 8)["qkv"])
+
+
+def test_seeds_are_resampled_too() -> None:
+    examples = np.full(200, 0.5)
+    table = np.stack([examples - 0.1, examples, examples + 0.1])
+    draws = resample_means(make_scores(qkv=table), 20_000, 0)["qkv"]
+    # Examples do not vary, so all spread is of seeds: the mean of 3 draws with replacement.
+    assert draws.std() == pytest.approx(math.sqrt(0.02 / 3 / 3), rel=0.03)
+
+
+def test_one_example_allows_no_interval() -> None:
+    draws = resample_means(make_scores(qkv=np.array([0.4])), 10, 0)["qkv"]
+    assert np.isnan(draws).all()
+
+
+def test_equal_scores_have_no_spread() -> None:
+    draws = resample_means(make_scores(qkv=np.full(30, 0.7)), 50, 0)["qkv"]
+    np.testing.assert_allclose(draws, 0.7)
+
+
+def test_chunks_do_not_show() -> None:
+    values = np.random.default_rng(0).random(40)
+    draws = resample_means(make_scores(qkv=values), 1000, 0)["qkv"]
+    assert len(np.unique(draws.round(12))) > 950
+
+
+def test_regret_takes_the_best_inside_each_resample() -> None:
+    rng = np.random.default_rng(5)
+    draws = make_draws(make_scores(base=rng.random(40), qkv=rng.random(40), all=rng.random(40)))
+    best = np.maximum(draws.draws["qkv"], draws.draws["all"])
+    for name in ("qkv", "all", "base"):
+        regret, regrets = draws.regret(name)
+        expected = max(draws.means["qkv"], draws.means["all"]) - draws.means[name]
+        assert regret == pytest.approx(expected)
+        np.testing.assert_allclose(regrets, best - draws.draws[name])
+    assert min(draws.regret(name)[1].min() for name in draws.sets) >= 0
+
+
+def test_the_front_agrees_with_brute_force() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        costs = rng.integers(0, 4, 8).astype(float)
+        values = rng.integers(0, 4, 8).astype(float)
+        costs[rng.random(8) < 0.1] = math.nan
+        expected = []
+        for i in range(8):
+            beaten = any(
+                costs[j] <= costs[i]
+                and values[j] >= values[i]
+                and (costs[j] < costs[i] or values[j] > values[i])
+                for j in range(8)
+            )
+            expected.append(not beaten and not math.isnan(costs[i]))
+        assert find_front(costs, values).tolist() == expected
+
+
+def test_no_points_have_no_front() -> None:
+    assert find_front([], []).tolist() == []
