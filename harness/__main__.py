@@ -90,7 +90,8 @@ def report_study(study: Path) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(report)
+    print(report.text)
+    print(f"report: {report.html}")
     return 0
 
 

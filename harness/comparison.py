@@ -137,13 +137,13 @@ def _identify(runs: pd.DataFrame) -> dict[str, object]:
 
 
 def _score_task(drawn: TaskDraws, variant: str) -> dict[str, float]:
-    regret, regret_draws = drawn.regret(variant)
+    regret = drawn.regret(variant)
     row: dict[str, float] = {
         "seeds": len(drawn.paired.seeds[variant]),
         "examples": drawn.paired.example_count,
     }
     row |= {"score": drawn.means[variant], **_bounds("score", drawn.draws[variant], 0.025)}
-    row |= {"regret": regret, **_bounds("regret", regret_draws, 0.05)}
+    row |= {"regret": regret.observed, **_bounds("regret", regret.draws, 0.05)}
     if BASE in drawn.means and variant != BASE:
         row["difference"] = drawn.means[variant] - drawn.means[BASE]
         row |= _bounds("difference", drawn.draws[variant] - drawn.draws[BASE], 0.025)
@@ -196,10 +196,10 @@ def _score_overall(drawn: Mapping[str, TaskDraws], variant: str) -> dict[str, fl
     if not having:
         return row
     regrets = [each.regret(variant) for each in having]
-    draws = np.array([regret_draws for _, regret_draws in regrets])
-    row["mean_regret"] = float(np.mean([regret for regret, _ in regrets]))
+    draws = np.array([regret.draws for regret in regrets])
+    row["mean_regret"] = float(np.mean([regret.observed for regret in regrets]))
     row |= _bounds("mean_regret", draws.mean(axis=0), 0.05)
-    row["worst_regret"] = max(regret for regret, _ in regrets)
+    row["worst_regret"] = max(regret.observed for regret in regrets)
     row |= _bounds("worst_regret", draws.max(axis=0), 0.05)
     if not row["is_complete"]:
         return row  # a mean score over fewer tasks stands beside no other

@@ -7,12 +7,8 @@ UNKNOWN = "\N{EN DASH}"
 
 
 def format_score(value: float) -> str:
-    """A score in [0, 1] or a difference of two, to three decimals."""
+    """A score or regret, in units of [0, 1], to three decimals."""
     return UNKNOWN if math.isnan(value) else f"{value:.3f}"
-
-
-def format_difference(value: float) -> str:
-    return UNKNOWN if math.isnan(value) else f"{value:+.3f}"
 
 
 def format_ratio(value: float) -> str:

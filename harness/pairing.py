@@ -52,7 +52,8 @@ def pair_task(task: str, results: pd.DataFrame, examples: pd.DataFrame) -> TaskS
 
 def _keep_one_source(task: str, runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Scores of other data, or of another metric, are no score of this task."""
-    origin = runs[["metric", "source", "dataset", "split"]].astype(str).agg(" / ".join, axis=1)
+    origins = runs[["metric", "source", "dataset", "split"]].astype(str).to_numpy().tolist()
+    origin = pd.Series([" / ".join(each) for each in origins], index=runs.index, dtype=object)
     if origin.nunique() <= 1:
         return runs
     counts = origin.value_counts()

@@ -25,6 +25,13 @@ CHUNK = 256
 
 
 @dataclass(frozen=True)
+class Regret:
+    observed: float
+    draws: np.ndarray
+    """Regret in each resample."""
+
+
+@dataclass(frozen=True)
 class TaskDraws:
     paired: TaskScores
     means: Mapping[str, float]
@@ -36,11 +43,11 @@ class TaskDraws:
     def sets(self) -> list[str]:
         return [name for name in self.means if name != BASE]
 
-    def regret(self, variant: str) -> tuple[float, np.ndarray]:
-        """Observed regret, and regret in each resample."""
+    def regret(self, variant: str) -> Regret:
+        """Return what `variant` gives up against the best set; the base is no set."""
         best = max(self.means[name] for name in self.sets)
         best_draws = np.max([self.draws[name] for name in self.sets], axis=0)
-        return best - self.means[variant], best_draws - self.draws[variant]
+        return Regret(best - self.means[variant], best_draws - self.draws[variant])
 
 
 def resample_means(paired: TaskScores, resamples: int, seed: int) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+from matplotlib.text import Annotation, Text
 from synthetic_study import ELEVEN, FIVE, write_run, write_study
 
 from harness.comparison import Comparison, compare
@@ -33,11 +33,9 @@ def find_labels(figure: Figure) -> list[list[Annotation]]:
 def assert_apart(labels: list[Annotation], figure: Figure) -> None:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    boxes = [Annotation.get_window_extent(each, canvas.get_renderer()) for each in labels]
-    # An annotation's extent includes its leader line, so the text's own box is measured.
-    boxes = [
-        super(Annotation, each).get_window_extent(canvas.get_renderer()) for each in labels
-    ] or boxes
+    renderer = canvas.get_renderer()
+    # An annotation's own extent includes its leader line; only the text must stay clear.
+    boxes = [Text.get_window_extent(each, renderer) for each in labels]
     for one, two in itertools.combinations(range(len(labels)), 2):
         texts = labels[one].get_text(), labels[two].get_text()
         assert not boxes[one].overlaps(boxes[two]), f"{texts} overlap"
@@ -54,11 +52,11 @@ def test_labels_do_not_overlap_however_clustered(tmp_path: Path, spread: float) 
         sets=ELEVEN,
         gains={name: 0.2 + spread * index for index, name in enumerate(ELEVEN)},
         ratios={name: 1.05 + spread * (index % 4) for index, name in enumerate(ELEVEN)},
-        tasks=("fincot", "medmcqa"),
+        tasks=("fincot",),
     )
     figure = plot_tradeoff(compare_study(study))
     panels = find_labels(figure)
-    assert [len(labels) for labels in panels] == [12, 12, 12]
+    assert [len(labels) for labels in panels] == [12]
     for labels in panels:
         assert {label.get_text() for label in labels} == {*ELEVEN, BASE}
         assert_apart(labels, figure)

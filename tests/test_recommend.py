@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_study import FIVE, write_run, write_study
 
@@ -12,7 +13,7 @@ from harness.comparison import compare
 from harness.errors import UserError
 from harness.recommend import Recommendation, decide, recommend, to_json
 from harness.records import BASE, ErrorRecord
-from harness.results import load_examples, load_results
+from harness.results import COLUMNS, load_examples, load_results
 
 TWO_TASKS = ("fincot", "medmcqa")
 
@@ -42,7 +43,7 @@ def test_a_set_that_fails_one_task_badly_is_not_chosen(tmp_path: Path) -> None:
     study = tmp_path / "study"
     for task in ("fincot", "medmcqa", "invoice_ocr", "govreport"):
         write_run(study, BASE, task, examples=300)
-        gain = 0.14 if task == "fincot" else 0.2
+        gain = 0.146 if task == "fincot" else 0.2
         write_run(study, "qkv", task, gain=gain, ratio=1.01, examples=300)
         write_run(study, "all", task, gain=0.2, ratio=1.3, examples=300)
     verdict = recommend_study(study)
@@ -214,17 +215,16 @@ def test_json_is_strict_and_complete(tmp_path: Path) -> None:
     assert model["inputs"][0]["end_to_end_ratio"] is None
 
 
-def test_planted_truth_is_found_and_ties_are_not_invented() -> None:
+def test_planted_truth_is_found_and_a_worse_set_is_not_chosen() -> None:
     """A set that is worse by far more than delta is next to never chosen, though it is faster."""
     rng = np.random.default_rng(0)
-    chosen = [_simulate(rng, gap=0.1) for _ in range(40)]
-    assert chosen.count("slow") >= 38
+    chosen = [simulate_choice(rng, gap=0.1) for _ in range(12)]
+    assert chosen.count("slow") >= 11
     assert "fast" not in chosen
 
 
-def _simulate(rng: np.random.Generator, gap: float) -> str | None:
-    import pandas as pd
-
+def simulate_choice(rng: np.random.Generator, gap: float) -> str | None:
+    ids = [f"e{index}" for index in range(80)]
     rows, examples = [], []
     for task in TWO_TASKS:
         shared = rng.normal(0.5, 0.1, 80)
@@ -232,22 +232,17 @@ def _simulate(rng: np.random.Generator, gap: float) -> str | None:
         for name, (shift, ratio, size) in arms.items():
             run_id = f"{task}-{name}"
             scores = shared + shift + rng.normal(0, 0.04, 80)
+            values = dict.fromkeys(("source", "dataset", "split", "metric", "model", "study"), "x")
             rows.append(
-                {
-                    **{"run_id": run_id, "study": "s", "model": "m", "task": task},
-                    **{"variant": name, "target_set": name, "method": "lora", "rank": 8},
-                    **{"status": "ok", "seed": 0, "metric": "score", "score": scores.mean()},
-                    **{"source": "embedded", "dataset": "d", "split": "test"},
-                    **{"end_to_end_ratio": ratio, "end_to_end_ratio_low": ratio},
-                    **{"end_to_end_ratio_high": ratio, "trainable_parameters": size},
-                }
+                values
+                | dict(zip(("run_id", "task", "status"), (run_id, task, "ok"), strict=True))
+                | dict.fromkeys(("variant", "target_set"), name)
+                | dict.fromkeys(("end_to_end_ratio_low", "end_to_end_ratio_high"), ratio)
+                | {"end_to_end_ratio": ratio, "trainable_parameters": size}
+                | {"seed": 0, "score": scores.mean()}
             )
-            ids = [f"e{index}" for index in range(80)]
-            examples.append(
-                pd.DataFrame({"run_id": run_id, "task": task, "id": ids, "score": scores})
-            )
-    from harness.results import COLUMNS
-
+            table = {"run_id": run_id, "task": task, "id": ids, "score": scores}
+            examples.append(pd.DataFrame(table))
     results = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
     comparison = compare(results, pd.concat(examples), resamples=500)
     return decide(comparison, results).choice

@@ -94,11 +94,11 @@ def test_regret_takes_the_best_inside_each_resample() -> None:
     draws = make_draws(make_scores(base=rng.random(40), qkv=rng.random(40), all=rng.random(40)))
     best = np.maximum(draws.draws["qkv"], draws.draws["all"])
     for name in ("qkv", "all", "base"):
-        regret, regrets = draws.regret(name)
+        regret = draws.regret(name)
         expected = max(draws.means["qkv"], draws.means["all"]) - draws.means[name]
-        assert regret == pytest.approx(expected)
-        np.testing.assert_allclose(regrets, best - draws.draws[name])
-    assert min(draws.regret(name)[1].min() for name in draws.sets) >= 0
+        assert regret.observed == pytest.approx(expected)
+        np.testing.assert_allclose(regret.draws, best - draws.draws[name])
+    assert min(draws.regret(name).draws.min() for name in draws.sets) >= 0
 
 
 def test_the_front_agrees_with_brute_force() -> None:

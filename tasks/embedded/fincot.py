@@ -92,12 +92,12 @@ def _make_table(rng: random.Random) -> Table:
     years = tuple(newest - i for i in range(rng.choice((2, 2, 2, 3))))
     lines = rng.sample(LINES, k=rng.choice((2, 3, 3, 4)))
     step = rng.choice((1, 5, 10, 10))
-    values = [step * number for number in rng.sample(range(2, 41), k=len(lines) * len(years))]
+    # All distinct, so that one year is the larger, and the value of a wrong cell is a wrong answer.
+    values = iter(rng.sample(range(2, 41), k=len(lines) * len(years)))
     return Table(
         unit=rng.choice(UNITS),
         years=years,
-        # Distinct values, so that there is one larger year, and an answer from a wrong cell is wrong.
-        values=dict(zip(lines, zip(*[iter(values)] * len(years), strict=True), strict=True)),
+        values={line: tuple(step * next(values) for _ in years) for line in lines},
     )
 
 
@@ -145,9 +145,8 @@ def _compare(rng: random.Random, table: Table) -> Problem:
     year = late if (a > b) == higher else early
     word = "higher" if higher else "lower"
     question = f"In which year was {line.lower()} {word}, {early} or {late}?"
-    reasoning = (
-        f"{line} was {a} in {late} and {b} in {early}. {max(a, b)} is more than {min(a, b)}."
-    )
+    seen = f"{line} was {a} in {late} and {b} in {early}."
+    reasoning = f"{seen} {max(a, b)} is more than {min(a, b)}, so {year}."
     return Problem(question, reasoning, str(year))
 
 
