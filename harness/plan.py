@@ -68,12 +68,13 @@ class VariantPlan:
 class Plan:
     variants: tuple[VariantPlan, ...]
 
-    def seconds(self, plans: Sequence[VariantPlan]) -> float:
-        """Estimated time of these variants and of the bases that they need."""
-        bases = {plan.config.base_run_id: plan for plan in plans}
-        return sum(p.train_seconds + p.score_seconds + p.latency_seconds for p in plans) + sum(
-            p.score_seconds for p in bases.values()
-        )
+    @property
+    def seconds(self) -> float:
+        """Estimated time of all variants, and of scoring the bases that they are compared to."""
+        bases = {plan.config.base_run_id: plan for plan in self.variants}
+        return sum(
+            p.train_seconds + p.score_seconds + p.latency_seconds for p in self.variants
+        ) + sum(p.score_seconds for p in bases.values())
 
 
 def plan_sweep(configs: Sequence[Config]) -> Plan:
@@ -202,11 +203,11 @@ def measure_rate(device_name: str, dtype_name: str) -> float:
     return 0.5 * 2 * size**3 / best
 
 
-def format_plan(plan: Plan, pending: Sequence[VariantPlan], finished: int) -> str:
+def format_plan(plan: Plan, finished: int) -> str:
     """The plan as text: a line a task, the totals, and the estimated time."""
+    count = len(plan.variants) + finished
     lines = [
-        f"plan: {len(plan.variants)} variants"
-        + (f", {finished} of them finished already" if finished else "")
+        f"plan: {count} variants" + (f", {finished} of them finished already" if finished else "")
     ]
     tasks: dict[tuple[str, str], list[VariantPlan]] = {}
     for item in plan.variants:
@@ -223,11 +224,11 @@ def format_plan(plan: Plan, pending: Sequence[VariantPlan], finished: int) -> st
             + (f"; {cut} examples cut to fit" if cut else "")
             + (f"; {stand_in}" if stand_in else "")
         )
-    total = sum(item.train_tokens for item in pending)
+    total = sum(item.train_tokens for item in plan.variants)
     lines.append(
-        f"  in all {total:,} training tokens, roughly {format_seconds(plan.seconds(pending))}"
-        if pending
-        else "  nothing left to train"
+        f"  in all {total:,} training tokens, roughly {format_seconds(plan.seconds)}"
+        if plan.variants
+        else "  nothing left to do"
     )
     return "\n".join(lines)
 

@@ -23,7 +23,7 @@ class Progress:
     @contextmanager
     def stage(self, title: str, total: int, planned_seconds: float = 0.0) -> Iterator["Stage"]:
         """Show one stage of work of `total` units while the block runs."""
-        bar: "tqdm[Any]" = tqdm(
+        bar: tqdm[Any] = tqdm(
             total=total,
             desc=f"{title} · {self.time_left()}",
             disable=not sys.stderr.isatty(),

@@ -5,119 +5,54 @@ survives a crash, a failure of another variant or Ctrl-C, and a rerun goes on fr
 """
 
 import dataclasses
-import time
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from peft import PeftModel
 
 from harness import records
-from harness.adapters import (
-    attach_adapter,
-    load_adapter,
-    merge_adapter,
-    save_adapter,
-    trainable_parameters,
-)
-from harness.config import Config, ModelConfig
+from harness.config import Config
 from harness.environment import describe_environment
 from harness.errors import UserError
-from harness.evaluation import ScoredExample, score_examples
-from harness.latency import Arm, LatencyResult, TimedCall, time_arms
-from harness.models import LoadedModel, clone_sharing_weights, load_model
-from harness.plan import Plan, VariantPlan, format_plan, plan_sweep, warm_cache
+from harness.models import LoadedModel, load_model
+from harness.plan import VariantPlan, format_plan, plan_sweep, warm_cache
 from harness.progress import Progress, announce
-from harness.records import AdapterRecord, ErrorRecord, EvalRecord, LatencyRecord, Record
-from harness.training import TrainResult, train_adapter
-
-
-@dataclass(frozen=True)
-class Outcome:
-    run_id: str
-    status: records.Status
-    score: float | None
-    """The headline score, where there is one."""
-    error: str | None
-    """One line, where the run failed."""
-
-
-@dataclass
-class Run:
-    """One run in progress: its plan, its folder, and its record as far as it has come."""
-
-    plan: VariantPlan
-    folder: Path
-    record: Record
-
-    @property
-    def title(self) -> str:
-        adapter = self.record.run_id.split("--")[2]
-        return f"{self.plan.config.task.name} · {adapter}"
-
-    @property
-    def is_over(self) -> bool:
-        return self.record.status in ("ok", "failed")
-
-    def save(self, **changes: Any) -> None:
-        """Change the record, here and on disk."""
-        self.record = dataclasses.replace(self.record, **changes)
-        records.write_record(self.folder, self.record)
-
-    def fail(self, error: BaseException, status: records.Status = "failed") -> None:
-        """Record why the run ended; a disk that refuses even that leaves the outcome in memory."""
-        text = "".join(traceback.format_exception(error))
-        reason = ErrorRecord(type(error).__name__, str(error) or type(error).__name__, text)
-        self.record = dataclasses.replace(self.record, status=status, error=reason)
-        try:
-            records.write_record(self.folder, self.record)
-        except UserError as unwritten:
-            announce(f"error: {unwritten}")
-
-    def outcome(self) -> Outcome:
-        scored, error = self.record.eval, self.record.error
-        return Outcome(
-            run_id=self.record.run_id,
-            status=self.record.status,
-            score=scored.scores[scored.metric] if scored else None,
-            error=None if error is None else error.message.splitlines()[0],
-        )
+from harness.records import AdapterRecord, Record
+from harness.stages import (
+    Outcome,
+    Run,
+    conclude,
+    failures_recorded,
+    score_base,
+    time_runs,
+    train_and_score,
+)
 
 
 def run_sweep(configs: Sequence[Config]) -> list[Outcome]:
     """Plan, then run every variant group by group; return an outcome a variant, in order.
 
-    Raises UserError before anything trains where any variant of the sweep cannot work.
+    Variants that have run to their end before are left as they are. Raises UserError before
+    anything trains where any of the others cannot work.
     """
     distinct = {config.run_id: config for config in configs}
-    plan, pending = announce_plan(list(distinct.values()))
-    progress = Progress(plan.seconds(pending))
+    outcomes = {run_id: done for run_id, c in distinct.items() if (done := find_finished(c))}
+    pending = [config for run_id, config in distinct.items() if run_id not in outcomes]
+    warm_cache(pending)
+    plan = plan_sweep(pending)
+    announce(format_plan(plan, finished=len(outcomes)))
+    progress = Progress(plan.seconds)
     groups: dict[str, list[VariantPlan]] = {}
     for item in plan.variants:
         groups.setdefault(item.config.group, []).append(item)
-    outcomes: dict[str, Outcome] = {}
     for group in groups.values():
         outcomes |= {outcome.run_id: outcome for outcome in run_group(group, progress)}
     return [outcomes[config.run_id] for config in configs]
 
 
-def announce_plan(configs: Sequence[Config]) -> tuple[Plan, list[VariantPlan]]:
-    """Plan the sweep and print the plan; return it with the variants that are still to do."""
-    warm_cache(configs)
-    plan = plan_sweep(configs)
-    pending = [item for item in plan.variants if not is_finished(item.config)]
-    announce(format_plan(plan, pending, len(plan.variants) - len(pending)))
-    return plan, pending
-
-
-def is_finished(config: Config) -> bool:
-    """Whether this very configuration has run to its end before."""
+def find_finished(config: Config) -> Outcome | None:
+    """How this very configuration ended, if it has run to its end before."""
     previous = read_previous(config.study_folder / "runs" / config.run_id)
-    return previous is not None and previous.status == "ok"
+    return conclude(previous) if previous is not None and previous.status == "ok" else None
 
 
 def run_group(plans: Sequence[VariantPlan], progress: Progress | None = None) -> list[Outcome]:
@@ -133,16 +68,16 @@ def run_group(plans: Sequence[VariantPlan], progress: Progress | None = None) ->
         base = open_base(pending[0].plan)
         with _interrupts_recorded([base, *pending]):
             _run_pending(base, pending, progress)
-    return [run.outcome() for run in runs]
+    return [conclude(run.record) for run in runs]
 
 
 def _run_pending(base: Run, pending: Sequence[Run], progress: Progress) -> None:
     for run in pending:
-        with _failures_recorded([run]):
+        with failures_recorded([run]):
             run.save(status="running", error=None)
     running = [run for run in pending if not run.is_over]
     loaded: LoadedModel | None = None
-    with _failures_recorded(running):
+    with failures_recorded(running):
         loaded = load_model(pending[0].plan.config.model)
     if loaded is None or not running:
         return
@@ -151,11 +86,11 @@ def _run_pending(base: Run, pending: Sequence[Run], progress: Progress) -> None:
         if run.record.status == "running":
             run.record = dataclasses.replace(run.record, environment=environment)
     if base.record.status != "ok" and base.record.eval is None:
-        with _failures_recorded([base]):
+        with failures_recorded([base]):
             score_base(base, loaded, progress)
     for run in running:
-        if not _is_trained(run):
-            with _failures_recorded([run]):
+        if not run.is_trained:
+            with failures_recorded([run]):
                 train_and_score(run, loaded, progress)
     time_runs(base, [run for run in running if not run.is_over], loaded, progress)
 
@@ -207,244 +142,6 @@ def read_previous(folder: Path) -> Record | None:
     except UserError as error:
         announce(f"warning: {error}; the run is done again")
         return None
-
-
-def _is_trained(run: Run) -> bool:
-    done = run.record.train is not None and run.record.eval is not None
-    return done and (run.folder / "adapter" / "adapter_config.json").is_file()
-
-
-def score_base(run: Run, loaded: LoadedModel, progress: Progress) -> None:
-    """Score the frozen base and record it."""
-    scored = _score(run, loaded, loaded.model, progress)
-    run.save(eval=scored)
-
-
-def train_and_score(run: Run, loaded: LoadedModel, progress: Progress) -> None:
-    """Attach, train, save and score one variant; record each as it comes."""
-    config = run.plan.config
-    projections = run.plan.modules.select(config.roles)
-    model = attach_adapter(
-        loaded.model,
-        projections,
-        method=config.adapter.method,
-        rank=config.adapter.rank,
-        alpha=config.adapter.alpha,
-        dropout=config.adapter.dropout,
-        seed=config.seed,
-    )
-    trained = _train(run, loaded, model, progress)
-    adapter_bytes = save_adapter(model, run.folder / "adapter", name_base(config.model))
-    run.save(
-        adapter=AdapterRecord(
-            target_set=config.target_set,
-            roles=config.roles,
-            method=config.adapter.method,
-            rank=config.adapter.rank,
-            alpha=config.adapter.alpha,
-            module_count=len(projections),
-            trainable_parameters=sum(p.numel() for p in trainable_parameters(model)),
-            adapter_bytes=adapter_bytes,
-            mergeable=True,
-        ),
-        train=_summarize_training(run, trained),
-        eval=None,
-    )
-    run.save(eval=_score(run, loaded, model, progress))
-
-
-def _train(run: Run, loaded: LoadedModel, model: PeftModel, progress: Progress) -> TrainResult:
-    config, plan = run.plan.config, run.plan
-    steps = [[plan.prepared.train[i] for i in step] for step in plan.steps]
-    title = f"{run.title} · training"
-    with progress.stage(title, len(steps), plan.train_seconds) as stage:
-        return train_adapter(
-            model,
-            steps,
-            learning_rate=config.train.learning_rate,
-            schedule=config.train.schedule,
-            warmup_ratio=config.train.warmup_ratio,
-            weight_decay=config.train.weight_decay,
-            max_grad_norm=config.train.max_grad_norm,
-            gradient_accumulation=config.train.gradient_accumulation,
-            gradient_checkpointing=config.train.gradient_checkpointing,
-            pad_token_id=int(loaded.tokenizer.pad_token_id),
-            seed=config.seed,
-            on_step=lambda loss: stage.advance(loss=loss),
-        )
-
-
-def _summarize_training(run: Run, trained: TrainResult) -> records.TrainRecord:
-    plan = run.plan
-    seen = {i for step in plan.steps for i in step}
-    tail = trained.loss[-max(1, len(trained.loss) // 10) :]
-    return records.TrainRecord(
-        steps=len(plan.steps),
-        examples=sum(len(step) for step in plan.steps),
-        tokens=trained.tokens,
-        completion_tokens=trained.completion_tokens,
-        truncated_examples=sum(plan.prepared.train[i].is_cut for i in seen),
-        seconds=trained.seconds,
-        tokens_per_second=trained.tokens / trained.seconds,
-        peak_memory_bytes=trained.peak_memory_bytes,
-        loss=trained.loss,
-        final_loss=sum(tail) / len(tail),
-    )
-
-
-def _score(run: Run, loaded: LoadedModel, model: Any, progress: Progress) -> EvalRecord:
-    """Score `model`, write `examples.parquet`, and return the summary."""
-    config, prepared = run.plan.config, run.plan.prepared
-    with progress.stage(
-        f"{run.title} · scoring", len(prepared.test), run.plan.score_seconds
-    ) as stage:
-        started = time.perf_counter()
-        scored = score_examples(
-            model,
-            loaded.tokenizer,
-            prepared.test,
-            prepared.spec.score,
-            batch_size=config.evaluation.batch_size,
-            max_new_tokens=config.task.max_completion_tokens,
-            on_examples=stage.advance,
-        )
-        seconds = time.perf_counter() - started
-    records.write_table(run.folder / "examples.parquet", [_example_row(item) for item in scored])
-    names = list(scored[0].scores)
-    cut = sum(item.cut_tokens for item in prepared.test)
-    kept = sum(len(item.prompt_ids) for item in prepared.test)
-    return EvalRecord(
-        source=config.task.source,
-        dataset=prepared.test_source.dataset,
-        stand_in=prepared.test_source.stand_in,
-        split="test",
-        examples=len(scored),
-        metric=prepared.spec.metric,
-        scores={name: sum(s.scores[name] for s in scored) / len(scored) for name in names},
-        seconds=seconds,
-        truncated_examples=sum(item.is_truncated for item in scored),
-        truncated_tokens_ratio=cut / (cut + kept),
-        skipped_rows=prepared.test_source.skipped_rows,
-    )
-
-
-def _example_row(item: ScoredExample) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "prediction": item.prediction,
-        "reference": item.reference,
-        "truncated": item.is_truncated,
-        **item.scores,
-    }
-
-
-def time_runs(base: Run, runs: Sequence[Run], loaded: LoadedModel, progress: Progress) -> None:
-    """Time all variants with the base, interleaved, and close their records."""
-    config = base.plan.config
-    if not config.latency.enabled:
-        for run in (base, *runs):
-            if run.record.status == "running":
-                run.save(status="ok" if run.record.eval is not None else "failed")
-        return
-    arms = [Arm(base.record.run_id, "base", clone_sharing_weights(loaded.model).eval())]
-    for run in runs:
-        with _failures_recorded([run]):
-            arms += load_arms(run, loaded)
-    timed = [run for run in runs if run.record.status == "running"]
-    if timed or base.record.status == "running":
-        with _failures_recorded([run for run in (base, *timed) if not run.is_over]):
-            result = _time(base, arms, progress, planned=timed)
-            _record_times(base, timed, result, config.latency.rounds)
-
-
-def load_arms(run: Run, loaded: LoadedModel) -> list[Arm]:
-    """A variant's arms: its saved adapter on a clone of its own, and merged into one."""
-    folder = run.folder / "adapter"
-    arms = [Arm(run.record.run_id, "unmerged", load_adapter(loaded.model, folder))]
-    mergeable = run.record.adapter is not None and run.record.adapter.mergeable
-    if run.plan.config.latency.merged and mergeable:
-        arms.append(Arm(run.record.run_id, "merged", merge_adapter(loaded.model, folder)))
-    return arms
-
-
-def _time(
-    base: Run, arms: Sequence[Arm], progress: Progress, planned: Sequence[Run]
-) -> LatencyResult:
-    latency, prepared = base.plan.config.latency, base.plan.prepared
-    calls = len(arms) * (latency.rounds + latency.warmup_rounds)
-    seconds = sum(run.plan.latency_seconds for run in planned)
-    title = f"{base.plan.config.task.name} · timing"
-    with progress.stage(title, calls, seconds) as stage:
-        return time_arms(
-            arms,
-            pick_prompts(base.plan, latency.batch_size).to(arms[0].model.device),
-            output_tokens=min(prepared.output_tokens, latency.max_output_tokens),
-            rounds=latency.rounds,
-            warmup_rounds=latency.warmup_rounds,
-            seed=base.plan.config.seed,
-            on_call=stage.advance,
-        )
-
-
-def pick_prompts(plan: VariantPlan, batch_size: int) -> torch.Tensor:
-    """Real prompts at the task's median length: [batch, length].
-
-    Prompts at and above the median, cut to it, so that no row is padded; taken again where the
-    task has fewer.
-    """
-    prompts = sorted((item.prompt_ids for item in plan.prepared.test), key=len)
-    upper = prompts[len(prompts) // 2 :]
-    length = len(upper[0])
-    rows = [upper[i % len(upper)][:length] for i in range(batch_size)]
-    return torch.tensor(rows)
-
-
-def _record_times(base: Run, timed: Sequence[Run], result: LatencyResult, rounds: int) -> None:
-    first = result.calls[0]
-    summary = LatencyRecord(
-        batch_size=first.batch_size,
-        prompt_tokens=first.prompt_tokens,
-        output_tokens=first.output_tokens,
-        rounds=rounds,
-        load_before=result.load_before,
-        load_after=result.load_after,
-    )
-    for run in timed:
-        # The base's calls of the same rounds stand beside the variant's own, so that its ratios
-        # can be paired from its own file alone.
-        calls = [c for c in result.calls if c.variant == run.record.run_id or c.arm == "base"]
-        records.write_table(run.folder / "latency.parquet", [_call_row(call) for call in calls])
-        run.save(latency=summary, status="ok")
-    if base.record.status == "running" and base.record.eval is not None:
-        calls = [call for call in result.calls if call.arm == "base"]
-        records.write_table(base.folder / "latency.parquet", [_call_row(call) for call in calls])
-        base.save(latency=summary, status="ok")
-
-
-def _call_row(call: TimedCall) -> dict[str, Any]:
-    row = dataclasses.asdict(call)
-    del row["variant"]
-    return row
-
-
-def name_base(model: ModelConfig) -> str:
-    """The name that a saved adapter gives its base model."""
-    if model.source == "embedded":
-        return "HuggingFaceTB/SmolLM2-135M-Instruct"
-    return str(model.path or model.shape)
-
-
-@contextmanager
-def _failures_recorded(runs: Sequence[Run]) -> Iterator[None]:
-    """Record an exception as the failure of these runs, and go on."""
-    try:
-        yield
-    except Exception as error:
-        for run in runs:
-            run.fail(error)
-            announce(
-                f"failed: {run.title}: {str(error).splitlines()[0] if str(error) else error!r}"
-            )
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import load_results, study
+from harness import load_results, stages, study
 from harness.config import Config
+from harness.plan import plan_sweep
 from harness.records import read_record
 
 ConfigMaker = Callable[..., Config]
@@ -19,23 +20,29 @@ def folder_of(config: Config) -> Path:
     return config.study_folder / "runs" / config.run_id
 
 
+def home_of(name: str) -> Any:
+    return study if hasattr(study, name) else stages
+
+
 def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
     """Let a stage of the pipeline run as it does, and note each call of it."""
     calls: list[Any] = []
-    real = getattr(study, name)
+    module = home_of(name)
+    real = getattr(module, name)
 
     def counted(*arguments: Any, **named: Any) -> Any:
         calls.append(arguments)
         return real(*arguments, **named)
 
-    monkeypatch.setattr(study, name, counted)
+    monkeypatch.setattr(module, name, counted)
     return calls
 
 
 def break_stage(
     monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException, on_call: int
 ) -> None:
-    real, calls = getattr(study, name), []
+    module = home_of(name)
+    real, calls = getattr(module, name), []
 
     def broken(*arguments: Any, **named: Any) -> Any:
         calls.append(1)
@@ -43,7 +50,7 @@ def break_stage(
             raise error
         return real(*arguments, **named)
 
-    monkeypatch.setattr(study, name, broken)
+    monkeypatch.setattr(module, name, broken)
 
 
 def test_a_group_leaves_complete_records_and_one_base(tiny_config: ConfigMaker) -> None:
@@ -79,7 +86,7 @@ def test_saved_adapter_is_the_one_that_was_scored(tiny_config: ConfigMaker) -> N
     study.run_sweep([config])
     loaded = load_model(config.model)
     stock = PeftModel.from_pretrained(loaded.model, str(folder_of(config) / "adapter")).eval()
-    items = study.plan_sweep([config]).variants[0].prepared.test
+    items = plan_sweep([config]).variants[0].prepared.test
     examples = pd.read_parquet(folder_of(config) / "examples.parquet")
     assert choose(stock, loaded.tokenizer, items) == examples.prediction.tolist()
 
@@ -242,9 +249,9 @@ def test_latency_can_be_switched_off(tiny_config: ConfigMaker) -> None:
 
 
 def test_prompts_for_timing_are_real_and_of_median_length(tiny_config: ConfigMaker) -> None:
-    plan = study.plan_sweep([tiny_config()]).variants[0]
+    plan = plan_sweep([tiny_config()]).variants[0]
     prompts = sorted((item.prompt_ids for item in plan.prepared.test), key=len)
-    picked = study.pick_prompts(plan, 3)
+    picked = stages.pick_prompts(plan, 3)
     assert picked.shape == (3, len(prompts[len(prompts) // 2]))
     for row in picked.tolist():
         assert any(list(prompt[: len(row)]) == row for prompt in prompts)
