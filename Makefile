@@ -13,7 +13,7 @@ ifneq ($(PIP_INDEX_URL),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: sweep test check format notebooks constraints clean
+.PHONY: sweep test check format notebooks reference constraints clean
 
 sweep: $(VENV)/.installed
 	$(BIN)/python -m harness --multirun experiment=quickstart
@@ -33,6 +33,13 @@ format: $(VENV)/.installed
 # Runs the notebooks on the committed reference study and keeps their outputs.
 notebooks: $(VENV)/.installed
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+# The committed study: the quickstart's, without the adapters and Hydra's own files.
+reference: $(VENV)/.installed
+	rm -rf results/reference
+	cp -r results/quickstart results/reference
+	rm -rf results/reference/multirun.yaml results/reference/runs/*/adapter results/reference/runs/*/.hydra
+	$(BIN)/python -m harness.report results/reference
 
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile | $(UV)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.12, say")'

@@ -1,7 +1,8 @@
 """Attach, save, load and merge a variant's adapter, all through PEFT."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,7 @@ def attach_adapter(
         fan_in_fan_out=any(isinstance(base.get_submodule(p.path), Conv1D) for p in modules),
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        # PEFT still asks transformers by a name that is about to go.
-        warnings.simplefilter("ignore", FutureWarning)
+    with torch.random.fork_rng(), _future_warnings_ignored():
         torch.manual_seed(seed)
         model = get_peft_model(clone_sharing_weights(base), config)
     _check_attached(model, projections)
@@ -97,9 +96,7 @@ def load_adapter(base: nn.Module, folder: Path) -> PeftModel:
     Raises UserError where the folder holds no adapter that fits the base.
     """
     try:
-        model = PeftModel.from_pretrained(
-            clone_sharing_weights(base), str(folder), use_safetensors=True
-        )
+        model = _open_adapter(clone_sharing_weights(base), folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder}: no usable adapter there ({reason})") from error
@@ -117,8 +114,19 @@ def merge_adapter(base: nn.Module, folder: Path) -> nn.Module:
         for path, module in adapted.get_base_model().named_modules()
         if isinstance(module, BaseTunerLayer)
     }
-    owned: Any = PeftModel.from_pretrained(
-        clone_sharing_weights(base, tuple(sorted(paths))), str(folder), use_safetensors=True
-    )
+    owned: Any = _open_adapter(clone_sharing_weights(base, tuple(sorted(paths))), folder)
     merged: nn.Module = owned.merge_and_unload(safe_merge=True).eval()
     return merged
+
+
+def _open_adapter(base: nn.Module, folder: Path) -> PeftModel:
+    with _future_warnings_ignored():
+        return PeftModel.from_pretrained(base, str(folder), use_safetensors=True)
+
+
+@contextmanager
+def _future_warnings_ignored() -> Iterator[None]:
+    """PEFT still asks transformers by a name that is about to go; users can do nothing about it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

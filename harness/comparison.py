@@ -9,7 +9,7 @@ regrets each bound is one-sided at 95%: the true regret is above _high in 1 case
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from harness.pairing import pair_task
 from harness.ratios import geometric_mean
 from harness.records import BASE
 from harness.results import RATIO_COLUMNS
-from harness.statistics import TaskDraws, find_front, resample_means
+from harness.statistics import TaskDraws, bound_loss, find_front, resample_means
 
 RESAMPLES = 4000
 
@@ -144,6 +144,7 @@ def _score_task(drawn: TaskDraws, variant: str) -> dict[str, float]:
     }
     row |= {"score": drawn.means[variant], **_bounds("score", drawn.draws[variant], 0.025)}
     row |= {"regret": regret.observed, **_bounds("regret", regret.draws, 0.05)}
+    row["regret_low"] = bound_loss(drawn.draws, variant)
     if BASE in drawn.means and variant != BASE:
         row["difference"] = drawn.means[variant] - drawn.means[BASE]
         row |= _bounds("difference", drawn.draws[variant] - drawn.draws[BASE], 0.025)
@@ -201,6 +202,10 @@ def _score_overall(drawn: Mapping[str, TaskDraws], variant: str) -> dict[str, fl
     row |= _bounds("mean_regret", draws.mean(axis=0), 0.05)
     row["worst_regret"] = max(regret.observed for regret in regrets)
     row |= _bounds("worst_regret", draws.max(axis=0), 0.05)
+    row["mean_regret_low"] = bound_loss(_average_draws(having), variant)
+    row["worst_regret_low"] = max(
+        bound_loss(each.draws, variant, tests=len(having)) for each in having
+    )
     if not row["is_complete"]:
         return row  # a mean score over fewer tasks stands beside no other
     row["score"] = float(np.mean([each.means[variant] for each in having]))
@@ -213,6 +218,12 @@ def _score_overall(drawn: Mapping[str, TaskDraws], variant: str) -> dict[str, fl
         )
         row |= _bounds("difference", own - base, 0.025)
     return row
+
+
+def _average_draws(tasks: Sequence[TaskDraws]) -> dict[str, np.ndarray]:
+    """Mean over tasks, in each resample, of every set that has them all."""
+    common = [name for name in tasks[0].draws if all(name in each.draws for each in tasks)]
+    return {name: np.mean([each.draws[name] for each in tasks], axis=0) for name in common}
 
 
 def _best_probabilities(drawn: Mapping[str, TaskDraws], overall: pd.DataFrame) -> dict[str, float]:

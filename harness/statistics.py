@@ -50,6 +50,24 @@ class TaskDraws:
         return Regret(best - self.means[variant], best_draws - self.draws[variant])
 
 
+def bound_loss(
+    draws: Mapping[str, np.ndarray], variant: str, confidence: float = 0.95, tests: int = 1
+) -> float:
+    """Lower bound of what `variant` gives up against the best of the sets in `draws`.
+
+    The largest, over rivals, of the lower bound of the paired difference, at a level divided by the
+    number of rivals and by `tests` (Bonferroni). A percentile of the regret's own resamples would
+    not do: a maximum over noisy means lies above the true one in nearly all of them. 0 where no
+    rival is surely better; NaN where one example allows no resampling.
+    """
+    rivals = [name for name in draws if name not in (variant, BASE)]
+    if not rivals:
+        return 0.0
+    tail = (1 - confidence) / len(rivals) / tests
+    losses = [np.quantile(draws[name] - draws[variant], tail) for name in rivals]
+    return float(np.max([0.0, *losses]))
+
+
 def resample_means(paired: TaskScores, resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Return each variant's mean score in every resample; NaN where there is but one example."""
     count = paired.example_count

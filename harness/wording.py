@@ -71,7 +71,14 @@ def describe_open(verdict: str, inputs: Sequence[Evidence], candidates: Sequence
         )
     if not any(each.is_complete for each in inputs):
         return "Undecided: no task has scores of every target set, so they cannot be compared."
-    names = join_words([each.variant for each in candidates]) or "none of the sets"
+    if not candidates:
+        complete = [each for each in inputs if each.is_complete]
+        nearest = min(complete, key=lambda each: (each.needed_delta, each.variant))
+        return (
+            "Undecided: every set surely gives up more than is allowed, on average or on some "
+            f"task. {nearest.variant} comes nearest."
+        )
+    names = join_words([each.variant for each in candidates])
     return f"Undecided: no set is surely good enough. Still in the running: {names}."
 
 
