@@ -39,7 +39,8 @@ class GroupedLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         """Run all jobs; each keeps the folder and the return value that it would have alone."""
         from harness.__main__ import RunFailedError
-        from harness.study import Outcome, run_sweep
+        from harness.stages import Outcome
+        from harness.study import run_sweep
 
         setup_globals()
         jobs = [
