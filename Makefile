@@ -32,7 +32,7 @@ format: $(VENV)/.installed
 
 # Runs the notebooks on the committed reference study and keeps their outputs.
 notebooks: $(VENV)/.installed
-	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+	HARNESS_STUDY=$(CURDIR)/results/reference $(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 # The committed study: the quickstart's, without the adapters and Hydra's own files.
 reference: $(VENV)/.installed
