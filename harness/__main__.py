@@ -12,13 +12,16 @@ from types import FrameType
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from harness.config import conf_folder, to_config
+from harness.config import Config, conf_folder, to_config
 from harness.errors import UserError, explain, find_cause
 
 _started_studies: list[Path] = []
+_run_errors: list[Exception] = []
 
 
 class RunFailedError(UserError):
@@ -45,9 +48,21 @@ OmegaConf.register_new_resolver("run_id", _resolve_run_id, replace=True)
 @hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")
 def run(values: DictConfig) -> float | None:
     """Run one variant and return its headline score; a failed one raises RunFailedError."""
+    try:
+        return run_variant(to_config(values))
+    except Exception as error:
+        if HydraConfig.get().mode is not RunMode.RUN:
+            raise
+        # Hydra would print a line of its own before passing it on to `main`.
+        _run_errors.append(error)
+        return None
+
+
+def run_variant(config: Config) -> float | None:
+    """Run one variant in this process and return its headline score."""
     from harness.study import run_sweep
 
-    outcome = run_sweep([to_config(values)])[0]
+    outcome = run_sweep([config])[0]
     if outcome.status != "ok":
         raise RunFailedError(f"{outcome.run_id}: {outcome.error}")
     return outcome.score
@@ -58,10 +73,14 @@ def main() -> None:
     show_traceback = "HYDRA_FULL_ERROR" in os.environ
     # Hydra prints its own errors in several lines and exits; with this it passes them on.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # The hub's client logs every retry; what came of them is said in one line.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     signal.signal(signal.SIGTERM, _interrupt)
     status = 0
     try:
         run()
+        if _run_errors:
+            raise _run_errors[0]
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on from here", file=sys.stderr)
         sys.exit(130)
