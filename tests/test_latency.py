@@ -1,4 +1,5 @@
 import math
+import statistics
 import time
 from collections import Counter
 from typing import Any
@@ -9,7 +10,7 @@ from torch import nn
 
 from harness.config import ModelConfig
 from harness.errors import UserError
-from harness.latency import Arm, decode_forced, time_arms
+from harness.latency import Arm, TimedCall, decode_forced, time_arms
 from harness.models import clone_sharing_weights, load_model
 
 
@@ -35,18 +36,18 @@ PROMPT = torch.arange(40).reshape(2, 20) + 100
 
 
 def test_planted_delay_is_found_where_it_was_planted(model: Any) -> None:
-    arms = [Arm("base", "base", model), Arm("slow", "unmerged", delay(model, 0.02))]
-    result = time_arms(arms, PROMPT, output_tokens=5, rounds=4, warmup_rounds=1, seed=0)
-    by_round: dict[int, dict[str, Any]] = {}
+    """0.1 s a call, far above the noise of a busy machine: once in TTFT, and once in TPOT."""
+    arms = [Arm("base", "base", model), Arm("slow", "unmerged", delay(model, 0.1))]
+    result = time_arms(arms, PROMPT, output_tokens=4, rounds=5, warmup_rounds=1, seed=0)
+    by_round: dict[int, dict[str, TimedCall]] = {}
     for call in result.calls:
         by_round.setdefault(call.round, {})[call.variant] = call
-    for calls in by_round.values():
-        slow, base = calls["slow"], calls["base"]
-        assert slow.ttft_seconds - base.ttft_seconds == pytest.approx(0.02, abs=0.015)
-        assert slow.tpot_seconds - base.tpot_seconds == pytest.approx(0.02, abs=0.01)
-        assert slow.end_to_end_seconds == pytest.approx(
-            slow.ttft_seconds + 4 * slow.tpot_seconds, rel=1e-9
+        assert call.end_to_end_seconds == pytest.approx(
+            call.ttft_seconds + 3 * call.tpot_seconds, rel=1e-9
         )
+    for name in ("ttft_seconds", "tpot_seconds"):
+        added = [getattr(c["slow"], name) - getattr(c["base"], name) for c in by_round.values()]
+        assert 0.06 < statistics.median(added) < 0.18
 
 
 def test_each_round_runs_each_arm_once_in_changing_order(model: Any) -> None:
