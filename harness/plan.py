@@ -60,6 +60,11 @@ class VariantPlan:
     latency_seconds: float
 
     @property
+    def timed_output_tokens(self) -> int:
+        """Output length that timing forces: the task's own, up to the cap."""
+        return min(self.prepared.output_tokens, self.config.latency.max_output_tokens)
+
+    @property
     def train_tokens(self) -> int:
         return sum(self.prepared.train[i].length for step in self.steps for i in step)
 

@@ -35,13 +35,9 @@ class Progress:
             yield Stage(bar)
         finally:
             bar.close()
-        self._planned_done += planned_seconds
-        self._planned_left = max(0.0, self._planned_left - planned_seconds)
+            self._planned_done += planned_seconds
+            self._planned_left = max(0.0, self._planned_left - planned_seconds)
         announce(f"{title}: {time.perf_counter() - started:.1f} s · {self.time_left()}")
-
-    def skip(self, planned_seconds: float) -> None:
-        """Take planned work out of the account, because it is already there or has failed."""
-        self._planned_left = max(0.0, self._planned_left - planned_seconds)
 
     def time_left(self) -> str:
         """Estimated time left for all that was planned."""

@@ -260,7 +260,7 @@ def load_arms(run: Run, loaded: LoadedModel) -> list[Arm]:
 def _time(
     base: Run, arms: Sequence[Arm], progress: Progress, planned: Sequence[Run]
 ) -> LatencyResult:
-    latency, prepared = base.plan.config.latency, base.plan.prepared
+    latency = base.plan.config.latency
     calls = len(arms) * (latency.rounds + latency.warmup_rounds)
     seconds = sum(run.plan.latency_seconds for run in planned)
     title = f"{base.plan.config.task.name} · timing"
@@ -268,7 +268,7 @@ def _time(
         return time_arms(
             arms,
             pick_prompts(base.plan, latency.batch_size).to(arms[0].model.device),
-            output_tokens=min(prepared.output_tokens, latency.max_output_tokens),
+            output_tokens=base.plan.timed_output_tokens,
             rounds=latency.rounds,
             warmup_rounds=latency.warmup_rounds,
             seed=base.plan.config.seed,

@@ -50,25 +50,32 @@ def run_sweep(configs: Sequence[Config]) -> list[Outcome]:
 
 
 def find_finished(config: Config) -> Outcome | None:
-    """How this very configuration ended, if it has run to its end before."""
-    previous = read_previous(config.study_folder / "runs" / config.run_id)
-    return conclude(previous) if previous is not None and previous.status == "ok" else None
+    """How this very configuration ended, if it and its base have run to their end before."""
+    runs = config.study_folder / "runs"
+    ends = [read_previous(runs / run_id) for run_id in (config.base_run_id, config.run_id)]
+    finished = [record for record in ends if record is not None and record.status == "ok"]
+    return conclude(finished[1]) if len(finished) == 2 else None
 
 
 def run_group(plans: Sequence[VariantPlan], progress: Progress | None = None) -> list[Outcome]:
     """Run the variants of one group: same base model, task, data order and recipe.
 
     Finished variants are skipped; a failing one is recorded and does not stop the others. Ctrl-C
-    marks what is unfinished as interrupted and is passed on.
+    marks what is unfinished as interrupted and is passed on. Where the base failed, no variant has
+    succeeded: there is nothing to compare it to.
     """
     progress = progress or Progress()
     runs = [open_run(plan) for plan in plans]
     pending = [run for run in runs if run.record.status != "ok"]
-    if pending:
-        base = open_base(pending[0].plan)
+    base = open_base(plans[0])
+    if pending or base.record.status != "ok":
         with _interrupts_recorded([base, *pending]):
             _run_pending(base, pending, progress)
-    return [conclude(run.record) for run in runs]
+    outcomes = [conclude(run.record) for run in runs]
+    if base.record.status != "failed":
+        return outcomes
+    reason = f"the base failed: {conclude(base.record).error}"
+    return [dataclasses.replace(each, status="failed", error=reason) for each in outcomes]
 
 
 def _run_pending(base: Run, pending: Sequence[Run], progress: Progress) -> None:
@@ -77,9 +84,11 @@ def _run_pending(base: Run, pending: Sequence[Run], progress: Progress) -> None:
             run.save(status="running", error=None)
     running = [run for run in pending if not run.is_over]
     loaded: LoadedModel | None = None
-    with failures_recorded(running):
-        loaded = load_model(pending[0].plan.config.model)
-    if loaded is None or not running:
+    if not running and pending:
+        return
+    with failures_recorded([*running, *([] if base.record.status == "ok" else [base])]):
+        loaded = load_model(base.plan.config.model)
+    if loaded is None:
         return
     environment = describe_environment(loaded.model.device)
     for run in (base, *running):

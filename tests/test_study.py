@@ -121,6 +121,23 @@ def test_a_failing_variant_is_recorded_and_the_others_go_on(
     assert read_record(folder_of(configs[1])).error is None
 
 
+def test_a_failed_base_fails_the_sweep_and_is_done_again(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config("target_modules=q")
+    base_folder = config.study_folder / "runs" / config.base_run_id
+    break_stage(monkeypatch, "score_examples", RuntimeError("planted"), on_call=1)
+    outcome = study.run_sweep([config])[0]
+    assert (outcome.status, outcome.error) == ("failed", "the base failed: planted")
+    assert read_record(base_folder).status == "failed"
+    assert read_record(folder_of(config)).status == "ok"
+    monkeypatch.undo()
+    trained = count_calls(monkeypatch, "train_adapter")
+    assert study.run_sweep([config])[0].status == "ok"
+    assert read_record(base_folder).status == "ok"
+    assert trained == []
+
+
 @pytest.mark.parametrize(
     ("stage", "call", "still_to_train"),
     [("train_adapter", 2, 1), ("score_examples", 3, 1), ("time_arms", 1, 0)],
