@@ -41,10 +41,14 @@ class PreparedTask:
 
     @property
     def output_tokens(self) -> int:
-        """Median completion length of the test examples: what timing forces."""
+        """Median completion length of the test examples."""
         if self.test[0].choice_ids:
             return 1
         return max(1, round(median(len(item.completion_ids) for item in self.test)))
+
+    def timed_output_tokens(self, cap: int) -> int:
+        """Output length that timing forces: the task's own, up to a cap."""
+        return min(self.output_tokens, cap)
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,6 @@ class VariantPlan:
     """Estimates, all three."""
     score_seconds: float
     latency_seconds: float
-
-    @property
-    def timed_output_tokens(self) -> int:
-        """Output length that timing forces: the task's own, up to the cap."""
-        return min(self.prepared.output_tokens, self.config.latency.max_output_tokens)
 
     @property
     def train_tokens(self) -> int:
@@ -170,7 +169,7 @@ def _plan_variant(
     prompts = sum(len(item.prompt_ids) for item in prepared.test)
     batches = -(-len(prepared.test) // config.evaluation.batch_size)
     writing = 0 if prepared.test[0].choice_ids else prepared.output_tokens
-    output = min(prepared.output_tokens, latency.max_output_tokens)
+    output = prepared.timed_output_tokens(latency.max_output_tokens)
     prompt = median(len(item.prompt_ids) for item in prepared.test)
     call = 2 * weights * latency.batch_size * prompt / rate + _decode_seconds(
         weights, latency.batch_size, output - 1, rate

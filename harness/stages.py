@@ -268,7 +268,7 @@ def _time(
         return time_arms(
             arms,
             pick_prompts(base.plan, latency.batch_size).to(arms[0].model.device),
-            output_tokens=base.plan.timed_output_tokens,
+            output_tokens=base.plan.prepared.timed_output_tokens(latency.max_output_tokens),
             rounds=latency.rounds,
             warmup_rounds=latency.warmup_rounds,
             seed=base.plan.config.seed,
