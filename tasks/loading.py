@@ -1,16 +1,25 @@
-"""A task's source -> its examples: one split, selected and ordered by a seed, every row checked.
+"""A task's source -> its examples: one split, selected and ordered by a seed, and checked.
 
 The same source, split and seed give the same examples in the same order, and a smaller `limit`
 gives the first of them. Parts that are cut from a set without splits are disjoint only under one
 seed: pass the same to every call.
+
+Bad rows. Of a local file every row of the split is checked, drawn or not, for a file of one's own
+is to be right as a whole, and that takes no longer than to read it (a scan's text alone is read
+only where it is drawn). Of a hub data set the rows that are drawn are checked: MedMCQA has 182,822,
+and one that is not drawn changes nothing. Either way a bad row raises DataError with its place, or
+under `on_bad_row="skip"` is counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from tasks.base import DataError, Example, Row, Split, TaskSpec
-from tasks.sources import SourceRows, read_embedded, read_hub, read_local
+from tasks.hub import read_hub
+from tasks.rows import check_characters, show_value
+from tasks.scans import ScannerMissing, postpone_reading
+from tasks.sources import SourceRows, read_embedded, read_local
 from tasks.splits import assign_split, shuffle_indices
 
 SOURCES = ("hub", "local", "embedded")
@@ -38,6 +47,7 @@ def load_examples(
     path: str | None = None,
     dataset: str | None = None,
     revision: str | None = None,
+    subset: str | None = None,
     limit: int | None = None,
     seed: int = 0,
     on_bad_row: str = "fail",
@@ -51,15 +61,16 @@ def load_examples(
     _check_choice("task.on_bad_row", on_bad_row, BAD_ROW_RULES)
     if limit is not None and limit < 1:
         raise DataError(f"the number of {split} examples is {limit}; expected 1 or more")
-    read = _read_rows(task, split, source, path, dataset, revision, seed)
+    read = _read_rows(task, split, source, path, dataset, revision, subset, seed)
+    reader = RowReader(task, read, split, is_strict=on_bad_row == "fail")
     wanted = _find_part(task, read, split, seed)
-    examples, skipped = _make_examples(
-        task, read, split, shuffle_indices(wanted, seed), limit, on_bad_row
-    )
+    if read.is_checked_whole:
+        reader.check(wanted)
+    examples = reader.draw(shuffle_indices(wanted, seed), limit)
     if not examples:
-        raise DataError(f"{read.dataset}: no usable row for {split}, {skipped} skipped as bad")
+        raise DataError(_say_empty(read, split, reader.bad))
     stand_in = task.stand_in if source == "embedded" else None
-    return LoadedExamples(tuple(examples), read.dataset, stand_in, skipped)
+    return LoadedExamples(tuple(examples), read.dataset, stand_in, len(reader.bad))
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -74,6 +85,7 @@ def _read_rows(
     path: str | None,
     dataset: str | None,
     revision: str | None,
+    subset: str | None,
     seed: int,
 ) -> SourceRows:
     _check_choice("task.source", source, SOURCES)
@@ -81,70 +93,123 @@ def _read_rows(
         return read_embedded(task, split, seed)
     if source == "local":
         return read_local(task, split, path)
-    return read_hub(task, split, dataset, revision)
+    return read_hub(task, split, dataset, revision, subset)
 
 
 def _find_part(task: TaskSpec, read: SourceRows, split: Split, seed: int) -> Sequence[int]:
     if not read.is_whole_set:
         return range(len(read.rows))
-    return [i for i, row in enumerate(read.rows) if _belongs(task, row, split, seed)]
+    return [i for i in range(len(read.rows)) if _belongs(task, read, i, split, seed)]
 
 
-def _belongs(task: TaskSpec, row: Row | DataError, split: Split, seed: int) -> bool:
+def _belongs(task: TaskSpec, read: SourceRows, index: int, split: Split, seed: int) -> bool:
     try:
-        return assign_split(task.split_key(_check_row(row)), seed) == split
+        return assign_split(task.split_key(read_row(read, index)), seed) == split
+    except ScannerMissing:
+        raise
     except DataError:
         # Bad rows go along, to be reported or counted where rows are turned into examples.
         return True
 
 
-def _check_row(row: Row | DataError) -> Row:
+def read_row(read: SourceRows, index: int) -> Row:
+    """One row of a source; DataError where there is no such row to read."""
+    try:
+        row = read.rows[index]
+    except UnicodeDecodeError as error:
+        raise DataError(f"a text that is not UTF-8 ({error}), expected UTF-8") from error
     if isinstance(row, DataError):
         raise row
     return row
 
 
-def _make_examples(
-    task: TaskSpec,
-    read: SourceRows,
-    split: Split,
-    order: Sequence[int],
-    limit: int | None,
-    on_bad_row: str,
-) -> tuple[list[Example], int]:
-    ids = _make_ids(read, split)
-    # A file with a broken line is refused, or the line counted, wherever the selection falls.
-    broken = read.broken
-    known = set(broken)
-    order = [*broken, *(index for index in order if index not in known)]
-    examples: list[Example] = []
-    skipped = 0
-    for index in order:
-        if len(examples) == limit:
-            break
+def _say_empty(read: SourceRows, split: Split, bad: Mapping[int, DataError]) -> str:
+    if not bad:
+        return f"{read.dataset}: no row falls to {split}; give it more rows, or a {split} file"
+    first = min(bad)
+    return (
+        f"{read.dataset}: no usable row for {split}, {len(bad)} skipped as bad, the first of them "
+        f"{read.place(first)}: {bad[first]}; correct the rows or pick another source"
+    )
+
+
+class RowReader:
+    """Turns a source's rows into examples, and keeps what was bad."""
+
+    def __init__(self, task: TaskSpec, read: SourceRows, split: Split, *, is_strict: bool) -> None:
+        """Where strict, the first bad row raises DataError with its place."""
+        self.bad: dict[int, DataError] = {}
+        self._task = task
+        self._read = read
+        self._is_strict = is_strict
+        self._ids = name_rows(read, split)
+
+    def check(self, indices: Sequence[int]) -> None:
+        """Find the bad ones of these rows, without reading scans."""
+        with postpone_reading():
+            for index in indices:
+                self._try_row(index)
+
+    def draw(self, order: Sequence[int], limit: int | None) -> list[Example]:
+        """The examples of the first rows in this order that are not bad, at most `limit`."""
+        examples: list[Example] = []
+        for index in order:
+            if len(examples) == limit:
+                break
+            if index not in self.bad and (example := self._try_row(index)):
+                examples.append(example)
+        return examples
+
+    def _try_row(self, index: int) -> Example | None:
         try:
-            examples.append(task.to_example({**_check_row(read.rows[index]), "id": ids[index]}))
+            return self._make_example(index)
+        except ScannerMissing:
+            raise
         except DataError as error:
-            if on_bad_row == "fail":
+            if self._is_strict:
                 hint = "correct the row, or leave such rows out with task.on_bad_row=skip"
-                raise DataError(f"{read.place(index)}: {error}; {hint}") from error
-            skipped += 1
-    return examples, skipped
+                raise DataError(f"{self._read.place(index)}: {error}; {hint}") from error
+            self.bad[index] = error
+            return None
+
+    def _make_example(self, index: int) -> Example:
+        row = read_row(self._read, index)
+        name = self._ids[index]
+        if isinstance(name, DataError):
+            raise name
+        example = self._task.to_example({**row, "id": name})
+        # What a task puts together itself, such as a template's text, is checked here.
+        check_characters(example.prompt, "the prompt")
+        check_characters(example.completion, "the answer")
+        return example
 
 
-def _make_ids(read: SourceRows, split: Split) -> list[str]:
-    """The rows' own ids, or split and position; a repeated id gets #2, #3 in the source's order."""
-    ids: list[str] = []
-    taken: set[str] = set()
-    counts: dict[str, int] = {}
+def name_rows(read: SourceRows, split: Split) -> list[str | DataError]:
+    """Each row's id: its own, or else its split and position; why, where it can have none."""
+    names: list[str | DataError] = []
+    holders: dict[str, int] = {}
     for index in range(len(read.rows)):
         own = read.ids[index] if len(read.ids) else None
-        has_own = isinstance(own, (str, int)) and str(own).strip() != ""
-        base = str(own).strip() if has_own else f"{split}-{index + 1:06d}"
-        unique = base
-        while unique in taken:
-            counts[base] = counts.get(base, 1) + 1
-            unique = f"{base}#{counts[base]}"
-        taken.add(unique)
-        ids.append(unique)
-    return ids
+        names.append(_name_row(own, f"{split}-{index + 1:06d}", read, holders))
+        if isinstance(name := names[-1], str):
+            holders[name] = index
+    return names
+
+
+def _name_row(
+    own: object, position: str, read: SourceRows, holders: Mapping[str, int]
+) -> str | DataError:
+    if own is not None and (isinstance(own, bool) or not isinstance(own, (str, int))):
+        return DataError(f"column 'id' is {show_value(own)}, expected text or a whole number")
+    name = "" if own is None else str(own).strip()
+    try:
+        check_characters(name, "column 'id'")
+    except DataError as error:
+        return error
+    name = name or position
+    if name in holders:
+        return DataError(
+            f"column 'id' is {show_value(name)}, which {read.place(holders[name])} has already, "
+            "expected an id of its own"
+        )
+    return name

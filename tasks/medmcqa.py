@@ -4,6 +4,8 @@ Prompt and labels are those of lm-evaluation-harness's `medmcqa` task, so that a
 beside a published one. https://arxiv.org/abs/2203.14371
 """
 
+import re
+
 from tasks.base import DataError, Example, HubSource, Row, TaskSpec
 from tasks.embedded.medmcqa import NAME, read_rows
 from tasks.metrics.choices import score_choice
@@ -11,6 +13,7 @@ from tasks.rows import read_text, read_value, show_value
 
 LETTERS = ("A", "B", "C", "D")
 OPTION_COLUMNS = ("opa", "opb", "opc", "opd")
+WHOLE_NUMBER = re.compile(r"\s*-?[0-9]{1,4}\s*")
 
 
 def to_example(row: Row) -> Example:
@@ -32,6 +35,9 @@ def to_example(row: Row) -> Example:
 
 def _read_label(row: Row) -> int:
     label = read_value(row, "cop")
+    if isinstance(label, str) and WHOLE_NUMBER.fullmatch(label):
+        # All that CSV has is text.
+        label = int(label)
     if isinstance(label, bool) or not isinstance(label, int):
         raise DataError(f"column 'cop' is {show_value(label)}, expected a whole number of 0 to 3")
     if label == -1:
@@ -45,7 +51,7 @@ def _read_label(row: Row) -> int:
 
 
 def score(example: Example, prediction: str) -> dict[str, float]:
-    return score_choice(prediction, example.reference)
+    return score_choice(prediction, example.reference, example.choices)
 
 
 def split_key(row: Row) -> str:
@@ -54,16 +60,18 @@ def split_key(row: Row) -> str:
 
 MEDMCQA = TaskSpec(
     name="medmcqa",
-    columns=("question", *OPTION_COLUMNS, "cop"),
+    columns=(("question", *OPTION_COLUMNS, "cop"),),
     to_example=to_example,
     score=score,
     split_key=split_key,
     metric="accuracy",
-    hub=HubSource(
-        dataset="openlifescienceai/medmcqa",
-        # The public test split has no labels.
-        splits={"train": "train", "validation": "validation", "test": "validation"},
-        revision="91c6572c454088bf71b679ad90aa8dffcd0d5868",
+    hub=(
+        HubSource(
+            dataset="openlifescienceai/medmcqa",
+            # The public test split has no labels.
+            splits={"train": "train", "validation": "validation", "test": "validation"},
+            revision="91c6572c454088bf71b679ad90aa8dffcd0d5868",
+        ),
     ),
     embedded=read_rows,
     embedded_name=NAME,

@@ -1,13 +1,13 @@
-"""Where a task's rows come from: the hub, a local folder, or the embedded data."""
+"""Rows as they were read, and the sources that need no network: a task's own, and local files."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tasks.base import DataError, HubSource, Row, Split, TaskSpec
-from tasks.files import SUFFIXES, find_file, read_file
+from tasks.base import DataError, Row, Split, TaskSpec
+from tasks.files import SUFFIXES, find_files, read_file
+from tasks.rows import show_names
+from tasks.splits import SPLIT_NAMES, choose_split
 
 OFFLINE_HINT = "use task.source=local with task.path, or task.source=embedded"
 
@@ -24,15 +24,17 @@ class SourceRows:
     """The rows' own ids; empty where they have none."""
     is_whole_set: bool = False
     """Whether these are all rows of a set without splits, of which one part is wanted."""
-
-    @property
-    def broken(self) -> list[int]:
-        """Indices of the lines that are no rows; only local files have such."""
-        rows = self.rows if isinstance(self.rows, list) else []
-        return [index for index, row in enumerate(rows) if isinstance(row, DataError)]
+    is_checked_whole: bool = False
+    """Whether a bad row is an error wherever it stands, and not only where it is drawn."""
 
 
 def read_embedded(task: TaskSpec, split: Split, seed: int) -> SourceRows:
+    """The task's own rows; DataError where it has none."""
+    if task.embedded is None:
+        raise DataError(
+            f"task {task.name} has no embedded data; set task.source=local with task.path, or "
+            "task.source=hub with task.dataset"
+        )
     rows = task.embedded(split, seed)
     name = task.embedded_name
     return SourceRows(
@@ -44,115 +46,69 @@ def read_embedded(task: TaskSpec, split: Split, seed: int) -> SourceRows:
 
 
 def read_local(task: TaskSpec, split: Split, path: str | None) -> SourceRows:
-    """Read `<split>.jsonl` or `.parquet` of a folder, by the harness's or the hub's split name.
+    """Read a file, which is a whole set, or `<split>.jsonl` (.parquet, .csv) of a folder.
 
-    Where there is no test file, the validation file stands in; where there is a train file alone,
-    its rows are returned as a whole set, to be cut. Raises DataError where there is neither.
+    A folder's files are taken by the names of `tasks.splits.SPLIT_NAMES` or by the public set's.
+    Raises DataError where there is no such file, or it cannot be read.
     """
-    folder = _check_folder(path)
-    own = find_file(folder, _stems(task, split))
-    others: list[Split] = ["validation", "test"]
-    if own is None and split == "test":
-        own = find_file(folder, _stems(task, "validation"))
-    train = find_file(folder, _stems(task, "train"))
-    has_train_alone = train is not None and not any(
-        find_file(folder, _stems(task, other)) for other in others
-    )
-    file = train if has_train_alone else own
-    if file is None:
-        expected = " or ".join(f"{split}{suffix}" for suffix in SUFFIXES)
-        has = ", ".join(sorted(entry.name for entry in folder.iterdir())[:10]) or "nothing"
-        raise DataError(f"{folder}: has no {expected} (it has {has}); set task.path to a folder")
-    rows = read_file(file)
-    numbers, values = list(rows), list(rows.values())
-    mark = ":" if file.suffix == ".jsonl" else ", row "
-    return SourceRows(
-        dataset=str(file) + (f" ({split} part by content hash)" if has_train_alone else ""),
-        rows=values,
-        place=lambda index: f"{file}{mark}{numbers[index]}",
-        ids=[None if isinstance(row, DataError) else row.get("id") for row in values],
-        is_whole_set=has_train_alone,
-    )
-
-
-def _check_folder(path: str | None) -> Path:
     if not path:
-        raise DataError("task.source is local but task.path is not set; set it to a folder")
-    folder = Path(path).expanduser()
-    if folder.is_file():
-        raise DataError(f"{folder}: is a file; task.path names the folder that holds train.jsonl")
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; set task.path to one that holds train.jsonl")
-    return folder
+        raise DataError("task.source is local but task.path is not set; set it to a file or folder")
+    place = Path(path).expanduser()
+    if place.is_file():
+        return _read_file(task, split, place, is_whole_set=True)
+    if not place.is_dir():
+        raise DataError(f"{place}: no such file or folder; set task.path to one that is there")
+    files = find_files(place)
+    choice = choose_split(list(files), split, known_splits(task))
+    if choice is None:
+        raise DataError(_say_missing(place, split))
+    return _read_file(task, split, files[choice.name], is_whole_set=choice.is_whole_set)
 
 
-def _stems(task: TaskSpec, split: Split) -> list[str]:
-    return [split, *([task.hub.splits[split]] if split in task.hub.splits else [])]
+def known_splits(task: TaskSpec) -> Mapping[Split, str]:
+    """The split names of the task's default public set; empty where it has none."""
+    return task.hub[0].splits if task.hub else {}
 
 
-def read_hub(task: TaskSpec, split: Split, dataset: str | None, revision: str | None) -> SourceRows:
-    """Read a split of a hub data set (or of a local folder laid out like one).
+def _say_missing(folder: Path, split: Split) -> str:
+    expected = " or ".join(f"{SPLIT_NAMES[split][0]}{suffix}" for suffix in SUFFIXES)
+    has = ", ".join(sorted(entry.name for entry in folder.iterdir())[:10]) or "nothing"
+    return f"{folder}: has no {expected} (it has {has}); set task.path to a folder that has"
 
-    Raises DataError where it cannot be reached, has no such split, or lacks a column.
-    """
-    # The pinned commit and configuration are those of the task's own set, not of another one.
-    own = dataset in (None, task.hub.dataset)
-    hub = task.hub if own else HubSource(str(dataset), task.hub.splits, task.hub.columns)
-    commit = revision or hub.revision
-    is_whole_set = list(hub.splits) == ["train"]
-    hub_split = hub.splits["train" if is_whole_set else split]
-    table = _load_table(hub, hub_split, commit)
-    columns = _pick_columns(task, table.column_names, f"{hub.dataset}, split {hub_split}")
-    has_ids = "id" in table.column_names
-    # Unread columns (images) are dropped, for reading a row decodes all that it has.
-    rows = table.select_columns([*columns, *(["id"] if has_ids and "id" not in columns else [])])
-    name = f"{hub.dataset}@{_find_commit(table) or commit or 'unknown revision'}"
+
+def _read_file(task: TaskSpec, split: Split, file: Path, *, is_whole_set: bool) -> SourceRows:
+    read = read_file(file, wanted={"id", *(name for columns in task.columns for name in columns)})
+    if read.columns is not None:
+        choose_columns(task, read.columns, str(file))
+    numbers = list(read.rows)
+    rows = [_locate_image(row, file.parent) for row in read.rows.values()]
+    mark = ", row " if file.suffix.lower() == ".parquet" else ":"
     return SourceRows(
-        dataset=name + (f" ({hub_split}, {split} part by content hash)" if is_whole_set else ""),
+        dataset=str(file) + (f" ({split} part by content hash)" if is_whole_set else ""),
         rows=rows,
-        place=lambda index: f"{hub.dataset}, {hub_split} row {index + 1}",
-        ids=list(table["id"]) if has_ids else [],
+        place=lambda index: f"{file}{mark}{numbers[index]}",
+        ids=[None if isinstance(row, DataError) else row.get("id") for row in rows],
         is_whole_set=is_whole_set,
+        is_checked_whole=True,
     )
 
 
-def _load_table(hub: HubSource, hub_split: str, revision: str | None) -> Any:
-    import datasets
-
-    try:
-        return datasets.load_dataset(
-            hub.dataset, name=hub.config, split=hub_split, revision=revision
-        )
-    except datasets.exceptions.DatasetNotFoundError as error:
-        raise DataError(
-            f"{hub.dataset}: no such data set on the hub, or it is private; check task.dataset and "
-            f"task.revision, or {OFFLINE_HINT}"
-        ) from error
-    except ConnectionError as error:
-        raise DataError(f"{hub.dataset}: the hub cannot be reached; {OFFLINE_HINT}") from error
-    except Exception as error:
-        # The libraries below raise their own classes for everything from a proxy to a bad shard.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"{hub.dataset}, split {hub_split}: cannot be loaded ({reason}); check task.dataset "
-            f"and task.revision, or {OFFLINE_HINT}"
-        ) from error
+def _locate_image(row: Row | DataError, folder: Path) -> Row | DataError:
+    """The row, with the path of its image taken from the folder that its file is in."""
+    if isinstance(row, DataError) or not isinstance(row.get("image"), str) or not row["image"]:
+        return row
+    return {**row, "image": str(folder / row["image"])}
 
 
-def _pick_columns(task: TaskSpec, present: Sequence[str], name: str) -> tuple[str, ...]:
-    for columns in (task.columns, task.hub.columns):
-        if columns and set(columns) <= set(present):
+def choose_columns(task: TaskSpec, present: Sequence[str], name: str) -> tuple[str, ...]:
+    """The first of the task's sets of columns that is all there; DataError where none is."""
+    for columns in task.columns:
+        if set(columns) <= set(present):
             return columns
-    missing = [column for column in task.hub.columns or task.columns if column not in present]
+    closest = min(task.columns, key=lambda columns: len(set(columns) - set(present)))
+    missing = [column for column in closest if column not in present]
+    needed = ", or ".join(", ".join(columns) for columns in task.columns)
     raise DataError(
-        f"{name}: has no column {', '.join(map(repr, missing))} (it has {', '.join(present)}); "
-        f"task {task.name} needs {', '.join(task.hub.columns or task.columns)}"
+        f"{name}: has no column {', '.join(map(repr, missing))} (it has {show_names(present)}); "
+        f"task {task.name} needs {needed}"
     )
-
-
-def _find_commit(table: Any) -> str | None:
-    """Commit that was read, from the address of any downloaded file."""
-    for address in table.info.download_checksums or {}:
-        if match := re.search(r"@([0-9a-f]{40})/", address):
-            return match[1]
-    return None

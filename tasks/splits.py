@@ -1,13 +1,15 @@
-"""The one rule that puts a row on a side of a split where its source has no such split.
+"""Which part of a source is a split, and the one rule that cuts parts where the source has none.
 
-It looks at content alone, so that rows of equal content (a context with two questions, the same
-question twice) never end on two sides, and neither row order nor row count matters.
+The rule looks at content alone, so that rows of equal content (a context with two questions, the
+same question twice) never end on two sides, and neither row order nor row count matters.
 """
 
 import hashlib
 import random
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tasks.base import Split
 
@@ -15,10 +17,50 @@ TRAIN_SHARE = 0.7
 VALIDATION_SHARE = 0.1
 """The rest, a fifth, is the test part."""
 
+SPLIT_NAMES: Mapping[Split, tuple[str, ...]] = {
+    "train": ("train",),
+    "validation": ("validation", "valid", "dev", "val"),
+    "test": ("test", "eval"),
+}
+"""The names that sources give their parts, the usual one first."""
+
+
+@dataclass(frozen=True)
+class SplitChoice:
+    name: str
+    """The source's own name of the part to read."""
+    is_whole_set: bool = False
+    """Whether that part is all there is, and the wanted split is to be cut from it."""
+
+
+def choose_split(
+    names: Sequence[str], split: Split, known: Mapping[Split, str]
+) -> SplitChoice | None:
+    """The part of a source that is `split`, by the names of its parts; None where there is none.
+
+    `known` has the names of the task's public set. Without a test part, the validation part is the
+    test part; a train part alone, or a single part of any other name, is a whole set.
+    """
+    found = {part: _find_name(names, part, known) for part in SPLIT_NAMES}
+    if not found["validation"] and not found["test"]:
+        only = found["train"] or (names[0] if len(names) == 1 else None)
+        return SplitChoice(only, is_whole_set=True) if only else None
+    own = found[split] or (found["validation"] if split == "test" else None)
+    return SplitChoice(own) if own else None
+
+
+def _find_name(names: Sequence[str], split: Split, known: Mapping[Split, str]) -> str | None:
+    candidates = (*SPLIT_NAMES[split], *([known[split]] if split in known else []))
+    return next((name for name in candidates if name in names), None)
+
 
 def assign_split(content: str, seed: int) -> Split:
-    """Side of a row: SHA-256 of seed and content, case, spacing and punctuation left out."""
-    normalised = re.sub(r"\W+", " ", content.casefold()).strip()
+    """Side of a row: SHA-256 of seed and content, case, spacing and punctuation left out.
+
+    Spellings that Unicode holds equal (NFKC), such as an accent of its own, count as equal.
+    """
+    same_form = unicodedata.normalize("NFKC", content).casefold()
+    normalised = re.sub(r"\W+", " ", same_form).strip()
     # Content of symbols alone would normalise to nothing, and all of it land on one side.
     position = _hash_to_unit(f"{seed}\n{normalised or content}")
     if position < TRAIN_SHARE:

@@ -1,8 +1,10 @@
 """Seeded finance questions over small tables, with their reasoning, in FinCoT's columns.
 
 A stand-in for FinCoT: the same form (context, question, calculation, result), made so that a small
-model neither fails at nor saturates it: half are lookups, comparisons and sums, the rest change,
-average, ratio, share, percentage change and two-step questions, on small tables of small numbers.
+model neither fails at nor saturates it: more than half are lookups, comparisons and sums, the rest
+change, average, ratio, share, percentage change and two-step questions, on small tables of small
+numbers. One answer in eight is a text: yes, no, or the name of a line. Some tables have losses in
+parentheses, some have thousands separators.
 """
 
 import random
@@ -10,40 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tasks.base import Row, Split
+from tasks.embedded.fincot_tables import Table, make_table, write_context
 from tasks.splits import assign_split
 
 NAME = "generated finance questions, split by context"
 STAND_IN = "generated finance questions instead of FinCoT"
 POOL_ROWS = 4000
 """Rows of all three parts together: a train part of about 2,800."""
-
-COMPANIES = (
-    "Alder Foods", "Birch Energy", "Cobalt Mining", "Delta Freight", "Elm Retail", "Fjord Shipping",
-    "Garnet Health", "Harbor Bank", "Iris Media", "Juniper Homes", "Kestrel Air", "Lumen Power",
-    "Maple Insurance", "Nimbus Software", "Onyx Steel", "Pioneer Rail",
-)  # fmt: skip
-LINES = (
-    "Revenue", "Cost of sales", "Research expense", "Marketing expense", "Interest expense",
-    "Net income", "Trade receivables", "Inventories", "Cash", "Total debt", "Rental income",
-    "Service fees", "Licence fees", "Staff costs", "Depreciation", "Dividends paid",
-)  # fmt: skip
-UNITS = ("million", "thousand")
-NOTES = (
-    "The figures are audited.",
-    "Figures for {year} include one acquisition.",
-    "The group employed {count} people at the end of {year}.",
-    "Comparatives were not restated.",
-    "The board met {count} times in {year}.",
-)
-
-
-@dataclass(frozen=True)
-class Table:
-    unit: str
-    years: tuple[int, ...]
-    """Newest first."""
-    values: dict[str, tuple[int, ...]]
-    """Line -> its value in each year."""
 
 
 @dataclass(frozen=True)
@@ -76,56 +51,31 @@ def _to_row(name: str, context: str, problem: Problem) -> Row:
 
 
 def _make_problem(rng: random.Random) -> tuple[str, Problem]:
-    table = _make_table(rng)
+    table = make_table(rng)
     maker = rng.choices(list(MAKERS), weights=list(MAKERS.values()))[0]
     problem = maker(rng, table)
-    year = rng.choice(table.years)
-    notes = [
-        note.format(year=year, count=rng.randint(3, 900))
-        for note in rng.sample(NOTES, k=rng.randint(0, 2))
-    ]
-    return _write_context(rng, table, notes), problem
+    return write_context(rng, table), problem
 
 
-def _make_table(rng: random.Random) -> Table:
-    newest = rng.randint(2012, 2024)
-    years = tuple(newest - i for i in range(rng.choice((2, 2, 2, 3))))
-    lines = rng.sample(LINES, k=rng.choice((2, 3, 3, 4)))
-    step = rng.choice((1, 5, 10, 10))
-    # All distinct, so that one year is the larger, and the value of a wrong cell is a wrong answer.
-    values = iter(rng.sample(range(2, 41), k=len(lines) * len(years)))
-    return Table(
-        unit=rng.choice(UNITS),
-        years=years,
-        values={line: tuple(step * next(values) for _ in years) for line in lines},
-    )
-
-
-def _write_context(rng: random.Random, table: Table, notes: list[str]) -> str:
-    company = rng.choice(COMPANIES)
-    head = rng.choice(("{} (in {}s)", "{}, amounts in {}s", "{}: selected figures, {}s"))
-    rows = _write_grid(table) if rng.random() < 0.5 else _write_list(table)
-    return "\n".join([head.format(company, table.unit), *rows, *notes])
-
-
-def _write_grid(table: Table) -> list[str]:
-    head = " | ".join(["", *map(str, table.years)])
-    return [head, *(" | ".join([line, *map(str, row)]) for line, row in table.values.items())]
-
-
-def _write_list(table: Table) -> list[str]:
-    return [
-        f"{line}: " + ", ".join(f"{v} in {y}" for v, y in zip(row, table.years, strict=True))
-        for line, row in table.values.items()
-    ]
-
-
-def _pick(rng: random.Random, table: Table) -> tuple[str, int, int, int, int]:
-    """A line, two of its years (later first), and its values in them."""
-    line = rng.choice(list(table.values))
+def _pick(rng: random.Random, table: Table, lines: list[str]) -> tuple[str, int, int, int, int]:
+    """One of the lines, two of its years (later first), and its values in them."""
+    line = rng.choice(lines)
     late, early = sorted(rng.sample(range(len(table.years)), k=2))
     values = table.values[line]
     return line, table.years[late], table.years[early], values[late], values[early]
+
+
+def _pick_two(rng: random.Random, table: Table, lines: list[str]) -> tuple[str, str, int, int, int]:
+    """Two of the lines, a year, and their values in it."""
+    first, second = rng.sample(lines, k=2)
+    index = rng.randrange(len(table.years))
+    a, b = table.values[first][index], table.values[second][index]
+    return first, second, table.years[index], a, b
+
+
+def _operand(value: int) -> str:
+    """A number as it stands in a calculation."""
+    return f"({value})" if value < 0 else str(value)
 
 
 def _ask(rng: random.Random, *phrasings: str) -> str:
@@ -133,14 +83,14 @@ def _ask(rng: random.Random, *phrasings: str) -> str:
 
 
 def _lookup(rng: random.Random, table: Table) -> Problem:
-    line, year, _, value, _ = _pick(rng, table)
+    line, year, _, value, _ = _pick(rng, table, list(table.values))
     name = line.lower()
     question = _ask(rng, f"What was {name} in {year}?", f"How much was {name} for {year}?")
     return Problem(question, f"{line} in {year} was {value}.", f"{value} {table.unit}")
 
 
 def _compare(rng: random.Random, table: Table) -> Problem:
-    line, late, early, a, b = _pick(rng, table)
+    line, late, early, a, b = _pick(rng, table, list(table.values))
     higher = rng.random() < 0.5
     year = late if (a > b) == higher else early
     word = "higher" if higher else "lower"
@@ -150,33 +100,50 @@ def _compare(rng: random.Random, table: Table) -> Problem:
     return Problem(question, reasoning, str(year))
 
 
+def _is_higher(rng: random.Random, table: Table) -> Problem:
+    line, late, early, a, b = _pick(rng, table, list(table.values))
+    question = f"Was {line.lower()} higher in {late} than in {early}?"
+    word, answer = ("more", "yes") if a > b else ("less", "no")
+    seen = f"{line} was {a} in {late} and {b} in {early}."
+    return Problem(question, f"{seen} {a} is {word} than {b}, so {answer}.", answer)
+
+
+def _larger_line(rng: random.Random, table: Table) -> Problem:
+    first, second, year, a, b = _pick_two(rng, table, list(table.values))
+    question = f"Which was larger in {year}, {first.lower()} or {second.lower()}?"
+    answer = (first if a > b else second).lower()
+    seen = f"{first} in {year} was {a} and {second.lower()} was {b}."
+    reasoning = f"{seen} {max(a, b)} is more than {min(a, b)}, so {answer}."
+    return Problem(question, reasoning, answer)
+
+
 def _sum(rng: random.Random, table: Table) -> Problem:
-    first, second = rng.sample(list(table.values), k=2)
-    index = rng.randrange(len(table.years))
-    year, a, b = table.years[index], table.values[first][index], table.values[second][index]
+    first, second, year, a, b = _pick_two(rng, table, list(table.values))
     names = f"{first.lower()} and {second.lower()}"
     question = _ask(
         rng,
         f"What was the total of {names} in {year}?",
         f"How much were {names} in {year} together?",
     )
-    reasoning = f"{first} in {year} was {a} and {second.lower()} was {b}. {a} + {b} = {a + b}."
+    seen = f"{first} in {year} was {a} and {second.lower()} was {b}."
+    reasoning = f"{seen} {_operand(a)} + {_operand(b)} = {a + b}."
     return Problem(question, reasoning, f"{a + b} {table.unit}")
 
 
 def _change(rng: random.Random, table: Table) -> Problem:
-    line, late, early, a, b = _pick(rng, table)
+    line, late, early, a, b = _pick(rng, table, list(table.values))
     question = _ask(
         rng,
         f"What was the change in {line.lower()} from {early} to {late}?",
         f"By how much did {line.lower()} change between {early} and {late}?",
     )
-    reasoning = f"{line} was {a} in {late} and {b} in {early}. {a} - {b} = {a - b}."
+    seen = f"{line} was {a} in {late} and {b} in {early}."
+    reasoning = f"{seen} {_operand(a)} - {_operand(b)} = {a - b}."
     return Problem(question, reasoning, f"{a - b} {table.unit}")
 
 
 def _average(rng: random.Random, table: Table) -> Problem:
-    line, late, early, a, b = _pick(rng, table)
+    line, late, early, a, b = _pick(rng, table, table.positive_lines)
     question = _ask(
         rng,
         f"What was the average {line.lower()} of {early} and {late}?",
@@ -187,7 +154,7 @@ def _average(rng: random.Random, table: Table) -> Problem:
 
 
 def _percent_change(rng: random.Random, table: Table) -> Problem:
-    line, late, early, a, b = _pick(rng, table)
+    line, late, early, a, b = _pick(rng, table, table.positive_lines)
     question = _ask(
         rng,
         f"What was the percentage change in {line.lower()} from {early} to {late}?",
@@ -198,9 +165,7 @@ def _percent_change(rng: random.Random, table: Table) -> Problem:
 
 
 def _share(rng: random.Random, table: Table) -> Problem:
-    first, second = rng.sample(list(table.values), k=2)
-    index = rng.randrange(len(table.years))
-    year, a, b = table.years[index], table.values[first][index], table.values[second][index]
+    first, second, year, a, b = _pick_two(rng, table, table.positive_lines)
     percent = _shorten(100 * a / (a + b))
     question = (
         f"In {year}, what share of {first.lower()} and {second.lower()} together was the former?"
@@ -209,16 +174,14 @@ def _share(rng: random.Random, table: Table) -> Problem:
 
 
 def _ratio(rng: random.Random, table: Table) -> Problem:
-    first, second = rng.sample(list(table.values), k=2)
-    index = rng.randrange(len(table.years))
-    year, a, b = table.years[index], table.values[first][index], table.values[second][index]
+    first, second, year, a, b = _pick_two(rng, table, table.positive_lines)
     ratio = f"{a / b:.2f}"
     question = f"What was the ratio of {first.lower()} to {second.lower()} in {year}?"
     return Problem(question, f"{first} was {a}, {second.lower()} {b}. {a} / {b} = {ratio}.", ratio)
 
 
 def _change_of_sum(rng: random.Random, table: Table) -> Problem:
-    first, second = rng.sample(list(table.values), k=2)
+    first, second = rng.sample(table.positive_lines, k=2)
     late, early = sorted(rng.sample(range(len(table.years)), k=2))
     a, c = table.values[first][late], table.values[first][early]
     b, d = table.values[second][late], table.values[second][early]
@@ -235,13 +198,15 @@ def _shorten(value: float) -> str:
 
 MAKERS: dict[Callable[[random.Random, Table], Problem], int] = {
     _lookup: 30,
-    _compare: 10,
-    _sum: 16,
-    _change: 16,
-    _average: 8,
-    _percent_change: 7,
+    _compare: 8,
+    _is_higher: 6,
+    _larger_line: 6,
+    _sum: 14,
+    _change: 14,
+    _average: 7,
+    _percent_change: 6,
     _share: 4,
     _ratio: 3,
-    _change_of_sum: 6,
+    _change_of_sum: 5,
 }
 """Kind of question -> its weight."""

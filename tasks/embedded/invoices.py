@@ -1,14 +1,20 @@
-"""Random invoices: what they say, and the JSON that a reader should make of them."""
+"""Random invoices: what they say, and the JSON that a reader should make of them.
+
+Amounts are whole hundredths of the currency's unit (cents), so that they add up exactly.
+"""
 
 import random
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from tasks.embedded.invoice_locales import LOCALES, InvoiceLocale
+
 VENDOR_NAMES = (
     "Harlow", "Brightwater", "Kessler", "Montfort", "Oakridge", "Silverline", "Tanaka", "Vermeer",
     "Lindqvist", "Bellamy", "Castellan", "Durand", "Eastgate", "Falkner", "Greystone", "Hollis",
     "Ibarra", "Jansen", "Kowalski", "Lattimer", "Moreau", "Nordholm", "Osborne", "Pemberton",
+    "Quintana", "Rossi", "Svoboda", "Teixeira", "Ullman", "Venkat", "Whitcombe", "Yamada",
 )  # fmt: skip
 VENDOR_TRADES = (
     "Supply", "Trading", "Tools", "Office", "Foods", "Print", "Light", "Garden", "Paper", "Parts",
@@ -18,106 +24,98 @@ ITEMS = (
     "Wall clock", "USB cable", "Door hinge", "Wood glue", "Filter bags", "Work gloves", "Zip ties",
     "Paint roller", "Glass jar", "Tea towels", "Hand soap", "Drill bits", "Copper wire",
     "Packing tape", "Light bulb", "Notebook", "Safety vest", "Storage box", "Floor mat",
-    "Repair service", "Delivery fee", "Brass valve", "Rubber seal", "Toner black", "Whiteboard",
+    "Repair service", "Site visit", "Brass valve", "Rubber seal", "Toner black", "Whiteboard",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Locale:
-    currency: str
-    symbol: str
-    symbol_leads: bool
-    decimal_mark: str
-    company_form: str
-    date_formats: tuple[str, ...]
-    labels: dict[str, tuple[str, ...]]
-    """What a field is called on paper, in several wordings."""
-
-
-ENGLISH = {
-    "number": ("Invoice No", "Invoice #", "Inv. no.", "Invoice number", "Bill no"),
-    "date": ("Date", "Invoice date", "Issued", "Date of issue"),
-    "net": ("Subtotal", "Net amount", "Net"),
-    "discount": ("Discount", "Less discount", "Rebate"),
-    "tax": ("Tax", "VAT", "Sales tax"),
-    "total": ("Total", "Amount due", "TOTAL DUE", "Balance due"),
-}
-GERMAN = {
-    "number": ("Rechnung Nr.", "Rechnungsnummer", "Re-Nr."),
-    "date": ("Datum", "Rechnungsdatum"),
-    "net": ("Netto", "Zwischensumme"),
-    "discount": ("Rabatt", "Nachlass"),
-    "tax": ("MwSt", "USt"),
-    "total": ("Gesamt", "Rechnungsbetrag", "Brutto"),
-}
-FRENCH = {
-    "number": ("Facture n°", "No de facture"),
-    "date": ("Date", "Date de facture"),
-    "net": ("Total HT", "Montant HT"),
-    "discount": ("Remise", "Rabais"),
-    "tax": ("TVA",),
-    "total": ("Total TTC", "Net a payer"),
-}
-LOCALES = (
-    Locale("USD", "$", True, ".", "Inc.", ("%m/%d/%Y", "%b %d, %Y", "%m-%d-%y"), ENGLISH),
-    Locale("GBP", "£", True, ".", "Ltd", ("%d/%m/%Y", "%d %B %Y", "%d %b %y"), ENGLISH),
-    Locale("EUR", "€", False, ",", "GmbH", ("%d.%m.%Y", "%d.%m.%y"), GERMAN),
-    Locale("EUR", "€", False, ",", "SARL", ("%d/%m/%Y", "%d-%m-%Y"), FRENCH),
-    Locale("CHF", "CHF", True, ".", "AG", ("%d.%m.%Y",), GERMAN),
-)
+DETAILS = (
+    "size L", "white", "large", "box of 10", "type B", "heavy duty", "small", "with case",
+    "green", "set of 4",
+)  # fmt: skip
+QUANTITIES = (1, 1, 2, 3, 4, 5, 6, 8, 10, 12)
+SHIPPING_CENTS = (495, 750, 990, 1200)
+FIRST_DAY = date(2018, 1, 1)
+DAYS = 2800
 
 
 @dataclass(frozen=True)
 class Item:
     name: str
+    detail: str
+    """Second part of the description, which a page may set on a line of its own; may be empty."""
     quantity: int
     price_cents: int
+    tax_rate: int
+    """In hundredths of a percent."""
 
     @property
     def amount_cents(self) -> int:
         return self.quantity * self.price_cents
 
+    @property
+    def description(self) -> str:
+        return f"{self.name} {self.detail}".strip()
+
+
+@dataclass(frozen=True)
+class TaxLine:
+    rate: int
+    """In hundredths of a percent."""
+    cents: int
+
 
 @dataclass(frozen=True)
 class Invoice:
-    locale: Locale
+    locale: InvoiceLocale
     vendor: str
     number: str
     issued: date
     items: tuple[Item, ...]
-    discount_cents: int
-    tax_percent: int
+    discount_percent: int
+    shipping_cents: int
 
     @property
     def net_cents(self) -> int:
         return sum(item.amount_cents for item in self.items)
 
     @property
+    def discount_cents(self) -> int:
+        return _divide(self.net_cents * self.discount_percent, 100, self.locale.smallest_cents)
+
+    @property
+    def taxes(self) -> tuple[TaxLine, ...]:
+        """Tax by rate, highest first: items less their part of the discount; shipping is taxed at
+        the highest rate."""
+        rates = sorted({item.tax_rate for item in self.items if item.tax_rate}, reverse=True)
+        return tuple(TaxLine(rate, self._tax_at(rate, rate == rates[0])) for rate in rates)
+
+    def _tax_at(self, rate: int, has_shipping: bool) -> int:
+        goods = sum(item.amount_cents for item in self.items if item.tax_rate == rate)
+        # In parts of the net amount, so that nothing is rounded before the end.
+        taxed = goods * (self.net_cents - self.discount_cents)
+        if has_shipping:
+            taxed += self.shipping_cents * self.net_cents
+        return _divide(taxed * rate, 10_000 * self.net_cents, self.locale.smallest_cents)
+
+    @property
     def tax_cents(self) -> int:
-        return round((self.net_cents - self.discount_cents) * self.tax_percent / 100)
+        return sum(line.cents for line in self.taxes)
 
     @property
     def total_cents(self) -> int:
-        return self.net_cents - self.discount_cents + self.tax_cents
+        return self.net_cents - self.discount_cents + self.shipping_cents + self.tax_cents
 
 
 def make_invoice(rng: random.Random) -> Invoice:
-    locale = rng.choice(LOCALES)
-    vendor = f"{rng.choice(VENDOR_NAMES)} {rng.choice(VENDOR_TRADES)} {locale.company_form}"
-    names = rng.sample(ITEMS, k=rng.choice((1, 2, 2, 2, 3)))
-    items = tuple(
-        Item(name, rng.choice((1, 1, 2, 3, 4, 5, 6, 8, 10, 12)), rng.randint(4, 199) * 25)
-        for name in names
-    )
-    net = sum(item.amount_cents for item in items)
+    locale = rng.choices(LOCALES, weights=[locale.weight for locale in LOCALES])[0]
+    vendor = f"{rng.choice(VENDOR_NAMES)} {rng.choice(VENDOR_TRADES)}"
+    shipping = rng.choice(SHIPPING_CENTS) if rng.random() < 0.12 else 0
     return Invoice(
         locale=locale,
-        vendor=vendor,
+        vendor=f"{vendor} {rng.choice(locale.company_forms)}",
         number=make_number(rng),
-        issued=date(2018, 1, 1) + timedelta(days=rng.randrange(2500)),
-        items=items,
-        discount_cents=round(net * rng.choice((5, 10)) / 100) if rng.random() < 0.4 else 0,
-        tax_percent=rng.choice((0, 5, 7, 8, 19, 20)),
+        issued=FIRST_DAY + timedelta(days=rng.randrange(DAYS)),
+        items=_make_items(rng, locale),
+        discount_percent=rng.choice((5, 10)) if rng.random() < 0.3 else 0,
+        shipping_cents=_divide(shipping * locale.money_factor, 1, locale.smallest_cents),
     )
 
 
@@ -126,9 +124,38 @@ def make_number(rng: random.Random) -> str:
     return rng.choice(("", "INV-", "R", "2023/", "F-", "A")) + digits
 
 
+def _make_items(rng: random.Random, locale: InvoiceLocale) -> tuple[Item, ...]:
+    names = rng.sample(ITEMS, k=rng.choice((1, 1, 2, 2, 2, 2, 3)))
+    draw = rng.random()
+    # A tenth without tax, a tenth of several rates where the country has them.
+    rates = (0,) if draw < 0.1 else locale.tax_rates[:2] if draw < 0.2 else locale.tax_rates[:1]
+    return tuple(
+        Item(
+            name=name,
+            detail=rng.choice(DETAILS) if rng.random() < 0.2 else "",
+            quantity=rng.choice(QUANTITIES),
+            price_cents=_make_price(rng) * locale.money_factor,
+            tax_rate=rng.choice(rates),
+        )
+        for name in names
+    )
+
+
+def _make_price(rng: random.Random) -> int:
+    cents = rng.randint(4, 199) * 25
+    # A few dear items, so that some amounts have a grouping mark.
+    return cents * 20 if rng.random() < 0.08 else cents
+
+
+def _divide(amount: int, divisor: int, step: int) -> int:
+    """The quotient as the nearest multiple of `step`, halves upwards."""
+    return (2 * amount + divisor * step) // (2 * divisor * step) * step
+
+
 def to_fields(invoice: Invoice) -> dict[str, Any]:
     """The clean values: ISO date and currency, amounts with two decimals and a point."""
     totals = {"net": invoice.net_cents, "discount": invoice.discount_cents}
+    totals |= {"shipping": invoice.shipping_cents}
     totals |= {"tax": invoice.tax_cents, "total": invoice.total_cents}
     return {
         "vendor": invoice.vendor,
@@ -136,7 +163,11 @@ def to_fields(invoice: Invoice) -> dict[str, Any]:
         "date": invoice.issued.isoformat(),
         "currency": invoice.locale.currency,
         "items": [
-            {"name": item.name, "qty": item.quantity, "price": format_cents(item.price_cents)}
+            {
+                "name": item.description,
+                "qty": item.quantity,
+                "price": format_cents(item.price_cents),
+            }
             for item in invoice.items
         ],
         # A paper without discount or tax has no such line, and its JSON no such key.
@@ -144,5 +175,5 @@ def to_fields(invoice: Invoice) -> dict[str, Any]:
     }
 
 
-def format_cents(cents: int, decimal_mark: str = ".") -> str:
-    return f"{cents // 100}{decimal_mark}{cents % 100:02d}"
+def format_cents(cents: int) -> str:
+    return f"{cents // 100}.{cents % 100:02d}"

@@ -3,10 +3,12 @@
 The rule, in full:
 
 1. What is judged stands on the first line after the last `Answer:`; without that mark, on the last
-   line that is not blank.
-2. Its number is the last one there. Thousands separators, currency signs and spaces are left out;
-   a minus sign or enclosing parentheses make it negative; a percent sign divides by 100; thousand,
-   million, billion, trillion (k, m, mn, mm, bn, b, tn) multiply.
+   line that is not blank. What follows a line `Question:` after an answer is not looked at: base
+   models go on with questions of their own.
+2. Its number is the last one there. Thousands separators (1,234 and 12,34,567; the apostrophe and
+   the no-break space likewise), currency signs and codes and spaces are left out; a minus sign or
+   enclosing parentheses make it negative; a percent sign divides by 100; thousand, million,
+   billion, trillion (k, m, mn, mm, bn, b, tn, t), lakh and crore multiply, and so does an exponent.
 3. Where only one side has a percent sign or a scale word, it may also be read without: tables are
    "in millions", and `12.5` is often meant as `12.5%`.
 4. Two whole numbers with the same unit must be equal. Else they may differ by 0.1% of the reference
@@ -23,20 +25,34 @@ ROUNDING_SLACK = 1e-9
 
 SCALES = {
     "thousand": 1e3, "k": 1e3,
+    "lakh": 1e5,
     "million": 1e6, "mn": 1e6, "mm": 1e6, "m": 1e6,
+    "crore": 1e7,
     "billion": 1e9, "bn": 1e9, "b": 1e9,
-    "trillion": 1e12, "tn": 1e12,
+    "trillion": 1e12, "tn": 1e12, "t": 1e12,
 }  # fmt: skip
 
-MARK = re.compile(r"\banswer\s*(?:is\s*:?|[:=])", re.IGNORECASE)
+MARK = re.compile(
+    r"\banswer[ \t*_]*(?:\([^()\n]{0,40}\)[ \t*_]*)?(?:is\b\s*:?|[:=])", re.IGNORECASE
+)
+NEXT_QUESTION = re.compile(r"\n[ \t*#]*question\b[^\n:]{0,20}:", re.IGNORECASE)
+SEPARATOR = re.compile("(?<=\\d)['’\u00a0\u202f\u2009](?=\\d{3}(?!\\d))")  # noqa: RUF001
+CURRENCY = (
+    r"(?:[A-Z]{0,3}[$€£¥₹₩₪₺₽]|Rs\.?|USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|INR|HKD|SGD|SEK|NOK|DKK|KRW"
+    r"|BRL|MXN|ZAR)"
+)
 NUMBER = re.compile(
-    r"""
+    rf"""
     (?P<open>\()?\s*
-    (?<![\w.)])(?P<sign>[-+])?\s*(?:(?:US|C|A)?[$€£¥])?\s*(?P<inner>[-(])?\s*
-    (?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,]) | \d+(?:\.\d+)? | \.\d+)
-    \s*(?P<percent>%|percent(?:age\ points?)?\b|per\ cent\b)?
-    \s*(?P<scale>(?:thousands?|millions?|billions?|trillions?|mn|mm|bn|tn|k|m|b)\b)?
-    \s*(?P<percent_after>%)?\s*(?P<close>\))?
+    (?<![\w.)])(?P<sign>[-+])?\s*{CURRENCY}?\s*(?P<inner>[-(])?\s*
+    (?P<digits>
+        \d{{1,3}}(?:,\d{{3}}){{1,9}}(?:\.\d+)?(?!,?\d)
+        | \d{{1,2}}(?:,\d{{2}}){{1,9}},\d{{3}}(?:\.\d+)?(?!,?\d)
+        | (?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d{{1,2}}\b)?
+    )
+    \s*(?P<percent>%|percent(?:age\ points?)?\b|pct\b|per\ cent\b)?
+    \s*(?P<scale>(?:(?:thousand|lakh|million|crore|billion|trillion)s?|mn|mm|bn|tn|k|m|b|t)\b)?
+    \s*(?P<percent_after>%)?\s*(?:{CURRENCY}\s*)?(?P<close>\))?
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -70,9 +86,24 @@ def score_answer(prediction: str, reference: str) -> dict[str, float]:
 
 def find_answer(text: str) -> str:
     """First line after the last answer mark; empty where there is none."""
+    text = _leave_out_next_question(text)
     marks = list(MARK.finditer(text))
     lines = text[marks[-1].end() :].strip().splitlines() if marks else []
     return lines[0].strip() if lines else ""
+
+
+def split_reasoning(prediction: str) -> str:
+    """What stands before the last answer mark; all of it where there is none, since a text that
+    comes to no answer only leads to one."""
+    text = _leave_out_next_question(prediction)
+    marks = list(MARK.finditer(text))
+    return text[: marks[-1].start()] if marks else prediction
+
+
+def _leave_out_next_question(text: str) -> str:
+    first_mark = MARK.search(text)
+    following = NEXT_QUESTION.search(text, first_mark.end()) if first_mark else None
+    return text[: following.start()] if following else text
 
 
 def is_same_answer(answer: str, reference: str) -> bool:
@@ -87,12 +118,14 @@ def is_same_answer(answer: str, reference: str) -> bool:
 
 def find_numbers(text: str) -> list[Number]:
     """Every number of a text, left to right, with its sign, percent sign and scale word."""
-    text = text.replace("−", "-").replace("–", "-").replace("\u00a0", " ")  # noqa: RUF001
+    text = text.replace("−", "-").replace("–", "-")  # noqa: RUF001
+    text = SEPARATOR.sub(",", text)
     return [_read_number(match) for match in NUMBER.finditer(text)]
 
 
 def _read_number(match: re.Match[str]) -> Number:
-    digits = match["digits"].replace(",", "")
+    digits = match["digits"].replace(",", "").lower()
+    mantissa, _, exponent = digits.partition("e")
     negative = match["sign"] == "-" or match["inner"] == "-"
     # Accountants' brackets: (5) and $(5) are -5.
     if match["close"] and (match["open"] or match["inner"] == "("):
@@ -103,7 +136,7 @@ def _read_number(match: re.Match[str]) -> Number:
     return Number(
         bare=-float(digits) if negative else float(digits),
         unit=unit / 100 if has_percent else unit,
-        decimals=len(digits.partition(".")[2]),
+        decimals=max(0, len(mantissa.partition(".")[2]) - int(exponent or 0)),
         has_unit=has_percent or bool(scale),
     )
 

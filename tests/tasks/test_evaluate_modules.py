@@ -8,15 +8,31 @@ import pytest
 
 from tasks.metrics.answers import score_answer
 from tasks.metrics.choices import score_choice
-from tasks.metrics.fields import score_fields
+from tasks.metrics.exact import score_exact
+from tasks.metrics.fields import score_fields, summarize_fields
 from tasks.metrics.summaries import score_summary
 
 FOLDER = Path(__file__).resolve().parents[2] / "tasks" / "metrics"
+
+
+def score_letter(prediction: str, reference: str) -> dict[str, float]:
+    return score_choice(prediction, reference, ("A", "B", "C", "D"))
+
+
 CASES: dict[str, tuple[Any, list[str], list[str]]] = {
-    "choice_accuracy": (score_choice, ["A", " b.", "C", ""], ["A", "B", "D", "A"]),
+    "choice_accuracy": (
+        score_letter,
+        ["A", " b.", "C", "", "AB", "Answer: D"],
+        ["A", "B", "D", "A", "A", "D"],
+    ),
     "summary_rouge": (score_summary, ["A cat sat.", "x"], ["The cat sat. It ran.", "y"]),
     "answer_accuracy": (score_answer, ["Answer: 5%", "7", "?"], ["0.05", "8", "yes"]),
-    "json_fields": (score_fields, ['so {"a": 1}', "{"], ['{"a":1,"b":[2]}', '{"a":1}']),
+    "exact_answer": (score_exact, ["The Paris", "x y", ""], ["paris", "y z", "a"]),
+    "json_fields": (
+        score_fields,
+        ['so {"a": 1}', "{", '{"b":[2, 3]}'],
+        ['{"a":1,"b":[2]}', '{"a":1}', '{"b":[3, 2]}'],
+    ),
 }
 
 
@@ -37,13 +53,34 @@ def offline_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_module_means_the_plain_function(name: str, offline_cache: Path) -> None:
+def load(name: str, cache: Path) -> Any:
     import evaluate
 
+    return evaluate.load(str(FOLDER / f"{name}.py"), cache_dir=str(cache))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_module_means_the_plain_function(name: str, offline_cache: Path) -> None:
     function, predictions, references = CASES[name]
-    metric = evaluate.load(str(FOLDER / f"{name}.py"), cache_dir=str(offline_cache))
+    metric = load(name, offline_cache)
     means = metric.compute(predictions=predictions, references=references)
     scores = [function(*pair) for pair in zip(predictions, references, strict=True)]
     for score in scores[0]:
         assert means[score] == pytest.approx(sum(s[score] for s in scores) / len(scores))
+
+
+def test_pooled_field_scores_stand_beside_the_means(offline_cache: Path) -> None:
+    _, predictions, references = CASES["json_fields"]
+    found = load("json_fields", offline_cache).compute(
+        predictions=predictions, references=references
+    )
+    pooled = summarize_fields(list(zip(predictions, references, strict=True)))
+    assert pooled.items() <= found.items()
+
+
+def test_options_may_be_worded(offline_cache: Path) -> None:
+    metric = load("choice_accuracy", offline_cache)
+    found = metric.compute(
+        predictions=["Yes, it did.", "Maybe"], references=["yes", "no"], choices=["yes", "no"]
+    )
+    assert found == {"accuracy": 0.5, "has_answer": 0.5}

@@ -1,5 +1,8 @@
 """GovReport: what is cut, what is not, and the headline."""
 
+import pytest
+
+from tasks.base import DataError
 from tasks.govreport import GOVREPORT, to_example
 
 
@@ -17,3 +20,14 @@ def test_every_part_of_rouge_is_named_for_what_it_is() -> None:
     scores = GOVREPORT.score(example, "Costs fell.")
     assert scores == dict.fromkeys(("rouge1", "rouge2", "rougeL", "rougeLsum"), 1.0)
     assert GOVREPORT.metric in scores
+
+
+def test_either_public_sets_columns_give_the_same_example() -> None:
+    ccdv = {"report": "Long.", "summary": "Short."}
+    launch = {"document": "Long.", "summary": "Short."}
+    assert to_example(ccdv) == to_example(launch)
+    assert GOVREPORT.split_key(ccdv) == GOVREPORT.split_key(launch) == "Long."
+    with pytest.raises(DataError, match="column 'report' is missing"):
+        to_example({"summary": "Short."})
+    with pytest.raises(DataError, match="column 'document' is null"):
+        to_example({"document": None, "summary": "Short."})

@@ -1,5 +1,6 @@
 """Loading: selection, order, ids, splits that a folder lacks, and one clear line for bad input."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tasks import TASKS, DataError, load_examples
+from tasks.splits import assign_split
 
 MEDMCQA = TASKS["medmcqa"]
 Write = Callable[..., Path]
@@ -112,14 +114,25 @@ def test_with_a_test_file_all_of_train_is_train(write: Write) -> None:
     assert "has no validation.jsonl" in catch_line(folder, "validation")
 
 
-def test_repeated_and_missing_ids_are_made_unique(write: Write) -> None:
-    rows = [make_row(0, id=name) for name in ("a", "a", "a#2", "DROP", "", None, 7, "a")]
+def test_rows_without_an_id_are_named_by_their_place(write: Write) -> None:
+    rows = [make_row(0, id=name) for name in ("a", "DROP", "", None, 7, " b ", "7.0")]
     folder = write("train.jsonl", *rows)
     write("test.jsonl", make_row())
     ids = load_ids(folder)
-    expected = {"a", "a#2", "a#2#2", "train-000004", "train-000005", "train-000006", "7", "a#3"}
-    assert set(ids) == expected
+    assert set(ids) == {"a", "train-000002", "train-000003", "train-000004", "7", "b", "7.0"}
     assert load_ids(folder, limit=3) == ids[:3]
+
+
+@pytest.mark.parametrize(
+    ("names", "holder"),
+    [(("a", "a"), 1), (("a", " a\t"), 1), (("7", 7), 1), (("train-000002", None), 1)],
+)
+def test_no_two_rows_have_one_id(write: Write, names: tuple[Any, ...], holder: int) -> None:
+    folder = write("train.jsonl", *(make_row(0, id=name) for name in names))
+    write("test.jsonl", make_row())
+    expected = f"(str), which {folder / 'train.jsonl'}:{holder} has already"
+    assert expected in catch_line(folder)
+    assert len(load_ids(folder, on_bad_row="skip")) == 1
 
 
 BAD_ROWS = [
@@ -130,15 +143,15 @@ BAD_ROWS = [
     (make_row(opb=3), "column 'opb' is 3 (int), expected text"),
     (make_row(opd=None), "column 'opd' is null"),
     (make_row(cop=None), "column 'cop' is null"),
-    (make_row(cop="1"), "column 'cop' is '1' (str), expected a whole number"),
+    (make_row(cop="1st"), "column 'cop' is '1st' (str), expected a whole number"),
     (make_row(cop=True), "column 'cop' is True (bool)"),
     (make_row(cop=-1), "column 'cop' is -1, which means that the label is withheld"),
     (make_row(cop=4), "column 'cop' is 4, expected 0 to 3"),
     (make_row(question=[0] * 100_000), "column 'question' is [0, 0"),
     ('{"question": "x",', "not JSON"),
     ("not json", "column 1: not JSON (Expecting value)"),
-    ("[1, 2]", "a JSON list, expected an object"),
-    ("12", "a JSON int, expected an object"),
+    ("[1, 2]", "a JSON list ([1, 2] (list)), expected an object"),
+    ("12", "a JSON int (12 (int)), expected an object"),
     ("[" * 100_000, "JSON that cannot be read"),
     ('{"id": ' + "9" * 5000 + "}", "JSON that cannot be read"),
 ]
@@ -172,8 +185,16 @@ def test_a_broken_line_is_found_whatever_the_limit(write: Write) -> None:
 
 def test_bad_rows_of_a_set_that_is_cut_are_reported_too(write: Write) -> None:
     folder = write("train.jsonl", *map(make_row, range(30)), make_row(question=None), "{")
-    assert "train.jsonl:32:" in catch_line(folder, "test")
+    assert "train.jsonl:31:" in catch_line(folder, "test")
     assert load(folder, "test", on_bad_row="skip").skipped_rows == 2
+
+
+def test_a_bad_row_of_a_set_that_is_cut_is_counted_in_its_own_part(write: Write) -> None:
+    rows = [make_row(number, cop=9 if number < 50 else 0) for number in range(100)]
+    folder = write("train.jsonl", *rows)
+    parts = [load(folder, name, on_bad_row="skip") for name in ("train", "validation", "test")]
+    assert sum(part.skipped_rows for part in parts) == 50
+    assert sum(len(part.examples) for part in parts) == 50
 
 
 def test_bytes_that_are_not_utf8_name_their_line(write: Write) -> None:
@@ -192,7 +213,7 @@ def test_a_byte_order_mark_and_crlf_are_no_error(write: Write) -> None:
 
 
 def test_odd_characters_stay_as_they_are(write: Write) -> None:
-    odd = "a\x00b\u2028c \u202e\u05d0\u05d1 \U0001f600" + "x" * 1_000_000
+    odd = "a\u2028c \u202e\u05d0\u05d1 \U0001f600" + "x" * 1_000_000
     folder = write("train.jsonl", json.dumps(make_row(question=odd), ensure_ascii=False))
     write("test.jsonl", make_row())
     assert load(folder).examples[0].body == odd
@@ -200,15 +221,50 @@ def test_odd_characters_stay_as_they_are(write: Write) -> None:
 
 def test_folders_and_files_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
     assert "task.path is not set" in catch_line(None)
-    assert "no such folder" in catch_line(tmp_path / "absent")
-    assert "has no train.jsonl or train.parquet (it has nothing)" in catch_line(tmp_path)
+    assert "no such file or folder" in catch_line(tmp_path / "absent")
+    assert "has no train.jsonl or train.parquet or train.csv (it has nothing)" in catch_line(
+        tmp_path
+    )
     write("train.jsonl")
     assert "train.jsonl: is empty" in catch_line(tmp_path)
-    assert "is a file; task.path names the folder" in catch_line(tmp_path / "train.jsonl")
+    write("notes.txt")
+    assert "notes.txt: is no .jsonl, .parquet, .csv file" in catch_line(tmp_path / "notes.txt")
     (tmp_path / "test.parquet").write_text("nonsense")
     assert "test.parquet: not a Parquet file" in catch_line(tmp_path, "test")
     (tmp_path / "train.parquet").write_text("x")
     assert "has both train.jsonl and train.parquet" in catch_line(tmp_path)
+
+
+def test_a_single_file_is_a_whole_set(write: Write) -> None:
+    folder = write("organs.jsonl", *map(make_row, range(60)))
+    write("train.jsonl", make_row(99))
+    write("test.jsonl", make_row(98))
+    parts = [load_ids(folder / "organs.jsonl", name) for name in ("train", "validation", "test")]
+    assert sorted(name for part in parts for name in part) == sorted(
+        f"q{number}" for number in range(60)
+    )
+    assert all(parts)
+    assert "test part by content hash" in load(folder / "organs.jsonl", "test").dataset
+
+
+def test_a_folder_of_one_file_is_a_whole_set_whatever_its_name(write: Write) -> None:
+    folder = write("organs.jsonl", *map(make_row, range(60)))
+    assert set(load_ids(folder)).isdisjoint(load_ids(folder, "test"))
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "dev", "val"])
+def test_usual_names_of_the_validation_file(write: Write, name: str) -> None:
+    folder = write("train.jsonl", make_row(1))
+    write(f"{name}.jsonl", make_row(2))
+    assert load_ids(folder, "validation") == load_ids(folder, "test") == ["q2"]
+    write("eval.jsonl", make_row(3))
+    assert load_ids(folder, "test") == ["q3"]
+
+
+def test_formats_may_be_mixed(write: Write, tmp_path: Path) -> None:
+    folder = write("train.jsonl", make_row(1))
+    pd.DataFrame([make_row(2)]).to_csv(tmp_path / "test.CSV", index=False)
+    assert load(folder, "test").examples[0].body == "Which organ is number 2?"
 
 
 def test_parquet_rows_are_named_by_number(tmp_path: Path) -> None:
@@ -220,7 +276,17 @@ def test_parquet_rows_are_named_by_number(tmp_path: Path) -> None:
 def test_no_usable_row_is_an_error(write: Write) -> None:
     folder = write("train.jsonl", make_row(cop=-1), make_row(cop=-1))
     write("test.jsonl", make_row())
-    assert "no usable row for train, 2 skipped" in catch_line(folder, on_bad_row="skip")
+    line = catch_line(folder, on_bad_row="skip")
+    assert "no usable row for train, 2 skipped as bad, the first of them" in line
+    assert "train.jsonl:1: column 'cop' is -1" in line
+
+
+def test_a_part_to_which_no_row_falls_is_an_error(write: Write) -> None:
+    folder = write("train.jsonl", make_row(1))
+    side = assign_split(make_row(1)["question"], seed=0)
+    assert load_ids(folder, side) == ["q1"]
+    for other in {"train", "validation", "test"} - {side}:
+        assert f"no row falls to {other}" in catch_line(folder, other)
 
 
 @pytest.mark.parametrize(
@@ -239,3 +305,11 @@ def test_unknown_options_name_the_allowed_ones(options: dict[str, Any], expected
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(DataError, match="split is 'dev'"):
         load_examples(MEDMCQA, "dev", source="embedded")  # type: ignore[arg-type]
+
+
+def test_a_task_without_embedded_data_says_so() -> None:
+    task = dataclasses.replace(MEDMCQA, name="mine", embedded=None, hub=())
+    with pytest.raises(DataError, match=r"task mine has no embedded data; set task\.source=local"):
+        load_examples(task, "train", source="embedded")
+    with pytest.raises(DataError, match=r"task mine knows no public data set; set task\.dataset"):
+        load_examples(task, "train", source="hub")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tasks.base import DataError
 from tasks.medmcqa import MEDMCQA, to_example
 
 ROW: dict[str, Any] = {
@@ -31,6 +32,18 @@ def test_labels_count_from_zero(label: int, letter: str) -> None:
     assert example.choices == ("A", "B", "C", "D")
 
 
+@pytest.mark.parametrize("label", ["2", " 2 ", "02"])
+def test_a_label_that_is_text_counts_from_zero_too(label: str) -> None:
+    assert to_example(ROW | {"cop": label}).reference == "C"
+
+
+@pytest.mark.parametrize("label", ["4", "-1", "", "C", "2.0", "²", "٢", "9" * 5000, 2.0, True])
+def test_other_labels_are_refused(label: object) -> None:
+    with pytest.raises(DataError, match="column 'cop' is"):
+        to_example(ROW | {"cop": label})
+
+
 @pytest.mark.parametrize(("prediction", "accuracy"), [("C", 1), (" c. ", 1), ("A", 0), ("", 0)])
 def test_score(prediction: str, accuracy: float) -> None:
-    assert MEDMCQA.score(to_example(ROW), prediction) == {"accuracy": accuracy}
+    scores = MEDMCQA.score(to_example(ROW), prediction)
+    assert scores == {"accuracy": accuracy, "has_answer": float(prediction != "")}

@@ -1,8 +1,27 @@
-"""Answer accuracy against cases worked out by hand."""
+"""Answer accuracy against cases worked out by hand, and numbers written by babel's formatters."""
+
+import random
+import re
+from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
+from babel.numbers import (
+    format_compact_decimal,
+    format_currency,
+    format_decimal,
+    format_percent,
+    format_scientific,
+)
 
-from tasks.metrics.answers import find_answer, find_numbers, is_same_answer, score_answer
+from tasks.fincot import FINCOT
+from tasks.metrics.answers import (
+    find_answer,
+    find_numbers,
+    is_same_answer,
+    score_answer,
+    split_reasoning,
+)
 
 SAME = [
     ("40 million", "40 million"),
@@ -34,6 +53,16 @@ SAME = [
     ("No, it fell", "no"),
     ("the Increase in Sales", "increase in sales."),
     ("FY2019", "FY2019"),
+    ("It was 1,234, up from 1,200 to 1,234,", "1234"),
+    ("1.5e6", "1.5 million"),
+    ("12,34,567", "1234567"),
+    ("1\u2019234\u2019567", "1234567"),
+    ("1\u00a0234\u00a0567", "1234567"),
+    ("(CHF 12)", "-12"),
+    ("(12 USD)", "-12"),
+    ("-CHF12", "-12"),
+    ("2 crore", "20 million"),
+    ("12.5 pct", "12.5%"),
 ]
 DIFFERENT = [
     ("-40 million", "40 million"),
@@ -55,6 +84,10 @@ DIFFERENT = [
     ("sales", "increase in sales"),
     ("about twelve", "12"),
     ("2019", "2018"),
+    ("1,234, 567", "1234567"),
+    ("1.5e5", "1.5 million"),
+    ("(CHF 12)", "12"),
+    ("12 lakh", "12 million"),
 ]
 
 
@@ -99,6 +132,40 @@ def test_bold_marks_and_answers_on_the_next_line_are_read() -> None:
     assert score_answer("Answer:\n\n 12.5%", "12.5%")["answer_accuracy"] == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "so\nAnswer: 5",
+        "**Answer**: 5",
+        "**Answer:** 5",
+        "Answer (in millions): 5",
+        "The answer is 5",
+        "the final answer is: $5$",
+        "Answer: 7? No.\nAnswer: 5",
+        "Answer: 5\n\nQuestion: and in 2019?\nAnswer: 7",
+        "Answer: 5\n**Question 2:** and in 2019?\nAnswer: 7",
+        "Question: what was it?\nAnswer: 5",
+    ],
+)
+def test_answer_marks(text: str) -> None:
+    assert score_answer(text, "5") == {"answer_accuracy": 1.0, "has_answer": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning"),
+    [
+        ("7 - 2 = 5.\nAnswer: 5", "7 - 2 = 5.\n"),
+        ("Answer: 7? No.\nAnswer: 5", "Answer: 7? No.\n"),
+        ("Answer: 5", ""),
+        ("7 - 2 = 5.\nSo 5", "7 - 2 = 5.\nSo 5"),
+        ("", ""),
+        ("x\nAnswer: 5\nQuestion: y?\nz\nAnswer: 7", "x\n"),
+    ],
+)
+def test_reasoning_is_what_stands_before_the_last_mark(text: str, reasoning: str) -> None:
+    assert split_reasoning(text) == reasoning
+
+
 def test_without_a_mark_the_last_line_is_judged() -> None:
     assert score_answer("5 - 3 = 2.\nSo 2", "2") == {"answer_accuracy": 1.0, "has_answer": 0.0}
 
@@ -111,3 +178,100 @@ def test_no_answer_is_wrong(text: str) -> None:
 def test_long_runs_of_digits_and_brackets_end_quickly() -> None:
     for text in ("1" * 50_000, "(" * 50_000, "1,2" * 20_000, "$ " * 30_000, "-" * 50_000):
         assert score_answer("Answer: " + text, "5")["answer_accuracy"] == 0
+
+
+LOCALES = ("en_US", "en_GB", "en_IN", "en_CH", "en_AU", "en_CA", "en_NZ", "en_IE", "en_SG", "en_HK")
+CURRENCIES = ("USD", "EUR", "GBP", "JPY", "CHF", "CAD", "INR", "CNY")
+
+
+def write_value(rng: random.Random, value: Decimal) -> str:
+    """The value, unrounded, by one of babel's formatters."""
+    locale = rng.choice(LOCALES)
+    exact = {"decimal_quantization": False, "locale": locale}
+    currency = rng.choice(CURRENCIES)
+    kind = rng.choice(["standard", "accounting", "name"])
+    return rng.choice(
+        [
+            lambda: str(value),
+            lambda: format_decimal(value, **exact),
+            lambda: format_decimal(value, group_separator=False, **exact),
+            lambda: format_currency(value, currency, format_type=kind, **exact),
+            lambda: f"{currency} {format_decimal(value, **exact)}",
+            lambda: f"({format_decimal(-value, **exact)})" if value < 0 else f"+{value}",
+            lambda: format_scientific(value, locale=locale, decimal_quantization=False),
+        ]
+    )()
+
+
+def list_values(seed: int, count: int) -> Iterator[tuple[random.Random, Decimal]]:
+    rng = random.Random(seed)
+    for _ in range(count):
+        digits = rng.choice([1, 2, 3, 4, 6, 8])
+        whole = rng.randint(1, 10**digits)
+        yield rng, Decimal(rng.choice([-1, 1]) * whole).scaleb(-rng.choice([0, 0, 1, 2, 3]))
+
+
+def half_unit(written: str) -> Decimal:
+    """Half of what the last decimal stands for, by Python's own reading of the digits."""
+    digits = re.search(r"\d[\d.,\u2019]*(?:E-?\d+)?", written, re.IGNORECASE)
+    assert digits
+    number = Decimal(re.sub("[,\u2019]", "", digits[0]))
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return Decimal("0.5").scaleb(exponent) if exponent < 0 else Decimal(0)
+
+
+def test_one_value_in_two_notations_is_right() -> None:
+    for rng, value in list_values(0, 4000):
+        answer, reference = write_value(rng, value), write_value(rng, value)
+        assert is_same_answer(answer, reference), (answer, reference)
+
+
+def test_a_value_off_by_more_than_the_tolerance_is_wrong() -> None:
+    for rng, value in list_values(1, 4000):
+        reference = write_value(rng, value)
+        allowed = max(half_unit(reference), abs(value) / 1000)
+        off = value + rng.choice([-1, 1]) * allowed * Decimal("1.01")
+        answer = write_value(rng, off)
+        assert not is_same_answer(answer, reference), (answer, reference)
+        assert not is_same_answer(write_value(rng, -value), reference), (value, reference)
+
+
+def test_percentages_equal_their_fractions() -> None:
+    for rng, value in list_values(2, 2000):
+        locale = rng.choice(LOCALES)
+        percent = format_percent(value, locale=locale, decimal_quantization=False)
+        assert is_same_answer(percent, str(value)), (percent, value)
+        assert is_same_answer(str(value), percent), (percent, value)
+        assert is_same_answer(f"{value * 100} percent", percent)
+        wrong = format_percent(value * 2, locale=locale, decimal_quantization=False)
+        assert not is_same_answer(wrong, percent), (wrong, percent)
+        assert not is_same_answer(wrong, str(value)), (wrong, value)
+
+
+def test_scale_words_equal_the_number_in_full() -> None:
+    rng = random.Random(3)
+    for _ in range(2000):
+        # Three digits are all that the compact form shows.
+        value = rng.choice([-1, 1]) * rng.randint(1000, 9999) * 10 ** rng.randint(0, 9)
+        length = rng.choice(["short", "long"])
+        locale = rng.choice([name for name in LOCALES if name != "en_IN"])
+        compact = format_compact_decimal(
+            value, format_type=length, locale=locale, fraction_digits=3
+        )
+        full = format_decimal(value, locale=locale)
+        assert is_same_answer(compact, full), (compact, full)
+        assert is_same_answer(full, compact), (compact, full)
+        other = format_compact_decimal(
+            value * 1000, format_type=length, locale=locale, fraction_digits=3
+        )
+        # A thousandfold in other words is wrong where both name a scale.
+        assert not is_same_answer(other, compact), (other, compact)
+
+
+def test_fincot_completions_come_apart_where_they_were_joined() -> None:
+    row = {"Question": "Q?", "Reasoning_process": "The answer is: 7 - 2.", "Final_response": "5"}
+    example = FINCOT.to_example(row)
+    assert FINCOT.split_reasoning is not None
+    assert FINCOT.split_reasoning(example.completion).strip() == row["Reasoning_process"]
+    assert FINCOT.score(example, example.completion)["answer_accuracy"] == 1

@@ -1,7 +1,10 @@
 """Real rows in the hub's columns, through every task from load to score."""
 
+import json
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tasks import TASKS, DataError, load_examples
@@ -57,3 +60,35 @@ def test_the_given_parts_of_fincot_share_contexts_or_not_as_they_are() -> None:
     ]
     contexts = [{example.body for example in part.examples} for part in loaded]
     assert not contexts[0] & contexts[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("medmcqa", "medmcqa/train.jsonl"),
+        ("govreport", "govreport/train.jsonl"),
+        ("fincot", "fincot/test.jsonl"),
+        ("invoice_ocr", "invoice_ocr/wildreceipt/train.jsonl"),
+    ],
+)
+def test_every_file_format_gives_the_same_examples(name: str, file: str, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (SHARED / file).read_text().splitlines() if line]
+    pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    expected = load_examples(TASKS[name], "train", source="local", path=str(SHARED / file))
+    for other in ("rows.parquet", "rows.csv"):
+        path = str(tmp_path / other)
+        loaded = load_examples(TASKS[name], "train", source="local", path=path)
+        assert loaded.examples == expected.examples
+
+
+def test_a_set_of_one_file_is_cut_without_a_shared_context() -> None:
+    path = str(SHARED / "fincot" / "train.jsonl")
+    parts = [
+        load_examples(TASKS["fincot"], split, source="local", path=path).examples  # type: ignore[arg-type]
+        for split in ("train", "validation", "test")
+    ]
+    contexts = [{re.sub(r"[^0-9a-z]+", "", e.body.lower()) for e in part} for part in parts]
+    assert sum(map(len, parts)) == 872
+    assert sum(map(len, contexts)) == len(set.union(*contexts))
+    assert 0.6 < len(parts[0]) / 872 < 0.8

@@ -1,12 +1,13 @@
-"""Hub loading, through the same `datasets` call, from folders with the hub's columns and splits."""
+"""Hub loading: which set, split, configuration and commit is read, and one line where it fails."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks import TASKS, DataError, load_examples
+from tasks.base import HubSource, TaskSpec
 
 datasets = pytest.importorskip("datasets")
 
@@ -17,127 +18,156 @@ def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets.disable_progress_bars()
 
 
-def write_split(folder: Path, split: str, rows: list[dict[str, Any]], features: Any) -> None:
+def write_split(folder: Path, split: str, rows: list[dict[str, Any]]) -> None:
     (folder / "data").mkdir(exist_ok=True, parents=True)
-    table = datasets.Dataset.from_list(rows, features=features)
+    table = datasets.Dataset.from_list(rows)
     table.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
 
 
-def text_features(*names: str, **others: Any) -> Any:
-    return datasets.Features({name: datasets.Value("string") for name in names} | others)
+def make_reports(*numbers: int) -> list[dict[str, Any]]:
+    return [{"report": f"Report {n}.", "summary": f"Summary {n}."} for n in numbers]
 
 
-def load(task: str, split: Any, folder: Path, **options: Any) -> Any:
-    return load_examples(TASKS[task], split, source="hub", dataset=str(folder), **options)
+def load(task: str | TaskSpec, split: Any, folder: Path, **options: Any) -> Any:
+    spec = TASKS[task] if isinstance(task, str) else task
+    return load_examples(spec, split, source="hub", dataset=str(folder), **options)
 
 
-def write_medmcqa(folder: Path) -> None:
-    names = ("id", "question", "opa", "opb", "opc", "opd", "choice_type", "exp")
-    label = datasets.ClassLabel(names=["a", "b", "c", "d"])
-    features = text_features(*names, "subject_name", "topic_name", cop=label)
-    rows = [
-        dict.fromkeys(features, None)
-        | dict(zip(names[:6], (f"id{i}", f"Question {i}?", "w", "x", "y", "z"), strict=True))
-        | {"cop": i % 4}
-        for i in range(20)
-    ]
-    write_split(folder, "train", rows, features)
-    write_split(folder, "validation", rows[:5], features)
-    write_split(folder, "test", [row | {"cop": -1} for row in rows[:3]], features)
+def catch_line(task: str | TaskSpec, split: Any, folder: Path, **options: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        load(task, split, folder, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
-def test_medmcqa_is_tested_on_its_validation_split(tmp_path: Path) -> None:
-    write_medmcqa(tmp_path)
-    assert len(load("medmcqa", "train", tmp_path, limit=8).examples) == 8
-    loaded = load("medmcqa", "test", tmp_path)
-    assert {example.id for example in loaded.examples} == {f"id{i}" for i in range(5)}
-    assert loaded.dataset == f"{tmp_path}@unknown revision"
-    assert loaded.stand_in is None
+def load_bodies(folder: Path, split: Any, **options: Any) -> set[str]:
+    return {example.body for example in load("govreport", split, folder, **options).examples}
 
 
-def test_govreport(tmp_path: Path) -> None:
-    rows = [{"report": f"Report {i}. Long.", "summary": f"Summary {i}."} for i in range(4)]
+def test_a_copy_of_the_public_set_is_read_like_it(tmp_path: Path) -> None:
+    # MedMCQA's own test split has no labels, so that its validation split is the test.
+    row = {"question": "Q?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": 0}
+    for split, label in (("train", 0), ("validation", 1), ("test", -1)):
+        write_split(tmp_path, split, [row | {"cop": label}])
+    assert load("medmcqa", "test", tmp_path).examples[0].reference == "B"
+
+
+@pytest.mark.parametrize("name", ["valid", "dev", "val"])
+def test_other_split_names_are_found(tmp_path: Path, name: str) -> None:
+    # The library itself knows these names by the files, and calls all of them validation.
+    write_split(tmp_path, "train", make_reports(1))
+    write_split(tmp_path, name, make_reports(2))
+    assert load_bodies(tmp_path, "train") == {"Report 1."}
+    assert load_bodies(tmp_path, "validation") == {"Report 2."}
+    assert load_bodies(tmp_path, "test") == {"Report 2."}
+
+
+def test_split_names_of_the_set_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def load_dataset(path: str, split: str, **_: Any) -> Any:
+        asked.append(split)
+        return datasets.Dataset.from_list(make_reports(1))
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    monkeypatch.setattr(
+        "datasets.get_dataset_split_names", lambda *_, **__: ["train", "dev", "eval", "extra"]
+    )
     for split in ("train", "validation", "test"):
-        write_split(tmp_path, split, rows, text_features("report", "summary"))
-    example = load("govreport", "test", tmp_path, limit=1).examples[0]
-    assert example.body.startswith("Report")
-    assert example.reference.startswith("Summary")
+        load("govreport", split, Path("someone/reports"))
+    assert asked == ["train", "dev", "eval"]
 
 
-def test_fincot_parts_are_cut_from_sft_and_share_no_context(tmp_path: Path) -> None:
-    names = ("Question", "Reasoning_process", "Final_response")
-    features = text_features(*names, "Negative_reasoning_process", "Negative_response")
-    rows = [
-        dict.fromkeys(features, "no")
-        | {"Question": f"Context: table {i // 3}\nQuestion: what is {i}?\nAnswer:"}
-        | {"Reasoning_process": "1 + 1", "Final_response": "2"}
-        for i in range(300)
-    ]
-    write_split(tmp_path, "SFT", rows, features)
-    write_split(tmp_path, "RL", rows[:10], features)
-    parts = {split: load("fincot", split, tmp_path) for split in ("train", "validation", "test")}
-    contexts = [{example.body for example in part.examples} for part in parts.values()]
-    assert sum(len(part.examples) for part in parts.values()) == 300
-    assert sum(map(len, contexts)) == len(set.union(*contexts)) == 100
-    assert "SFT, test part by content hash" in parts["test"].dataset
+def test_a_train_split_alone_is_cut(tmp_path: Path) -> None:
+    write_split(tmp_path, "train", make_reports(*range(60)))
+    parts = [load_bodies(tmp_path, split) for split in ("train", "validation", "test")]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 60
+    assert all(parts)
+    loaded = load("govreport", "test", tmp_path)
+    assert loaded.dataset.endswith("(train, test part by content hash)")
 
 
-def test_invoices_are_read_from_the_public_columns_without_the_image(tmp_path: Path) -> None:
-    features = text_features("id", "parsed_data", "raw_data", image=datasets.Value("binary"))
-    fields = {"header": {"invoice_no": "7"}, "items": [{"item_desc": "Pen"}]}
-    row = {
-        "id": "3",
-        "image": b"no image",
-        "parsed_data": json.dumps({"xml": "", "json": str(fields), "kie": ""}),
-        "raw_data": json.dumps({"ocr_words": str(["Invoice no: 7", "1 Pen"]), "ocr_boxes": "[]"}),
-    }
-    for split in ("train", "valid", "test"):
-        write_split(tmp_path, split, [row], features)
-    for split in ("train", "validation", "test"):
-        example = load("invoice_ocr", split, tmp_path).examples[0]
-        assert example.id == "3"
-        assert example.body == "Invoice no: 7\n1 Pen"
-        assert json.loads(example.completion) == fields
+def test_a_task_of_ones_own_has_no_public_set(tmp_path: Path) -> None:
+    task = replace(TASKS["govreport"], name="mine", hub=(), embedded=None)
+    write_split(tmp_path, "train", make_reports(1))
+    write_split(tmp_path, "test", make_reports(2))
+    assert load(task, "test", tmp_path).examples[0].body == "Report 2."
+    assert "has no validation split (it has train, test)" in catch_line(
+        task, "validation", tmp_path
+    )
+
+
+def test_a_source_without_named_splits(tmp_path: Path) -> None:
+    source = HubSource(str(tmp_path), splits={})
+    task = replace(TASKS["govreport"], hub=(source,))
+    write_split(tmp_path, "train", make_reports(1))
+    write_split(tmp_path, "validation", make_reports(2))
+    assert load_examples(task, "test", source="hub").examples[0].body == "Report 2."
+
+
+def test_a_subset_is_read_by_its_name(tmp_path: Path) -> None:
+    blocks = []
+    for number, name in enumerate(("short", "long")):
+        write_split(tmp_path / name, "train", make_reports(number))
+        write_split(tmp_path / name, "test", make_reports(number + 10))
+        files = "".join(
+            f"  - split: {split}\n    path: {name}/data/{split}-*\n" for split in ("train", "test")
+        )
+        blocks.append(f"- config_name: {name}\n  data_files:\n{files}")
+    (tmp_path / "README.md").write_text("---\nconfigs:\n" + "".join(blocks) + "---\n")
+    assert load_bodies(tmp_path, "test", subset="long") == {"Report 11."}
+    assert load_bodies(tmp_path, "test", subset="short") == {"Report 10."}
+    line = catch_line("govreport", "test", tmp_path)
+    assert "Config name is missing. Please pick one" in line
+    assert "['short', 'long']" in line
+    assert "task.subset" in line
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    rows = [{"document": "x", "summary": "y"}]
-    write_split(tmp_path, "train", rows, text_features("document", "summary"))
-    with pytest.raises(DataError, match=r"has no column 'report' \(it has document, summary\)"):
-        load("govreport", "train", tmp_path)
+    write_split(tmp_path, "train", [{"text": "x", "summary": "y"}])
+    line = catch_line("govreport", "train", tmp_path)
+    assert "train: has no column 'report' (it has text, summary)" in line
+    assert line.endswith("task govreport needs report, summary, or document, summary")
 
 
-def test_a_bad_row_is_named(tmp_path: Path) -> None:
-    rows = [{"report": "x", "summary": None}]
-    write_split(tmp_path, "train", rows, text_features("report", "summary"))
-    with pytest.raises(DataError, match="train row 1: column 'summary' is null"):
-        load("govreport", "train", tmp_path)
+def test_a_bad_row_is_named_where_it_is_drawn(tmp_path: Path) -> None:
+    rows = [*make_reports(*range(30)), {"report": "x", "summary": None}]
+    write_split(tmp_path, "train", rows)
+    write_split(tmp_path, "test", rows[:1])
+    place = f"{tmp_path}, train row 31: column 'summary' is null"
+    assert catch_line("govreport", "train", tmp_path).startswith(place)
+    assert load("govreport", "train", tmp_path, on_bad_row="skip").skipped_rows == 1
+    assert load("govreport", "train", tmp_path, limit=2).skipped_rows == 0
 
 
-def test_an_unknown_split_is_one_line(tmp_path: Path) -> None:
-    write_split(tmp_path, "train", [{"report": "x"}], text_features("report"))
-    with pytest.raises(DataError, match="split test: cannot be loaded") as caught:
-        load("govreport", "test", tmp_path)
-    assert "\n" not in str(caught.value)
+def test_repeated_ids_name_both_rows(tmp_path: Path) -> None:
+    rows = [row | {"id": "7"} for row in make_reports(1, 2)]
+    write_split(tmp_path, "train", rows)
+    write_split(tmp_path, "test", rows[:1])
+    line = catch_line("govreport", "train", tmp_path)
+    assert f"train row 2: column 'id' is '7' (str), which {tmp_path}, train row 1 has" in line
 
 
 @pytest.mark.parametrize(
     ("failure", "expected"),
     [
         (ConnectionError("no route"), "the hub cannot be reached; use task.source=local"),
-        (ValueError("first\nsecond"), r"cannot be loaded \(first\)"),
+        (ValueError("first\nsecond"), r"cannot be loaded \(first second\)"),
+        (ValueError("long " * 1000), r"cannot be loaded \(long .{,300}\)"),
         (RuntimeError(""), r"cannot be loaded \(RuntimeError\)"),
     ],
 )
+@pytest.mark.parametrize("call", ["load_dataset", "get_dataset_split_names"])
 def test_failures_of_the_hub_are_one_line(
-    failure: Exception, expected: str, monkeypatch: pytest.MonkeyPatch
+    failure: Exception, expected: str, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise failure
 
-    monkeypatch.setattr("datasets.load_dataset", fail)
+    monkeypatch.setattr(f"datasets.{call}", fail)
+    dataset = None if call == "load_dataset" else "some/other"
     with pytest.raises(DataError, match=expected) as caught:
-        load_examples(TASKS["medmcqa"], "test", source="hub")
+        load_examples(TASKS["medmcqa"], "test", source="hub", dataset=dataset)
     assert "\n" not in str(caught.value)
 
 
@@ -145,31 +175,53 @@ def test_a_missing_data_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise datasets.exceptions.DatasetNotFoundError("long story")
 
-    monkeypatch.setattr("datasets.load_dataset", fail)
+    monkeypatch.setattr("datasets.get_dataset_split_names", fail)
     with pytest.raises(DataError, match="nobody/nothing: no such data set on the hub"):
         load_examples(TASKS["medmcqa"], "test", source="hub", dataset="nobody/nothing")
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("task", "source"), [(name, source) for name in TASKS for source in TASKS[name].hub]
+)
 def test_the_pinned_commit_is_asked_for_and_the_resolved_one_recorded(
-    task: str, monkeypatch: pytest.MonkeyPatch
+    task: str, source: HubSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[dict[str, Any]] = []
     commit = "0123456789abcdef0123456789abcdef01234567"
 
     def load_dataset(path: str, **options: Any) -> Any:
         calls.append({"path": path, **options})
-        hub = TASKS[task].hub
-        table = datasets.Dataset.from_list([dict.fromkeys(hub.columns or TASKS[task].columns)])
+        table = datasets.Dataset.from_list([dict.fromkeys(TASKS[task].columns[0])])
         table.info.download_checksums = {f"hf://datasets/{path}@{commit}/data/x.parquet": {}}
         return table
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    for dataset, revision in ((None, None), (None, "abc"), ("some/other", None)):
+    names = list(source.splits.values())
+    monkeypatch.setattr("datasets.get_dataset_split_names", lambda *_, **__: names)
+    for dataset, revision in (
+        (source.dataset, None),
+        (source.dataset, "abc"),
+        ("some/other", None),
+    ):
         with pytest.raises(DataError, match="null"):
             load_examples(TASKS[task], "train", source="hub", dataset=dataset, revision=revision)
-    assert [call["revision"] for call in calls] == [TASKS[task].hub.revision, "abc", None]
-    assert [call["name"] for call in calls] == [TASKS[task].hub.config] * 2 + [None]
+    assert [call["revision"] for call in calls] == [source.revision, "abc", None]
+    # On the branch that the hub converts to, a configuration is a folder.
+    key = "data_dir" if source.revision == "refs/convert/parquet" else "name"
+    assert calls[0][key] == calls[1]["name"] == source.config
+    assert calls[2]["name"] is None
     assert not any("trust_remote_code" in call for call in calls)
     with pytest.raises(DataError, match=f"@{commit}"):
-        load_examples(TASKS[task], "train", source="hub", on_bad_row="skip")
+        load_examples(TASKS[task], "train", source="hub", dataset=source.dataset, on_bad_row="skip")
+
+
+def test_the_first_public_set_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def load_dataset(path: str, **_: Any) -> Any:
+        asked.append(path)
+        return datasets.Dataset.from_list(make_reports(1))
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    load_examples(TASKS["govreport"], "test", source="hub")
+    assert asked == ["ccdv/govreport-summarization"]

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
-from tasks.splits import assign_split, shuffle_indices
+import pytest
+
+from tasks.splits import SplitChoice, assign_split, choose_split, shuffle_indices
 
 
 def test_shares_are_seventy_ten_twenty() -> None:
@@ -57,3 +59,54 @@ def test_shuffling_keeps_every_index() -> None:
     order = shuffle_indices(range(100), seed=0)
     assert sorted(order) == list(range(100))
     assert order != list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("names", "train", "validation", "test"),
+    [
+        (["train", "validation", "test"], "train", "validation", "test"),
+        (["test", "dev", "train", "extra"], "train", "dev", "test"),
+        (["train", "val", "eval"], "train", "val", "eval"),
+        (["train", "valid"], "train", "valid", "valid"),
+        (["train", "test"], "train", None, "test"),
+        (["test"], None, None, "test"),
+        (["validation"], None, "validation", "validation"),
+        (["dev", "valid", "validation", "train"], "train", "validation", "validation"),
+        (["one", "two"], None, None, None),
+        ([], None, None, None),
+    ],
+)
+def test_parts_are_found_by_their_names(
+    names: list[str], train: str | None, validation: str | None, test: str | None
+) -> None:
+    expected = [SplitChoice(name) if name else None for name in (train, validation, test)]
+    found = [
+        choose_split(names, "train", {}),
+        choose_split(names, "validation", {}),
+        choose_split(names, "test", {}),
+    ]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "known", "whole"),
+    [
+        (["train"], {}, "train"),
+        (["train", "extra"], {}, "train"),
+        (["everything"], {}, "everything"),
+        (["SFT", "RL"], {"train": "SFT"}, "SFT"),
+        (["train", "SFT"], {"train": "SFT"}, "train"),
+    ],
+)
+def test_a_whole_set_is_all_splits_at_once(
+    names: list[str], known: dict[str, str], whole: str
+) -> None:
+    for split in ("train", "validation", "test"):
+        choice = choose_split(names, split, known)  # type: ignore[arg-type]
+        assert choice == SplitChoice(whole, is_whole_set=True)
+
+
+def test_spellings_that_unicode_holds_equal_stay_together() -> None:
+    for number in range(100):
+        composed = assign_split(f"caf\u00e9 {number} \ufb01", seed=1)
+        assert assign_split(f"cafe\u0301 {number} fi", seed=1) == composed

@@ -1,0 +1,250 @@
+"""A task of the user's own, without code: a prompt template, an answer, and a metric by name.
+
+Templates are Jinja2's, over the columns of a row: `{{ question }}`, `{% for item in items %}`. They
+run in Jinja2's sandbox, and a column that a row lacks is an error rather than an empty text.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from tasks.base import DataError, Example, Row, TaskSpec
+from tasks.json_schema import infer_schema
+from tasks.metrics.answers import find_answer, find_numbers, score_answer, split_reasoning
+from tasks.metrics.choices import score_choice
+from tasks.metrics.exact import score_exact
+from tasks.metrics.fields import count_fields, score_fields, summarize_fields
+from tasks.metrics.summaries import score_summary
+from tasks.rows import read_text, read_value, show_value
+
+CHOICE_SEPARATOR = "|"
+
+
+@dataclass(frozen=True)
+class Metric:
+    score: Callable[[Example, str], dict[str, float]]
+    headline: str
+    """The score that the verdict rests on: a key of what `score` returns."""
+    read_reference: Callable[[str], str] = str
+    """Answer -> what a prediction is scored against; raises DataError for an answer of no use."""
+    summarize: Callable[[Sequence[tuple[Example, str]]], dict[str, float]] | None = None
+    split_reasoning: Callable[[str], str] | None = None
+    make_schema: Callable[[Sequence[Example]], dict[str, Any]] | None = None
+
+
+def _read_number(answer: str) -> str:
+    final = find_answer(answer) or answer
+    if not find_numbers(final):
+        raise DataError(f"the answer is {show_value(final)}, expected a number in it")
+    return final
+
+
+def _read_object(answer: str) -> str:
+    try:
+        value = json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the answer is {show_value(answer)}, expected JSON ({error})") from error
+    if not isinstance(value, dict) or count_fields(value) == 0:
+        raise DataError(
+            f"the answer is {show_value(answer)}, expected a JSON object with a field to score"
+        )
+    return answer
+
+
+def _summarize_objects(pairs: Sequence[tuple[Example, str]]) -> dict[str, float]:
+    return summarize_fields([(prediction, example.reference) for example, prediction in pairs])
+
+
+METRICS: dict[str, Metric] = {
+    "choice": Metric(
+        score=lambda example, text: score_choice(text, example.reference, example.choices),
+        headline="accuracy",
+    ),
+    "exact": Metric(
+        score=lambda example, text: score_exact(text, example.reference),
+        headline="exact_match",
+    ),
+    "numeric": Metric(
+        score=lambda example, text: score_answer(text, example.reference),
+        headline="answer_accuracy",
+        read_reference=_read_number,
+        split_reasoning=split_reasoning,
+    ),
+    "rouge": Metric(
+        score=lambda example, text: score_summary(text, example.reference),
+        headline="rougeL",
+    ),
+    "json_fields": Metric(
+        score=lambda example, text: score_fields(text, example.reference),
+        headline="field_f1",
+        read_reference=_read_object,
+        summarize=_summarize_objects,
+        make_schema=lambda examples: infer_schema([json.loads(e.completion) for e in examples]),
+    ),
+}
+
+
+def make_custom_task(
+    name: str,
+    *,
+    prompt: str,
+    answer: str,
+    metric: str,
+    choices: Sequence[str] | str | None = None,
+    cut_column: str | None = None,
+    split_columns: Sequence[str] | None = None,
+) -> TaskSpec:
+    """Build the task of a prompt template, an answer and a metric.
+
+    `answer` is a column, or a template. `choices` (metric `choice`) are the options, or the column
+    that holds a row's own, as a list or as a text with `|` between them. `cut_column` is what loses
+    text where a prompt does not fit: by default the row's longest text that stands in the prompt
+    once and unchanged. `split_columns` are what rows on two sides of a split must not share: by
+    default the whole prompt. Raises DataError where any of it makes no sense.
+    """
+    if metric not in METRICS:
+        raise DataError(f"task.metric is {metric!r}; expected one of {', '.join(METRICS)}")
+    if (metric == "choice") != bool(choices):
+        raise DataError(
+            "task.metric=choice needs the options in task.choices, such as [yes,no], or the column "
+            "that holds them"
+            if metric == "choice"
+            else f"task.choices is set, but task.metric is {metric}; set task.metric=choice"
+        )
+    prompt_template = Renderer("task.prompt", prompt)
+    is_template = "{{" in answer or "{%" in answer
+    answer_template = Renderer("task.answer", answer if is_template else _name_column(answer))
+    used = [*prompt_template.columns, *answer_template.columns]
+    used += [choices] if isinstance(choices, str) else []
+    if cut_column and cut_column not in prompt_template.columns:
+        raise DataError(
+            f"task.cut_column is {cut_column!r}, which task.prompt does not use; expected one of "
+            f"{', '.join(prompt_template.columns)}"
+        )
+    scoring = METRICS[metric]
+
+    def to_example(row: Row) -> Example:
+        text = prompt_template.render(row)
+        target = answer_template.render(row).strip()
+        if not target:
+            raise DataError("the answer is empty, expected text")
+        options = _read_choices(row, choices) if choices else ()
+        if options and target not in options:
+            raise DataError(
+                f"the answer is {show_value(target)}, expected one of {', '.join(options)}"
+            )
+        body = _find_body(row, text, prompt_template.columns, cut_column)
+        prefix, _, suffix = text.partition(body) if body else (text, "", "")
+        return Example(
+            id=str(row.get("id", "")),
+            prefix=prefix,
+            body=body,
+            suffix=suffix,
+            completion=target,
+            reference=scoring.read_reference(target),
+            choices=options,
+        )
+
+    def split_key(row: Row) -> str:
+        if not split_columns:
+            return prompt_template.render(row)
+        return json.dumps([str(read_value(row, column)) for column in split_columns])
+
+    return TaskSpec(
+        name=name,
+        columns=(tuple(dict.fromkeys([*used, *(split_columns or ())])),),
+        to_example=to_example,
+        score=scoring.score,
+        split_key=split_key,
+        metric=scoring.headline,
+        summarize=scoring.summarize,
+        split_reasoning=scoring.split_reasoning,
+        make_schema=scoring.make_schema,
+    )
+
+
+class Renderer:
+    """A template over a row's columns, checked before the first row is read."""
+
+    def __init__(self, key: str, source: str) -> None:
+        """`key` names the setting in messages."""
+        self._key = key
+        environment = ImmutableSandboxedEnvironment(
+            undefined=StrictUndefined, keep_trailing_newline=True
+        )
+        # A dictionary column renders as the JSON that a model should write.
+        environment.finalize = _write_value
+        try:
+            # A block of YAML ends in a newline, which is not meant.
+            self._template: Template = environment.from_string(source.strip())
+            found = meta.find_undeclared_variables(environment.parse(source))
+        except TemplateError as error:
+            raise DataError(f"{key} is no Jinja2 template ({error}); mend it") from error
+        self.columns = tuple(sorted(found, key=source.find))
+        if not self.columns:
+            raise DataError(
+                f"{key} is {show_value(source)}, which uses no column; write columns as "
+                "{{ column }}"
+            )
+
+    def render(self, row: Row) -> str:
+        """Fill the template in; DataError for a column that is missing, null or no clean text."""
+        values = {column: _read_column(row, column) for column in self.columns}
+        try:
+            return self._template.render(values)
+        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            raise DataError(f"{self._key} cannot be filled in ({error})") from error
+
+
+def _name_column(column: str) -> str:
+    if not column.isidentifier():
+        raise DataError(
+            f"task.answer is {column!r}; expected a column's name, or a template such as "
+            "{{ answer }}"
+        )
+    return f"{{{{ {column} }}}}"
+
+
+def _read_column(row: Row, column: str) -> Any:
+    value = read_value(row, column)
+    return read_text(row, column) if isinstance(value, str) else value
+
+
+def _write_value(value: Any) -> Any:
+    if isinstance(value, (Mapping, list, tuple)):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return value
+
+
+def _read_choices(row: Row, choices: Sequence[str] | str) -> tuple[str, ...]:
+    if not isinstance(choices, str):
+        return tuple(str(choice).strip() for choice in choices)
+    value = read_value(row, choices)
+    options = value.split(CHOICE_SEPARATOR) if isinstance(value, str) else value
+    if not isinstance(options, (list, tuple)) or len(options) < 2:
+        raise DataError(
+            f"column {choices!r} is {show_value(value)}, expected a list of two options or more, "
+            f"or a text with {CHOICE_SEPARATOR} between them"
+        )
+    cleaned = tuple(str(option).strip() for option in options)
+    if not all(cleaned) or len(set(cleaned)) < len(cleaned):
+        raise DataError(f"column {choices!r} is {show_value(value)}, expected distinct options")
+    return cleaned
+
+
+def _find_body(row: Row, prompt: str, columns: Sequence[str], cut_column: str | None) -> str:
+    """The text that may be cut: one that stands in the prompt once, as it is in the row."""
+    texts = [row[column] for column in columns if isinstance(row[column], str)]
+    if cut_column:
+        texts = [row[cut_column]] if isinstance(row[cut_column], str) else []
+    fitting = [text for text in texts if prompt.count(text) == 1]
+    if cut_column and not fitting:
+        raise DataError(
+            f"task.cut_column is {cut_column!r}, but the prompt does not hold its text once and "
+            "unchanged; use the column without a filter"
+        )
+    return max(fitting, key=len, default="")
