@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harness.comparison import Comparison
-from harness.formatting import join_words
+from harness.formatting import format_share, join_words
 from harness.records import BASE
+from harness.score_names import CONSTRAINED
 
 FEW_EXAMPLES = 30
 """Below this, percentile intervals are noticeably too narrow (Efron and Tibshirani, ch. 14)."""
@@ -38,19 +39,43 @@ def list_stand_ins(results: pd.DataFrame) -> list[str]:
 
 
 def list_truncation(results: pd.DataFrame) -> Iterator[str]:
-    """Say, a line a task, how many examples were cut or left out; nothing where none was."""
-    names = ["truncated_examples", "skipped_rows", "train_truncated_examples"]
-    most = results.groupby("task")[[*names, "truncated_tokens_ratio", "example_count"]].max()
-    for task, row in most.fillna(0).iterrows():
-        if row["truncated_examples"]:
+    """Say, a line a task and stage, what was cut and by which rule, and how many bad rows were
+    left out; nothing where none was. Of runs that differ, the most."""
+    names = ["truncated_examples", "truncated_tokens_ratio", "example_count", "skipped_rows"]
+    names += ["train_truncated_examples", "train_truncated_tokens_ratio", "train_skipped_rows"]
+    for task, runs in results.groupby("task"):
+        most, rule = runs[names].max(), _describe_rule(runs["truncation"])
+        if most["truncated_examples"] > 0:
+            cut = f"{most['truncated_examples']:.0f} of {most['example_count']:.0f} scored prompts"
+            yield f"{task}: {cut} were cut{_describe_cut(most['truncated_tokens_ratio'], rule)}"
+        if most["train_truncated_examples"] > 0:
+            cut = f"{most['train_truncated_examples']:.0f} training examples"
+            ratio = most["train_truncated_tokens_ratio"]
+            yield f"{task}: {cut} were cut{_describe_cut(ratio, rule)}"
+        for name, use in (("skipped_rows", "scoring"), ("train_skipped_rows", "training")):
+            if most[name] > 0:
+                yield f"{task}: {_count_rows(most[name])} left out of {use}"
+
+
+def list_unskilled_tasks(comparison: Comparison) -> Iterator[str]:
+    """Say, a sentence a task, where no target set is above the majority line."""
+    for task, line in comparison.majority.items():
+        skilled, unskilled = _split_by_skill(comparison, task)
+        if unskilled and not skilled:
             yield (
-                f"{task}: {row['truncated_examples']:.0f} of {row['example_count']:.0f} scored "
-                f"prompts were cut ({row['truncated_tokens_ratio']:.1%} of their tokens)"
+                f"No target set shows skill on {task}: none scores above {line.high:.3f}, the "
+                f"upper 95% bound of {line.name} ({line.score:.3f}). This task does not tell the "
+                "sets apart."
             )
-        if row["train_truncated_examples"]:
-            yield f"{task}: {row['train_truncated_examples']:.0f} training examples were cut"
-        if row["skipped_rows"]:
-            yield f"{task}: {row['skipped_rows']:.0f} bad rows were left out"
+
+
+def list_scoring_mixtures(results: pd.DataFrame) -> Iterator[str]:
+    """Say, a sentence a task, where runs were scored in ways that do not compare."""
+    known = results[["task", "scoring"]].dropna()
+    for task, ways in known.groupby("task")["scoring"]:
+        if ways.nunique() > 1:
+            listed = join_words(sorted(ways.unique()))
+            yield f"Runs of {task} were scored by {listed}: their scores do not compare."
 
 
 def list_caveats(
@@ -65,8 +90,12 @@ def list_caveats(
         yield f"Stand-in data. {stand_in}. The verdict speaks of the data that was used."
     yield from _describe_example_counts(comparison)
     yield from _describe_skill(comparison, choice)
+    yield from list_unskilled_tasks(comparison)
+    yield from _describe_majority(comparison)
+    yield from list_scoring_mixtures(results)
     yield from (f"{note[0].upper()}{note[1:]}." for note in comparison.notes)
     yield from _describe_latency(results)
+    yield from _describe_constraint(results)
     machines = results[["gpu", "cpu", "torch"]].fillna("").astype(str).to_numpy().tolist()
     known = sorted({" ".join(filter(None, machine)) for machine in machines} - {""})
     if len(known) > 1:
@@ -96,6 +125,50 @@ def _describe_skill(comparison: Comparison, choice: str | None) -> Iterator[str]
         yield f"{choice} scores below the base on {join_words(worse)}, beyond its interval."
     if unclear:
         yield f"{choice} is not shown to differ from the base on {join_words(unclear)}."
+
+
+def _describe_majority(comparison: Comparison) -> Iterator[str]:
+    """Name the sets without skill where others have it."""
+    for task, line in comparison.majority.items():
+        skilled, unskilled = _split_by_skill(comparison, task)
+        if unskilled and skilled:
+            yield (
+                f"No skill on {task}: {join_words(unskilled)}. A score there counts as skill above "
+                f"{line.high:.3f}, the upper 95% bound of {line.name} ({line.score:.3f})."
+            )
+
+
+def _split_by_skill(comparison: Comparison, task: str) -> tuple[list[str], list[str]]:
+    """Names of the target sets with skill on a task, and of those without; the base is no set."""
+    rows = comparison.by_task[comparison.by_task["task"] == task]
+    rows = rows[(rows["target_set"] != BASE) & rows["has_skill"].notna()]
+    is_skilled = rows["has_skill"].astype(bool)
+    return list(rows.loc[is_skilled, "variant"]), list(rows.loc[~is_skilled, "variant"])
+
+
+def _describe_rule(rules: pd.Series) -> str:
+    """What a cut keeps, by each rule that the runs name; an unknown rule by its own name."""
+    parts = {"head": "the head of each was kept", "head_tail": "head and tail of each were kept"}
+    return "; ".join(parts.get(rule, f"rule: {rule}") for rule in sorted(rules.dropna().unique()))
+
+
+def _describe_cut(ratio: float, rule: str) -> str:
+    share = "" if pd.isna(ratio) else f"{format_share(ratio)} of all prompt tokens left out"
+    known = "; ".join(filter(None, (share, rule)))
+    return f" ({known})" if known else ""
+
+
+def _count_rows(count: float) -> str:
+    return "1 bad row was" if count == 1 else f"{count:.0f} bad rows were"
+
+
+def _describe_constraint(results: pd.DataFrame) -> Iterator[str]:
+    tasks = sorted(results.loc[results["scoring"] == CONSTRAINED, "task"].unique())
+    if tasks:
+        yield (
+            f"Scores of {join_words(tasks)} come from decoding constrained to a schema; the "
+            "timing is of unconstrained decoding."
+        )
 
 
 def _describe_latency(results: pd.DataFrame) -> Iterator[str]:

@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UserError
+from harness.majority import MajorityLine, add_majority, find_majority_line
 from harness.pairing import pair_task
 from harness.ratios import geometric_mean
 from harness.records import BASE
-from harness.results import RATIO_COLUMNS
+from harness.results import LENGTHS, RATIO_COLUMNS
 from harness.statistics import TaskDraws, bound_loss, find_front, resample_means
 
 RESAMPLES = 4000
@@ -35,13 +36,16 @@ class Comparison:
     tasks: tuple[str, ...]
     """Tasks that count in means and regrets."""
     by_task: pd.DataFrame
-    """One row a variant and task: score, difference (to base) and regret with bounds, ratios."""
+    """One row a variant and task: score, difference (to base) and regret with bounds, ratios, the
+    task's majority line, and `has_skill` where it has one."""
     overall: pd.DataFrame
     """One row a variant: means over `tasks`, regrets, probability of being best, ratios, costs."""
     notes: tuple[str, ...]
     """What was left out of the comparison, and why."""
     seed_count: int
     """Fewest seeds behind any set's scores; with 1, seed noise is unknown."""
+    majority: Mapping[str, MajorityLine]
+    """Task -> its majority line, of tasks with fixed options. It takes no part in a verdict."""
 
 
 def compare(
@@ -62,11 +66,13 @@ def compare(
     notes: list[str] = []
     drawn = _draw_tasks(results, examples, resamples, seed, notes)
     tasks = _choose_tasks(drawn, notes)
-    by_task = _tabulate_tasks(results, drawn)
+    majority = _find_majority(results, drawn, notes)
+    by_task = add_majority(_tabulate_tasks(results, drawn), majority)
     overall = _tabulate_overall(results, by_task, {task: drawn[task] for task in tasks}, notes)
     seeds = [len(seeds) for each in drawn.values() for seeds in _trained_seeds(each)]
     model = str(results["model"].iloc[0]) if len(results) else "unknown"
-    return Comparison(model, tasks, by_task, overall, tuple(notes), min(seeds, default=0))
+    seed_count = min(seeds, default=0)
+    return Comparison(model, tasks, by_task, overall, tuple(notes), seed_count, majority)
 
 
 def _draw_tasks(
@@ -84,6 +90,18 @@ def _draw_tasks(
         else:
             notes.append(f"{task}: no target set has scores; left out of means and regrets")
     return drawn
+
+
+def _find_majority(
+    results: pd.DataFrame, drawn: Mapping[str, TaskDraws], notes: list[str]
+) -> dict[str, MajorityLine]:
+    lines = {}
+    for task, each in drawn.items():
+        is_compared = (results["task"] == task) & results["variant"].isin(list(each.means))
+        line = find_majority_line(task, results[is_compared], notes)
+        if line is not None:
+            lines[task] = line
+    return lines
 
 
 def _trained_seeds(drawn: TaskDraws) -> list[tuple[int, ...]]:
@@ -124,11 +142,12 @@ def _tabulate_tasks(results: pd.DataFrame, drawn: Mapping[str, TaskDraws]) -> pd
         each = drawn.get(task)
         if each is not None and variant in each.means:
             row |= _score_task(each, str(variant))
-        rows.append(row | {name: runs[name].mean() for name in COSTS} | _average_ratios(runs))
+        row |= {name: runs[name].mean() for name in (*LENGTHS, *COSTS)}
+        rows.append(row | _average_ratios(runs))
     columns = ["variant", "target_set", "method", "rank", "task", "metric", "unfinished_runs"]
     columns += ["seeds", "examples"]
     columns += [f"{name}{bound}" for name in ("score", "difference", "regret") for bound in BOUNDS]
-    frame = pd.DataFrame(rows, columns=[*columns, *COSTS, *RATIO_COLUMNS])
+    frame = pd.DataFrame(rows, columns=[*columns, *LENGTHS, *COSTS, *RATIO_COLUMNS])
     return frame.assign(on_front=_mark_fronts(frame))
 
 

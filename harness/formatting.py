@@ -36,6 +36,18 @@ def format_ratio_interval(value: float, low: float, high: float) -> str:
     return f"{value:.3f}x ({low:.3f} to {high:.3f})"
 
 
+def format_share(value: float) -> str:
+    """A share as a percentage; one too small for its decimal is not called 0."""
+    if math.isnan(value):
+        return UNKNOWN
+    return "under 0.1%" if 0 < value < 0.0005 else f"{value:.1%}"
+
+
+def format_tokens(value: float) -> str:
+    """A mean number of tokens: with a decimal where it is short."""
+    return UNKNOWN if math.isnan(value) else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
 def format_count(value: float) -> str:
     """A count in the usual short form: 921, 4.6 k, 1.23 M."""
     if math.isnan(value):

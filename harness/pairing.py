@@ -51,8 +51,9 @@ def pair_task(task: str, results: pd.DataFrame, examples: pd.DataFrame) -> TaskS
 
 
 def _keep_one_source(task: str, runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Scores of other data, or of another metric, are no score of this task."""
-    origins = runs[["metric", "source", "dataset", "split"]].astype(str).to_numpy().tolist()
+    """Scores of other data, by another metric or answered otherwise, are no score of this task."""
+    columns = ["metric", "scoring", "source", "dataset", "split"]
+    origins = runs[columns].astype(object).fillna("unknown").astype(str).to_numpy().tolist()
     origin = pd.Series([" / ".join(each) for each in origins], index=runs.index, dtype=object)
     if origin.nunique() <= 1:
         return runs
@@ -60,7 +61,7 @@ def _keep_one_source(task: str, runs: pd.DataFrame, notes: list[str]) -> pd.Data
     common = sorted(counts[counts == counts.max()].index)[0]
     others = sorted(set(origin) - {common})
     notes.append(
-        f"{task}: runs differ in metric or data; compared on {common}, "
+        f"{task}: runs differ in metric, scoring or data; compared on {common}, "
         f"left out: {'; '.join(others)}"
     )
     return runs[origin == common]

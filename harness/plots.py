@@ -23,7 +23,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.comparison import Comparison, base_as_one
 from harness.label_placement import Label, place_labels
+from harness.majority import MajorityLine
 from harness.records import BASE, write_atomically
+from harness.score_names import name_score
 
 # Okabe and Ito's palette, without its yellow (too pale on white) and its black (the base's).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -37,6 +39,16 @@ PANEL_INCHES = (5.4, 4.1)
 class Style:
     colour: str
     marker: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    title: str
+    score: str
+    """What the vertical axis is."""
+    rows: pd.DataFrame
+    """One row a variant."""
+    majority: MajorityLine | None = None
 
 
 @dataclass(frozen=True)
@@ -58,16 +70,20 @@ def plot_tradeoff(comparison: Comparison) -> Figure:
     """Plot score against end-to-end latency (unmerged / base): over all tasks, then task by task.
 
     Bars are 95% intervals both ways. The Pareto front is the stepped line; its points are ringed.
+    The dashed line is what always giving one answer scores, its band the 95% interval.
     """
     styles = assign_styles(comparison.overall["variant"])
     panels = list(_list_panels(comparison))
-    figure, grid = _make_grid(len(panels))
-    for axes, (title, score, rows) in zip(grid, panels, strict=True):
-        _draw_tradeoff(axes, rows, styles)
-        axes.set_title(_plain(title), loc="left", fontsize=11, color=INK)
-        axes.set_ylabel(_plain(score))
+    # The caption's second line, about majority lines, takes the room of a row of a legend.
+    figure, grid = _make_grid(len(panels), legend_rows=1 if comparison.majority else 0)
+    for axes, panel in zip(grid, panels, strict=True):
+        _draw_tradeoff(axes, panel, styles)
+        axes.set_title(_plain(panel.title), loc="left", fontsize=11, color=INK)
+        axes.set_ylabel(_plain(panel.score))
         axes.set_xlabel("End-to-end latency, unmerged / base")
     caption = "Up and left is better. Bars: 95% intervals. Stepped line and rings: Pareto front."
+    if comparison.majority:
+        caption += "\nDashed line and band: always the same answer; no skill up to the band's top."
     figure.text(0.01, 0.01, caption, fontsize=9, color="#444444")
     return figure
 
@@ -106,16 +122,17 @@ def save_plot(figure: Figure, folder: Path, name: str) -> SavedPlot:
     return saved
 
 
-def _list_panels(comparison: Comparison) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def _list_panels(comparison: Comparison) -> Iterator[Panel]:
     tasks = comparison.by_task
     names = sorted(tasks["task"].unique())
     if len(names) != 1:
         listed = f"{len(comparison.tasks)} tasks" if comparison.tasks else "no common task"
-        yield f"Over all ({listed})", "Mean score over tasks", comparison.overall
+        yield Panel(f"Over all ({listed})", "Mean score over tasks", comparison.overall)
     for task in names:
         rows = tasks[tasks["task"] == task]
         metric = rows["metric"].dropna()
-        yield task, f"Score ({metric.iloc[0]})" if len(metric) else "Score", rows
+        score = f"Score ({name_score(metric.iloc[0])})" if len(metric) else "Score"
+        yield Panel(task, score, rows, comparison.majority.get(task))
 
 
 def _make_grid(panels: int, legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
@@ -142,8 +159,8 @@ def _make_grid(panels: int, legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
     return figure, list(grid.flat)[:panels]
 
 
-def _draw_tradeoff(axes: Axes, rows: pd.DataFrame, styles: dict[str, Style]) -> None:
-    points = rows.assign(x=base_as_one(rows))
+def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
+    points = panel.rows.assign(x=base_as_one(panel.rows))
     unplaced = points[points["x"].isna() | points["score"].isna()]["variant"]
     points = points[points["x"].notna() & points["score"].notna()].sort_values("variant")
     if points.empty:
@@ -152,6 +169,8 @@ def _draw_tradeoff(axes: Axes, rows: pd.DataFrame, styles: dict[str, Style]) -> 
     _draw_front(axes, points[points["on_front"]])
     for _, row in points.iterrows():
         _draw_point(axes, row, styles[row["variant"]])
+    if panel.majority is not None:
+        _draw_majority(axes, panel.majority)
     axes.axvline(1, color=FAINT, linewidth=0.8, linestyle=":", zorder=1)
     axes.margins(0.16, 0.18)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
@@ -160,7 +179,12 @@ def _draw_tradeoff(axes: Axes, rows: pd.DataFrame, styles: dict[str, Style]) -> 
     axes.set_xlim(axes.get_xlim())
     axes.set_ylim(axes.get_ylim())
     labels = [Label(row["x"], row["score"], row["variant"]) for _, row in points.iterrows()]
-    place_labels(axes, labels, list(_list_lines(points)))
+    lines = list(_list_lines(points))
+    if panel.majority is not None:
+        left, right = axes.get_xlim()
+        labels.append(Label(right, panel.majority.score, panel.majority.name))
+        lines.append((left, panel.majority.score, right, panel.majority.score))
+    place_labels(axes, labels, lines)
     if len(unplaced):
         text = f"Not shown (no score or no latency): {', '.join(sorted(unplaced))}"
         axes.text(0, -0.2, _plain(text), transform=axes.transAxes, fontsize=8, color="#555555")
@@ -189,6 +213,11 @@ def _draw_point(axes: Axes, row: pd.Series, style: Style) -> None:
         linestyle="none",
         zorder=4,
     )
+
+
+def _draw_majority(axes: Axes, line: MajorityLine) -> None:
+    axes.axhspan(line.low, line.high, color=FAINT, alpha=0.16, linewidth=0, zorder=0.5)
+    axes.axhline(line.score, color=INK, linewidth=1, linestyle="--", alpha=0.7, zorder=1.2)
 
 
 def _distances(value: float, low: float, high: float) -> np.ndarray | None:

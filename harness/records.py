@@ -70,6 +70,10 @@ class TrainRecord:
     """Mean loss per completion token, one value an optimizer step."""
     final_loss: float
     """Mean of the last tenth of `loss`."""
+    truncated_tokens_ratio: float = math.nan
+    """Share of the training prompts' tokens that was cut."""
+    skipped_rows: int = 0
+    """Bad training rows left out under `task.on_bad_row=skip`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +100,18 @@ class EvalRecord:
     """Share of all prompt tokens that was cut."""
     skipped_rows: int
     """Bad rows left out under `task.on_bad_row=skip`."""
+    majority_prediction: str | None = None
+    """The constant answer of the highest headline score, of tasks with fixed options (`A`)."""
+    majority_score: float = math.nan
+    """Its headline score on the scored examples."""
+    scoring: str = ""
+    """How it was scored: `likelihood`, `generation` or `constrained generation`."""
+    truncation: str = ""
+    """Rule for prompts that do not fit: `head` or `head_tail`."""
+    completion_tokens: float = math.nan
+    """Mean length of what was generated, end token left out."""
+    reasoning_tokens: float = math.nan
+    """Mean length of the part of it that only leads to the answer."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,13 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from matplotlib.figure import Figure
 
-from harness.caveats import list_failures, list_sources, list_stand_ins, list_truncation
+from harness.caveats import (
+    list_failures,
+    list_sources,
+    list_stand_ins,
+    list_truncation,
+    list_unskilled_tasks,
+)
 from harness.comparison import Comparison, compare
 from harness.errors import UserError
 from harness.formatting import join_words
@@ -37,7 +43,14 @@ from harness.report_tables import (
     text_table,
 )
 from harness.results import Study, load_study
+from harness.score_tables import ScoreTable, make_length_table, make_score_tables
 
+MAJORITY_NOTE = (
+    " A row in italics is no target set: it is what always giving one answer scores, with its 95% "
+    "interval (Wilson). A score that is not above that interval shows no skill, and is marked so."
+)
+SCORES_NOTE = "Means over every example of every run; corpus scores are of the run's whole set."
+LENGTHS_NOTE = "Mean tokens an example; in brackets, those of the reasoning before the answer"
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
@@ -59,8 +72,14 @@ class ModelReport:
     recommendation: Recommendation
     main: Table
     gains: Table
+    scores: tuple[ScoreTable, ...]
+    """Every score, a table a task."""
+    lengths: Table | None
+    """Mean tokens written; None where they are known nowhere."""
     evidence: Table
     pictures: tuple[Picture, ...]
+    unskilled: tuple[str, ...]
+    """A sentence for each task on which no set shows skill."""
     text: str
     """Verdict and table for a terminal."""
 
@@ -138,8 +157,10 @@ def _select_model(loaded: Study, model: str | None) -> tuple[pd.DataFrame, pd.Da
 def _report_model(
     study: Path, loaded: Study, comparison: Comparison, delta: float, *, is_only: bool
 ) -> ModelReport:
-    results, losses = loaded.results, loaded.losses
-    recommendation = decide(comparison, results[results["model"] == comparison.model], delta)
+    losses = loaded.losses
+    results = loaded.results[loaded.results["model"] == comparison.model]
+    recommendation = decide(comparison, results, delta)
+    choice = recommendation.choice
     suffix = "" if is_only else "_" + re.sub(r"[^\w.]+", "-", comparison.model)
     own = losses[losses["model"] == comparison.model]
     curves = plot_learning_curves(own, list(comparison.overall["variant"]))
@@ -154,14 +175,16 @@ def _report_model(
             f"Training loss by optimizer step, a panel a task: {_list_tasks(own)}.",
         ),
     )
-    table = text_table(comparison, recommendation.choice)
     return ModelReport(
         recommendation,
-        make_main_table(comparison, recommendation.choice),
-        make_gain_table(comparison, recommendation.choice),
-        make_evidence_table(recommendation),
-        pictures,
-        f"{table}\n\n{comparison.model}: {recommendation.headline}",
+        main=make_main_table(comparison, choice),
+        gains=make_gain_table(comparison, choice),
+        scores=make_score_tables(comparison, results, choice),
+        lengths=make_length_table(comparison, choice),
+        evidence=make_evidence_table(recommendation),
+        pictures=pictures,
+        unskilled=tuple(list_unskilled_tasks(comparison)),
+        text=f"{text_table(comparison, choice)}\n\n{comparison.model}: {recommendation.headline}",
     )
 
 
@@ -175,10 +198,12 @@ def _describe_tradeoff(comparison: Comparison) -> str:
     rows = comparison.overall
     front = rows[rows["on_front"]].sort_values("end_to_end_ratio", na_position="first")
     names = join_words(list(front["variant"])) or "no set"
+    lines = [f"{line.name} on {task}" for task, line in comparison.majority.items()]
+    dashed = f" Dashed lines: {join_words(lines)}." if lines else ""
     return (
         "Score against end-to-end latency as a ratio to the base, over all tasks and a panel a "
-        f"task, with 95% intervals. On the Pareto front over all tasks: {names}. The table has "
-        "the numbers."
+        f"task, with 95% intervals. On the Pareto front over all tasks: {names}.{dashed} The table "
+        "has the numbers."
     )
 
 
@@ -203,6 +228,9 @@ def _gather_values(name: str, loaded: Study, parts: Sequence[ModelReport]) -> di
         "failures": list(list_failures(results)),
         "problems": loaded.problems,
         "environment": make_environment_table(loaded.environments),
+        "majority_note": MAJORITY_NOTE,
+        "scores_note": SCORES_NOTE,
+        "lengths_note": LENGTHS_NOTE,
     }
 
 

@@ -21,6 +21,9 @@ from harness.formatting import (
 from harness.recommend import Recommendation
 from harness.records import BASE
 
+NO_SKILL_MARK = "!"
+"""Stands behind a score without skill in the terminal's table."""
+
 TIMES = {"ttft_ratio": "TTFT", "tpot_ratio": "TPOT", "end_to_end_ratio": "End to end"}
 
 
@@ -31,26 +34,31 @@ class Table:
     """Cells; the first of each row names it."""
     chosen: str | None = None
     """Name of the row to stress."""
+    references: tuple[str, ...] = ()
+    """Names of the rows that are no result, but a line to hold results against."""
 
 
 def make_main_table(comparison: Comparison, chosen: str | None = None) -> Table:
-    """Return scores by task, means, regret, latency ratios and costs; base first, then by mean."""
+    """Return scores by task, means, regret, latency ratios and costs.
+
+    The base comes first, then the majority lines of tasks that have one, then the sets by mean.
+    """
     tasks = sorted(comparison.by_task["task"].unique())
     cells = _cells_by_task(comparison)
     rows = []
     for row in sort_rows(comparison):
-        scores = [
-            _describe_cell(cells.get((row["variant"], task)), "score", format_score_interval)
-            for task in tasks
-        ]
+        scores = [_describe_score(cells.get((row["variant"], task))) for task in tasks]
         rows.append((row["variant"], *scores, *_describe_overall(row)))
+    lines = _make_majority_rows(comparison, tasks, width=len(rows[0]) if rows else 0)
+    after_base = sum(row["target_set"] == BASE for row in sort_rows(comparison))
+    rows[after_base:after_base] = lines
     headers = (
         *("Target set", *tasks, "Mean over tasks", "Worst-task regret"),
         *(f"{name} / base" for name in TIMES.values()),
         *("Merged end to end / base", "Trainable parameters", "Adapter size"),
         *("Training time a run", "Peak memory"),
     )
-    return Table(headers, tuple(rows), chosen)
+    return Table(headers, tuple(rows), chosen, tuple(line[0] for line in lines))
 
 
 def make_gain_table(comparison: Comparison, chosen: str | None = None) -> Table:
@@ -107,15 +115,18 @@ def make_environment_table(environments: Mapping[str, Mapping[str, Any]]) -> Tab
 
 
 def text_table(comparison: Comparison, chosen: str | None = None) -> str:
-    """Return the terminal's table: score +- half its interval by task, mean, regret, latency."""
+    """Return the terminal's table: score +- half its interval by task, mean, regret, latency.
+
+    A score without skill is marked, and a line under the table says what the mark means.
+    """
     tasks = sorted(comparison.by_task["task"].unique())
     cells = _cells_by_task(comparison)
+    marked = {task for (_, task), cell in cells.items() if _lacks_skill(cell)}
     lines = [["target set", *tasks, "mean", "worst regret", "end to end", "parameters"]]
     for row in sort_rows(comparison):
         name = f"{row['variant']} *" if row["variant"] == chosen else str(row["variant"])
         scores = [
-            _describe_cell(cells.get((row["variant"], task)), "score", _format_short)
-            for task in tasks
+            _mark_no_skill(cells.get((row["variant"], task)), task in marked) for task in tasks
         ]
         lines.append(
             [
@@ -125,7 +136,13 @@ def text_table(comparison: Comparison, chosen: str | None = None) -> str:
                 format_count(row["trainable_parameters"]),
             ]
         )
-    return _align(lines)
+    legend = [
+        f"{NO_SKILL_MARK} no skill on {task}: not above {line.high:.3f}, the upper 95% bound of "
+        f"{line.name} ({line.score:.3f})"
+        for task, line in comparison.majority.items()
+        if task in marked
+    ]
+    return "\n".join([_align(lines), *legend])
 
 
 def sort_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -147,6 +164,36 @@ def _describe_cell(cell: dict[str, Any] | None, name: str, describe: Any) -> str
     if pd.isna(cell[name]):
         return "no result" if cell["unfinished_runs"] else UNKNOWN
     return str(describe(*_bounds(cell, name)))
+
+
+def _describe_score(cell: dict[str, Any] | None) -> str:
+    score = _describe_cell(cell, "score", format_score_interval)
+    return f"{score}, no skill" if _lacks_skill(cell) else score
+
+
+def _mark_no_skill(cell: dict[str, Any] | None, is_task_marked: bool) -> str:
+    """Leave room for the mark in the whole column, so that its digits stay aligned."""
+    score = _describe_cell(cell, "score", _format_short)
+    room = " " if is_task_marked else ""
+    return f"{score}{NO_SKILL_MARK if _lacks_skill(cell) else room}"
+
+
+def _lacks_skill(cell: dict[str, Any] | None) -> bool:
+    return cell is not None and pd.notna(cell["has_skill"]) and not cell["has_skill"]
+
+
+def _make_majority_rows(
+    comparison: Comparison, tasks: Sequence[str], width: int
+) -> list[tuple[str, ...]]:
+    """One row a constant answer, filled on the tasks where it is the best constant answer."""
+    answers: dict[str, dict[str, str]] = {}
+    for task, line in comparison.majority.items():
+        score = format_score_interval(line.score, line.low, line.high)
+        answers.setdefault(line.name, {})[task] = score
+    return [
+        (name, *(scores.get(task, "") for task in tasks), *[""] * (width - 1 - len(tasks)))
+        for name, scores in sorted(answers.items())
+    ]
 
 
 def _describe_overall(row: dict[str, Any]) -> tuple[str, ...]:

@@ -22,8 +22,9 @@ from typing import Any
 
 import pandas as pd
 
+from harness.majority import MAJORITY_COLUMNS, make_majority_line, mark_skill
 from harness.ratios import paired_ratio
-from harness.records import BASE, Record
+from harness.records import BASE, EvalRecord, Record
 from harness.runs import Paths, Run, Runs, read_runs, read_table
 
 TIMES = ("ttft", "tpot", "end_to_end")
@@ -39,23 +40,35 @@ RATIO_COLUMNS = tuple(
     for time in TIMES
     for bound in ("", "_low", "_high")
 )
+LENGTHS = ("completion_tokens", "reasoning_tokens")
+"""Lengths of what was generated, by example and as a mean over examples."""
+
 ENVIRONMENT_COLUMNS = ("torch", "transformers", "peft", "device", "gpu", "cpu")
 TEXT_COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
-    *("source", "dataset", "stand_in", "split", "metric", "mergeable", "error_type"),
-    *("error_message", *ENVIRONMENT_COLUMNS),
+    *("source", "dataset", "stand_in", "split", "metric", "majority_prediction", "scoring"),
+    *("truncation", "mergeable", "error_type", "error_message", *ENVIRONMENT_COLUMNS),
 )
 COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
     *("rank", "alpha", "seed", "learning_rate", "source", "dataset", "stand_in", "split"),
-    *("example_count", "metric", "score", "truncated_examples", "truncated_tokens_ratio"),
-    *("skipped_rows", "trainable_parameters", "module_count", "adapter_bytes", "mergeable"),
+    *("example_count", "metric", "score", *MAJORITY_COLUMNS, "has_skill", "scoring"),
+    *(*LENGTHS, "truncation", "truncated_examples"),
+    *("truncated_tokens_ratio", "skipped_rows"),
+    *("trainable_parameters", "module_count", "adapter_bytes", "mergeable"),
     *("train_steps", "train_tokens", "train_seconds", "train_tokens_per_second"),
-    *("train_truncated_examples", "peak_memory_bytes", "final_loss", "eval_seconds"),
+    *("train_truncated_examples", "train_truncated_tokens_ratio", "train_skipped_rows"),
+    *("peak_memory_bytes", "final_loss", "eval_seconds"),
     *("batch_size", "prompt_tokens", "output_tokens", "latency_rounds"),
     *("latency_interval_coverage", *SECONDS_COLUMNS, *RATIO_COLUMNS, "error_type"),
     *("error_message", *ENVIRONMENT_COLUMNS),
 )
+TRAINED = (
+    *("steps", "tokens", "seconds", "tokens_per_second"),
+    *("truncated_examples", "truncated_tokens_ratio", "skipped_rows"),
+)
+"""Fields of a TrainRecord whose columns begin with `train_`."""
+
 KEYS = ("run_id", "study", "model", "task", "variant", "target_set", "method", "rank", "seed")
 """Columns that the tables of examples, calls and steps put before their own."""
 
@@ -86,9 +99,17 @@ def load_results(path: Paths) -> pd.DataFrame:
     source, dataset, stand_in, split    where the examples came from
     example_count, metric, score        headline score in [0, 1], a mean over the examples
     score_<name>                every score of any task; NaN where the task has none of that name
+    majority_prediction, majority_score(_low, _high)    the constant answer that scores highest,
+                                its score and 95% interval, of tasks with fixed options
+    has_skill                   score is above majority_score_high; NA where there is no such line
+    scoring                     likelihood, generation or constrained generation
+    completion_tokens, reasoning_tokens     mean length of what was generated, and of the part of
+                                it that only leads to the answer
+    truncation                  rule for prompts that do not fit: head or head_tail
     truncated_examples, truncated_tokens_ratio, skipped_rows    what scoring cut or left out
     trainable_parameters, module_count, adapter_bytes, mergeable
-    train_steps, train_tokens, train_seconds, train_tokens_per_second, train_truncated_examples,
+    train_steps, train_tokens, train_seconds, train_tokens_per_second,
+    train_truncated_examples, train_truncated_tokens_ratio, train_skipped_rows,
     peak_memory_bytes, final_loss, eval_seconds
     batch_size, prompt_tokens, output_tokens, latency_rounds    the timed call
     <time>_seconds              median of the unmerged arm, of the base for base; <time> is
@@ -111,7 +132,8 @@ def load_results(path: Paths) -> pd.DataFrame:
 def load_examples(path: Paths, *, texts: bool = True) -> pd.DataFrame:
     """Return one row a scored example: KEYS, id, score (the headline), truncated, score_<name>.
 
-    With `texts` also prediction and reference, which are most of the bytes.
+    Where the run recorded them also completion_tokens and reasoning_tokens. With `texts` also
+    prediction and reference, which are most of the bytes.
     """
     found = read_runs(path)
     problems = list(found.problems)
@@ -163,7 +185,10 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
     frame = frame.reindex(columns=[*COLUMNS[:after], *scores, *COLUMNS[after:]])
     numbers = [name for name in frame if name not in TEXT_COLUMNS]
     frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
-    return frame.assign(mergeable=frame["mergeable"].astype("boolean"))
+    return frame.assign(
+        mergeable=frame["mergeable"].astype("boolean"),
+        has_skill=mark_skill(frame["score"], frame["majority_score_high"]),
+    )
 
 
 def _describe(run: Run) -> dict[str, Any]:
@@ -187,19 +212,27 @@ def _describe_sections(record: Record) -> dict[str, Any]:
         row |= _take(record.adapter, ("trainable_parameters", "module_count", "adapter_bytes"))
         row["mergeable"] = record.adapter.mergeable
     if record.train:
-        trained = ("steps", "tokens", "seconds", "tokens_per_second", "truncated_examples")
-        row |= {f"train_{name}": value for name, value in _take(record.train, trained).items()}
+        row |= {f"train_{name}": value for name, value in _take(record.train, TRAINED).items()}
         row |= _take(record.train, ("peak_memory_bytes", "final_loss"))
     if record.eval:
-        row |= _take(record.eval, ("source", "dataset", "stand_in", "split", "metric"))
-        row |= _take(record.eval, ("truncated_examples", "truncated_tokens_ratio", "skipped_rows"))
-        row |= {"example_count": record.eval.examples, "eval_seconds": record.eval.seconds}
-        row["score"] = record.eval.scores.get(record.eval.metric, math.nan)
-        row |= {f"score_{name}": value for name, value in record.eval.scores.items()}
+        row |= _describe_scoring(record.eval)
     if record.latency:
         row |= _take(record.latency, ("batch_size", "prompt_tokens", "output_tokens"))
         row["latency_rounds"] = record.latency.rounds
     return row
+
+
+def _describe_scoring(scored: EvalRecord) -> dict[str, Any]:
+    row = _take(scored, ("source", "dataset", "stand_in", "split", "metric"))
+    row |= _take(scored, ("truncated_examples", "truncated_tokens_ratio", "skipped_rows"))
+    row |= _take(scored, LENGTHS)
+    # An older record does not say how it was scored or cut: its text is empty.
+    row |= {"scoring": scored.scoring or None, "truncation": scored.truncation or None}
+    row |= {"example_count": scored.examples, "eval_seconds": scored.seconds}
+    row["score"] = scored.scores.get(scored.metric, math.nan)
+    row |= {f"score_{name}": value for name, value in scored.scores.items()}
+    line = make_majority_line(scored.majority_prediction, scored.majority_score, scored.examples)
+    return row | (line.to_columns() if line else {})
 
 
 def _take(section: object, names: Sequence[str]) -> dict[str, Any]:
@@ -240,6 +273,7 @@ def _tabulate_examples(found: Runs, problems: list[str], texts: bool) -> pd.Data
         }
         kept = ("truncated", "prediction", "reference") if texts else ("truncated",)
         columns |= {name: table[name] for name in kept if name in table}
+        scores |= {name: name for name in LENGTHS if name in table}
         for column, name in scores.items():
             columns[column] = pd.to_numeric(table[name], errors="coerce")
         frames.append(_prefix_keys(run, pd.DataFrame(columns)))

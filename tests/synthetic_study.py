@@ -1,5 +1,6 @@
 """Writes studies with planted means and latencies, through `harness.records` like a real run."""
 
+import dataclasses
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
@@ -40,11 +41,17 @@ def write_study(
     examples: int = 60,
     rounds: int = 15,
     base: bool = True,
+    scored: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
-    """Write every set on every task; `gains` (over base) and `ratios` (to base) are by set."""
+    """Write every set on every task.
+
+    `gains` (over base) and `ratios` (to base) are by set; `scored` (fields of the EvalRecord) is
+    by task.
+    """
     for task in tasks:
+        fields = (scored or {}).get(task, {})
         if base:
-            write_run(study, BASE, task, examples=examples, rounds=rounds)
+            write_run(study, BASE, task, examples=examples, rounds=rounds, scored=fields)
         for index, target_set in enumerate(sets):
             for seed in seeds:
                 gain = (gains or {}).get(target_set, 0.15 + 0.01 * index)
@@ -58,6 +65,7 @@ def write_study(
                     ratio=ratio,
                     examples=examples,
                     rounds=rounds,
+                    scored=fields,
                 )
     return study
 
@@ -80,8 +88,15 @@ def write_run(
     scores: Sequence[float] | None = None,
     ids: Sequence[str] | None = None,
     stand_in: str | None = None,
+    scored: Mapping[str, Any] | None = None,
+    trained: Mapping[str, Any] | None = None,
+    columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> Path:
-    """Write one run and return its folder; `rounds=0` leaves latency out."""
+    """Write one run and return its folder; `rounds=0` leaves latency out.
+
+    `scored` and `trained` replace fields of the record's sections, of which `scores` are added to;
+    `columns` are further columns of examples.parquet.
+    """
     is_base = target_set == BASE
     method = "none" if is_base else "lora"
     config: dict[str, Any] = {
@@ -100,7 +115,7 @@ def write_run(
     failed = error is not None
     values = draw_scores(task, gain, examples, rng) if scores is None else np.asarray(scores)
     if not failed:
-        write_examples(folder, metric, values, ids)
+        write_examples(folder, metric, values, ids, columns)
         if rounds:
             write_table(folder / "latency.parquet", draw_calls(ratio, is_base, rounds, rng))
     write_record(
@@ -110,8 +125,8 @@ def write_run(
             status="failed" if failed else status,
             config=config,
             adapter=describe_adapter(target_set, rank),
-            train=None if is_base or failed else describe_training(target_set, rng),
-            eval=None if failed else describe_scoring(task, metric, values, stand_in),
+            train=None if is_base or failed else describe_training(target_set, rng, trained),
+            eval=None if failed else describe_scoring(task, metric, values, stand_in, scored),
             latency=None if failed or not rounds else LatencyRecord(1, 256, 32, rounds, 0.1, 0.2),
             environment={"torch": "2.9.0", "transformers": "5.10.0", "cpu": "test cpu"},
             error=error,
@@ -127,7 +142,11 @@ def draw_scores(task: str, gain: float, examples: int, rng: np.random.Generator)
 
 
 def write_examples(
-    folder: Path, metric: str, values: np.ndarray, ids: Sequence[str] | None = None
+    folder: Path,
+    metric: str,
+    values: np.ndarray,
+    ids: Sequence[str] | None = None,
+    columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> None:
     names = ids if ids is not None else [f"e{index}" for index in range(len(values))]
     rows = [
@@ -141,6 +160,9 @@ def write_examples(
         }
         for name, value in zip(names, values, strict=True)
     ]
+    further = columns or {}
+    for index, row in enumerate(rows):
+        row |= {name: items[index] for name, items in further.items()}
     write_table(folder / "examples.parquet", rows)
 
 
@@ -177,10 +199,12 @@ def describe_adapter(target_set: str, rank: int) -> AdapterRecord:
     return AdapterRecord(target_set, roles, "lora", rank, 2.0 * rank, 30, size, 4 * size, True)
 
 
-def describe_training(target_set: str, rng: np.random.Generator) -> TrainRecord:
+def describe_training(
+    target_set: str, rng: np.random.Generator, fields: Mapping[str, Any] | None = None
+) -> TrainRecord:
     steps = np.arange(60)
     loss = 2.5 * np.exp(-steps / (15 + len(target_set))) + 0.4 + rng.normal(0, 0.08, len(steps))
-    return TrainRecord(
+    record = TrainRecord(
         steps=60,
         examples=240,
         tokens=48_000,
@@ -192,22 +216,31 @@ def describe_training(target_set: str, rng: np.random.Generator) -> TrainRecord:
         loss=tuple(float(value) for value in loss),
         final_loss=float(loss[-6:].mean()),
     )
+    return dataclasses.replace(record, **(fields or {}))
 
 
 def describe_scoring(
-    task: str, metric: str, values: np.ndarray, stand_in: str | None
+    task: str,
+    metric: str,
+    values: np.ndarray,
+    stand_in: str | None,
+    fields: Mapping[str, Any] | None = None,
 ) -> EvalRecord:
     known = values[np.isfinite(values)]
-    return EvalRecord(
+    replaced = dict(fields or {})
+    scores = {metric: float(known.mean()) if len(known) else float("nan"), "parsed": 1.0}
+    replaced["scores"] = scores | replaced.get("scores", {})
+    record = EvalRecord(
         source="embedded",
         dataset=f"{task} (embedded)",
         stand_in=stand_in or (STAND_IN if task == "govreport" else None),
         split="test",
         examples=len(values),
         metric=metric,
-        scores={metric: float(known.mean()) if len(known) else float("nan"), "parsed": 1.0},
+        scores=scores,
         seconds=12.0,
         truncated_examples=3 if task == "govreport" else 0,
         truncated_tokens_ratio=0.04 if task == "govreport" else 0.0,
         skipped_rows=0,
     )
+    return dataclasses.replace(record, **replaced)

@@ -173,4 +173,4 @@ def test_other_data_under_the_same_task_is_left_out(tmp_path: Path) -> None:
     results.loc[results["target_set"] == "o_proj", "source"] = "hub"
     comparison = compare(results, load_examples(study), resamples=100)
     assert math.isnan(comparison.by_task.set_index("variant").loc["o_proj", "score"])
-    assert any("differ in metric or data" in note for note in comparison.notes)
+    assert any("differ in metric, scoring or data" in note for note in comparison.notes)

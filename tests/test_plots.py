@@ -108,6 +108,57 @@ def test_points_stand_where_the_numbers_are(tmp_path: Path) -> None:
         )
 
 
+def write_lined_study(study: Path, prediction: str = "A") -> Path:
+    """Five sets and the base crowd around medmcqa's majority line; fincot has none."""
+    line = {"majority_prediction": prediction, "majority_score": 0.55}
+    return write_study(study, tasks=("fincot", "medmcqa"), scored={"medmcqa": line})
+
+
+def test_a_majority_line_is_drawn_in_its_own_panel(tmp_path: Path) -> None:
+    comparison = compare_study(write_lined_study(tmp_path / "study"))
+    line = comparison.majority["medmcqa"]
+    for axes in plot_tradeoff(comparison).axes:
+        dashed = [each for each in axes.get_lines() if each.get_linestyle() == "--"]
+        texts = [label.get_text() for label in axes.texts]
+        if axes.get_title("left") == "medmcqa":
+            assert [set(each.get_ydata()) for each in dashed] == [{line.score}]
+            (band,) = axes.patches
+            edges = band.get_extents().transformed(axes.transData.inverted())
+            assert (edges.y0, edges.y1) == (pytest.approx(line.low), pytest.approx(line.high))
+            low, high = axes.get_ylim()
+            assert low < line.low
+            assert line.high < high
+            assert texts.count("always A") == 1
+        else:
+            assert not dashed
+            assert not axes.patches
+            assert "always A" not in texts
+
+
+@pytest.mark.parametrize("prediction", ["A", r"$\frac{", "a wordy answer " * 30])
+def test_a_majority_lines_label_covers_no_other(tmp_path: Path, prediction: str) -> None:
+    figure = plot_tradeoff(compare_study(write_lined_study(tmp_path / "study", prediction)))
+    for labels in find_labels(figure):
+        assert_apart(labels, figure)
+    assert [len(labels) for labels in find_labels(figure)] == [6, 6, 7]
+
+
+def test_the_captions_stay_clear_of_each_other(tmp_path: Path) -> None:
+    study = write_lined_study(tmp_path / "study")
+    write_run(study, "fc1", "medmcqa", rounds=0)
+    figure = plot_tradeoff(compare_study(study))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (caption,) = figure.texts
+    assert "Dashed" in caption.get_text()
+    below = caption.get_window_extent(canvas.get_renderer())
+    for axes in figure.axes:
+        for text in axes.texts:
+            if "Not shown" in text.get_text():
+                assert not below.overlaps(text.get_window_extent(canvas.get_renderer()))
+        assert not below.overlaps(axes.xaxis.label.get_window_extent(canvas.get_renderer()))
+
+
 def test_a_set_without_latency_is_named_under_its_panel(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",))
     write_run(study, "o_proj", "fincot", rounds=0)

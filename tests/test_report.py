@@ -1,20 +1,25 @@
 """The report from the records alone: complete, escaped, self-contained, and fast."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import ROOT
 from synthetic_study import ELEVEN, FIVE, TASKS, write_run, write_study
 
+from harness.caveats import list_truncation
 from harness.comparison import compare
 from harness.errors import UserError
+from harness.formatting import UNKNOWN
 from harness.records import BASE, ErrorRecord
 from harness.report import build_report, escape_markdown, main
 from harness.report_tables import text_table
@@ -104,7 +109,7 @@ def test_the_page_needs_no_network_and_fits_a_phone(study: Path) -> None:
 
 def test_the_markdown_is_whole(study: Path) -> None:
     text = (study / "report.md").read_text()
-    assert check_markdown_tables(text) == 4
+    assert check_markdown_tables(text) == 4 + len(TASKS)
     for path in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
         assert (study / path).is_file()
     assert not re.search(r"^\|.*\n(?!\||\n)", text, flags=re.MULTILINE)
@@ -130,6 +135,163 @@ def test_stand_ins_and_cuts_are_named(study: Path) -> None:
         assert "3 of 60 scored prompts were cut" in text
     head = (study / "report.md").read_text().split("## Results")[0]
     assert "Stand-in data" in head
+
+
+LINE = {"majority_prediction": "A", "majority_score": 0.4}
+
+
+def write_lined_study(folder: Path, right: Mapping[str, int]) -> Path:
+    """MedMCQA with so many right answers of 40 by set, and always A right 16 times; fincot."""
+    for name, count in right.items():
+        scores = [1.0] * count + [0.0] * (40 - count)
+        write_run(folder, name, "medmcqa", scores=scores, scored=LINE)
+        write_run(folder, name, "fincot", examples=40, gain=0.0 if name == BASE else 0.2)
+    return folder
+
+
+def read_table(markdown: str, heading: str) -> list[list[str]]:
+    """Cells of the first table under a heading, its rule left out."""
+    block = re.search(r"(?:^\|.*\n)+", markdown.split(heading)[1], flags=re.MULTILINE)
+    assert block is not None
+    lines = block[0].splitlines()
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in [lines[0], *lines[2:]]
+    ]
+
+
+def test_the_majority_line_stands_under_the_base(tmp_path: Path) -> None:
+    # Sorted by score it would stand second; it is no set, and is never sorted among them.
+    folder = write_lined_study(tmp_path / "study", {BASE: 2, "qkv": 10, "all": 39})
+    report = build_report(folder)
+    table = read_table(report.markdown.read_text(), "## Results")
+    column = table[0].index("medmcqa")
+    cells = {row[0].strip("*"): row[column] for row in table[1:]}
+    assert list(cells) == [BASE, "always A", "all", "qkv"]
+    assert cells["always A"] == "0.400 (0.263 to 0.554)"
+    assert [name for name, cell in cells.items() if cell.endswith(", no skill")] == [BASE, "qkv"]
+    other = [row[table[0].index("fincot")] for row in table[1:]]
+    assert other[1] == ""
+    assert not any("no skill" in cell for cell in other)
+    page = Page(report.html.read_text())
+    assert [tag for tag, attributes in page.seen if attributes.get("class") == "reference"] == [
+        "tr"
+    ]
+    for name in ("always A", "no skill"):
+        assert name in "".join(page.texts)
+    assert "always A" not in report.recommendation_json.read_text().split('"caveats"')[0]
+    assert "always A" not in set(pd.read_csv(report.summary_csv)["variant"])
+
+
+def test_sets_without_skill_are_named_among_the_caveats(tmp_path: Path) -> None:
+    folder = write_lined_study(tmp_path / "study", {BASE: 2, "qkv": 10, "o_proj": 3, "all": 39})
+    caveats = build_report(folder).recommendations[0].caveats
+    (caveat,) = (each for each in caveats if "skill" in each)
+    assert caveat.startswith("No skill on medmcqa: o_proj and qkv.")
+    assert "above 0.554, the upper 95% bound of always A (0.400)" in caveat
+
+
+def test_a_task_on_which_no_set_has_skill_is_said_to_tell_nothing(tmp_path: Path) -> None:
+    folder = write_lined_study(tmp_path / "study", {BASE: 39, "qkv": 10, "all": 22})
+    report = build_report(folder)
+    sentence = "No target set shows skill on medmcqa"
+    assert sentence in " ".join(report.recommendations[0].caveats)
+    for path in (report.markdown, report.html):
+        before_results = re.split(r"<h2>Results|## Results", path.read_text())[0]
+        assert sentence in before_results
+        assert "This task does not tell the sets apart." in before_results
+
+
+def test_the_terminal_marks_scores_without_skill(tmp_path: Path) -> None:
+    folder = write_lined_study(tmp_path / "study", {BASE: 2, "qkv": 10, "all": 39})
+    comparison = compare(load_results(folder), load_examples(folder), resamples=100)
+    *lines, legend = text_table(comparison).splitlines()
+    assert [line.split()[0] for line in lines if "!" in line] == [BASE, "qkv"]
+    assert len({line.index(" ±") for line in lines[2:]}) == 1
+    assert len({len(line) for line in lines}) == 1
+    assert legend.startswith("! no skill on medmcqa: not above 0.554")
+    skilled = write_lined_study(tmp_path / "skilled", {BASE: 38, "qkv": 38, "all": 39})
+    comparison = compare(load_results(skilled), load_examples(skilled), resamples=100)
+    assert "!" not in text_table(comparison)
+
+
+def test_a_hostile_majority_answer_is_escaped(tmp_path: Path) -> None:
+    line = {"majority_prediction": "<i>*|$x$", "majority_score": 0.9}
+    folder = write_study(tmp_path / "study", ("qkv",), ("medmcqa",), scored={"medmcqa": line})
+    report = build_report(folder)
+    assert check_markdown_tables(report.markdown.read_text()) == 5
+    page = Page(report.html.read_text())
+    assert not [tag for tag, _ in page.seen if tag == "i"]
+    assert "always <i>*|$x$" in "".join(page.texts)
+
+
+def test_every_score_of_a_task_is_shown_under_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    for seed, f1 in ((0, 0.2), (1, 0.4)):
+        scores = {"field_f1_micro": f1, "anls_star": math.nan, "rougeLsum": 0.5, "my_own": 0.1}
+        scored = {"scores": scores, "scoring": "generation"}
+        write_run(folder, "qkv", "govreport", seed=seed, scored=scored)
+    write_run(folder, "all", "govreport", error=ErrorRecord("E", "boom", "t"))
+    write_run(folder, "qkv", "fincot")
+    markdown = build_report(folder).markdown.read_text()
+    part = markdown.split("### All scores")[1].split("### ")[0]
+    assert "**fincot**" in part
+    header, *rows = read_table(part, "**govreport, scored by generation**")
+    assert header[1:] == [
+        *("ROUGE-L (headline)", "ROUGE-Lsum", "Field F1 (micro)", "my_own", "parsed"),
+    ]
+    cells = {row[0].strip("*"): row[1:] for row in rows}
+    assert cells["qkv"][1:] == ["0.500", "0.300", "0.100", "1.000"]
+    assert cells["all"] == [UNKNOWN] * 5
+
+
+def test_lengths_are_shown_where_they_are_known(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    for seed, tokens in ((0, 80.0), (1, 100.0)):
+        known = {"completion_tokens": tokens, "reasoning_tokens": tokens / 2}
+        write_run(folder, "qkv", "fincot", seed=seed, scored=known)
+    write_run(folder, "all", "fincot", scored={"completion_tokens": 1234.4})
+    write_run(folder, BASE, "fincot")
+    write_run(folder, "qkv", "medmcqa")
+    table = read_table(build_report(folder).markdown.read_text(), "### Length of what was written")
+    assert table[0] == ["Target set", "fincot"]
+    assert dict(table[1:]) == {"base": UNKNOWN, "qkv": "90.0 (45.0)", "all": "1,234"}
+    silent = write_study(tmp_path / "silent", ("qkv",), ("fincot",))
+    assert "Length of what" not in build_report(silent).markdown.read_text()
+
+
+def test_cuts_are_told_by_stage_and_rule(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    scored = {"truncated_examples": 3, "truncated_tokens_ratio": 0.25, "truncation": "head_tail"}
+    trained = {"truncated_examples": 4, "truncated_tokens_ratio": 0.0002, "skipped_rows": 1}
+    write_run(folder, "qkv", "fincot", scored=scored | {"skipped_rows": 2}, trained=trained)
+    # As an older record has it: neither the rule nor the share of training.
+    write_run(folder, "qkv", "medmcqa", trained={"truncated_examples": 5})
+    assert list(list_truncation(load_results(folder))) == [
+        "fincot: 3 of 60 scored prompts were cut (25.0% of all prompt tokens left out; head and "
+        "tail of each were kept)",
+        "fincot: 4 training examples were cut (under 0.1% of all prompt tokens left out; head and "
+        "tail of each were kept)",
+        "fincot: 2 bad rows were left out of scoring",
+        "fincot: 1 bad row was left out of training",
+        "medmcqa: 5 training examples were cut",
+    ]
+
+
+def test_constrained_and_mixed_scoring_are_caveats(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    write_run(folder, "qkv", "fincot", scored={"scoring": "constrained generation"})
+    write_run(folder, "all", "fincot", scored={"scoring": "generation"})
+    caveats = " ".join(build_report(folder).recommendations[0].caveats)
+    assert "Scores of fincot come from decoding constrained to a schema" in caveats
+    assert "the timing is of unconstrained decoding" in caveats
+    assert "scored by constrained generation and generation: their scores do not compare" in caveats
+
+
+def test_the_reference_study_still_reports(tmp_path: Path) -> None:
+    copy = tmp_path / "reference"
+    shutil.copytree(ROOT / "results" / "reference" / "runs", copy / "runs")
+    report = build_report(copy)
+    assert "| ROUGE-L (headline) | ROUGE-1 | ROUGE-2 |" in report.markdown.read_text()
 
 
 def test_the_summaries_agree(study: Path) -> None:
@@ -158,7 +320,7 @@ def test_hostile_text_is_escaped_everywhere(tmp_path: Path) -> None:
     assert "alert('x')" in "".join(page.texts)
     markdown = report.markdown.read_text()
     assert "<script" not in markdown
-    assert check_markdown_tables(markdown) == 4
+    assert check_markdown_tables(markdown) == 4 + 1
 
 
 def test_failures_and_unreadable_records_are_shown(tmp_path: Path) -> None:
@@ -199,7 +361,8 @@ def test_thin_studies_still_report(tmp_path: Path, case: str) -> None:
         )
     report = build_report(folder)
     Page(report.html.read_text())
-    assert check_markdown_tables(report.markdown.read_text()) == 4
+    has_scores = case not in ("all failed", "unreadable")
+    assert check_markdown_tables(report.markdown.read_text()) == 4 + has_scores
     assert report.recommendations[0].verdict in ("undecided", "chosen", "no skill")
     assert len(pd.read_parquet(report.summary_parquet)) == len(pd.read_csv(report.summary_csv))
 

@@ -232,6 +232,59 @@ def test_nan_losses_are_kept(tmp_path: Path) -> None:
     np.testing.assert_equal(load_losses(tmp_path / "study")["loss"].to_numpy(), np.array(losses))
 
 
+def test_records_from_before_a_field_was_there_are_read(study: Path) -> None:
+    added = {
+        "eval": ("majority_prediction", "majority_score", "scoring", "truncation"),
+        "train": ("truncated_tokens_ratio", "skipped_rows"),
+    }
+    added["eval"] += ("completion_tokens", "reasoning_tokens")
+    for path in study.glob("runs/*/record.json"):
+        values = json.loads(path.read_text())
+        for section, names in added.items():
+            for name in names if values[section] else ():
+                del values[section][name]
+        path.write_text(json.dumps(values))
+    results = load_results(study)
+    assert len(results) == 6
+    unknown = ["majority_prediction", "majority_score", "has_skill", "scoring", "truncation"]
+    unknown += ["completion_tokens", "reasoning_tokens", "train_truncated_tokens_ratio"]
+    assert results[unknown].isna().all(axis=None)
+    assert set(results.loc[results["target_set"] != BASE, "train_skipped_rows"]) == {0}
+
+
+def test_lengths_cuts_and_ways_of_scoring_are_the_records(tmp_path: Path) -> None:
+    scored = {"scoring": "generation", "truncation": "head_tail", "completion_tokens": 41.5}
+    trained = {"truncated_examples": 3, "truncated_tokens_ratio": 0.02, "skipped_rows": 4}
+    write_run(tmp_path / "study", "qkv", "fincot", scored=scored, trained=trained)
+    row = load_results(tmp_path / "study").iloc[0]
+    assert {name: row[name] for name in scored} == scored
+    assert {name: row[f"train_{name}"] for name in trained} == trained
+    assert math.isnan(row["reasoning_tokens"])
+
+
+def test_corpus_scores_and_further_columns_are_no_obstacle(tmp_path: Path) -> None:
+    write_run(
+        tmp_path / "study",
+        "qkv",
+        "fincot",
+        examples=3,
+        scored={"scores": {"field_f1_micro": 0.25}},
+        columns={
+            "completion_tokens": [5, 7, None],
+            "reasoning_tokens": [None, None, None],
+            "log_likelihoods": [[-1.0, -2.0], [], None],
+        },
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_results(tmp_path / "study")["score_field_f1_micro"].tolist() == [0.25]
+        examples = load_examples(tmp_path / "study")
+    assert "score_field_f1_micro" not in examples
+    np.testing.assert_equal(examples["completion_tokens"].to_numpy(), np.array([5, 7, math.nan]))
+    assert examples["reasoning_tokens"].isna().all()
+    assert examples["score"].notna().all()
+
+
 def test_the_analysis_side_imports_nothing_heavy() -> None:
     modules = ("results", "statistics", "comparison", "recommend", "plots", "report")
     code = (
