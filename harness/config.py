@@ -45,6 +45,8 @@ class ModelConfig:
     """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`."""
     roles: dict[str, Any] = field(default_factory=dict)
     """Role -> path inside a block, for architectures that the harness does not know."""
+    chat_template: str = "auto"
+    """`auto` (the tokenizer's own, where it has one) or `off` (prompts are plain text)."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,13 @@ class TargetModulesConfig:
 class TaskConfig:
     name: str = "medmcqa"
     source: str = "embedded"
-    """`hub`, `local` or `embedded`."""
+    """`hub`, `local`, `embedded`, or `auto`: what path and dataset say, else embedded or hub."""
     path: str | None = None
-    """Folder of JSONL or Parquet files (`source: local`)."""
+    """Folder or file of JSONL, Parquet or CSV (`source: local`); with `auto` also a hub id."""
     dataset: str | None = None
     """Hub id in place of the task's own (`source: hub`)."""
+    subset: str | None = None
+    """Configuration name of a hub data set that has several."""
     revision: str | None = None
     """Commit of the hub data set."""
     train_examples: int = 1000
@@ -70,6 +74,25 @@ class TaskConfig:
     """Longer prompts are cut by the task's stated rule, and counted."""
     max_completion_tokens: int = 512
     """Training completions are cut here, and generation stops here."""
+    truncation: str | None = None
+    """Which part of a document stays where it does not fit: `head`, `head_tail`, or null for the
+    task's own rule."""
+    choose_by: str = "likelihood"
+    """How a task with fixed options is answered: `likelihood` of each option, or `generation`."""
+    constrained_decoding: bool = False
+    """Hold generated JSON to the schema of the training examples; costs time at every token."""
+    prompt: str | None = None
+    """A task of one's own: Jinja2 template over the columns."""
+    answer: str | None = None
+    """A task of one's own: column, or template."""
+    metric: str | None = None
+    """A task of one's own: `choice`, `exact`, `numeric`, `rouge` or `json_fields`."""
+    choices: Any = None
+    """A task of one's own, metric `choice`: the options, or the column that holds them."""
+    cut_column: str | None = None
+    """A task of one's own: column that loses text where a prompt does not fit."""
+    split_columns: list[str] | None = None
+    """A task of one's own: what rows on two sides of a split must not share."""
     on_bad_row: str = "fail"
     """`fail`, or `skip` with the count in the record."""
     data_seed: int = 0
@@ -94,6 +117,8 @@ class TrainConfig:
     """Examples in an optimizer step."""
     gradient_accumulation: int = 1
     """Micro-batches that a step is cut into."""
+    max_tokens_per_pass: int = 8192
+    """Micro-batches are cut further to at most so many tokens, padding counted."""
     schedule: str = "cosine"
     """Decay after warm-up: `cosine`, `linear` or `constant`."""
     warmup_ratio: float = 0.1
@@ -105,6 +130,8 @@ class TrainConfig:
 @dataclass(frozen=True)
 class EvaluationConfig:
     batch_size: int = 16
+    max_tokens_per_batch: int = 16384
+    """Batches are cut to at most so many tokens, padding and what is written counted."""
 
 
 @dataclass(frozen=True)
@@ -225,12 +252,16 @@ def _resolve(values: DictConfig, key: str) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str | None, ...]] = {
     "model.source": ("embedded", "hub", "local", "random"),
     "model.dtype": ("auto", "bfloat16", "float16", "float32"),
     "model.attention": ("auto", "sdpa", "eager", "flash_attention_2"),
-    "task.source": ("hub", "local", "embedded"),
+    "model.chat_template": ("auto", "off"),
+    "task.source": ("hub", "local", "embedded", "auto"),
     "task.on_bad_row": ("fail", "skip"),
+    "task.truncation": (None, "head", "head_tail"),
+    "task.choose_by": ("likelihood", "generation"),
+    "task.metric": (None, "choice", "exact", "numeric", "rouge", "json_fields"),
     "adapter.method": ("lora",),
     "train.schedule": ("cosine", "linear", "constant"),
 }
@@ -245,6 +276,7 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "train.max_steps": (1, math.inf, True),
     "train.batch_size": (1, math.inf, True),
     "train.gradient_accumulation": (1, math.inf, True),
+    "train.max_tokens_per_pass": (1, math.inf, True),
     "train.warmup_ratio": (0, 1, True),
     "train.weight_decay": (0, math.inf, True),
     "train.max_grad_norm": (0, math.inf, False),
@@ -254,6 +286,7 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "task.max_completion_tokens": (1, math.inf, True),
     "task.data_seed": (0, 2**32 - 1, True),
     "evaluation.batch_size": (1, math.inf, True),
+    "evaluation.max_tokens_per_batch": (1, math.inf, True),
     "latency.batch_size": (1, math.inf, True),
     "latency.rounds": (1, math.inf, True),
     "latency.warmup_rounds": (0, math.inf, True),
@@ -267,7 +300,8 @@ def validate(config: Config) -> None:
     for key, allowed in CHOICES.items():
         value = _value(config, key)
         if value not in allowed:
-            raise UserError(f"{key} is {value!r}; expected one of {', '.join(allowed)}")
+            listed = ", ".join("null" if choice is None else choice for choice in allowed)
+            raise UserError(f"{key} is {value!r}; expected one of {listed}")
     for key, (lowest, highest, inclusive) in RANGES.items():
         number = _value(config, key)
         if number is None:
@@ -315,11 +349,21 @@ def _validate_model(model: ModelConfig) -> None:
 def _validate_task(task: TaskConfig) -> None:
     if task.source == "local" and not task.path:
         raise UserError(
-            "task.path is not set; task.source=local needs a folder with train and test files in "
-            "JSONL or Parquet, for example task.path=data/medmcqa"
+            "task.path is not set; task.source=local needs a file, or a folder with train and test "
+            "files, in JSONL, Parquet or CSV, for example task.path=data/medmcqa"
         )
-    if task.source == "local" and not Path(str(task.path)).is_dir():
-        raise UserError(f"task.path is {task.path}: no such folder; expected one with data files")
+    if task.source == "local" and not Path(str(task.path)).expanduser().exists():
+        raise UserError(
+            f"task.path is {task.path}: no such file or folder; expected JSONL, Parquet or CSV"
+        )
+    own = {"answer": task.answer, "metric": task.metric}
+    if task.prompt is not None and None in own.values():
+        missing = " and ".join(f"task.{key}" for key, value in own.items() if value is None)
+        raise UserError(f"task.prompt is set, but {missing} is not; a task of one's own needs all")
+    if task.prompt is None and any(value is not None for value in own.values()):
+        raise UserError(
+            "task.answer and task.metric belong to a task of one's own; set task.prompt"
+        )
 
 
 def _validate_study(config: Config) -> None:

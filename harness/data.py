@@ -4,7 +4,7 @@ Everything here is arithmetic on token ids; nothing knows of adapters or devices
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ class EncodedExample:
     completion_ids: tuple[int, ...]
     """Completion and end-of-text token; without the latter where the completion was cut."""
     choice_ids: tuple[tuple[int, ...], ...]
-    """Token ids of every choice, for tasks scored by log-likelihood."""
+    """Token ids of every choice; empty where the answer is written rather than chosen."""
     cut_tokens: int
     """Prompt tokens that were left out to fit."""
     is_completion_cut: bool
@@ -52,6 +52,48 @@ class Batch:
     """The token that follows each picked position."""
 
 
+@dataclass(frozen=True)
+class TurnWriter:
+    """Sets prompts and answers as text, and as tokens."""
+
+    tokenizer: PreTrainedTokenizerBase
+    has_template: bool
+    """Whether prompts go into the tokenizer's chat template; else they are plain text."""
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, use_chat_template: bool) -> "TurnWriter":
+        """A writer that uses the tokenizer's chat template where it has one and may."""
+        return cls(tokenizer, use_chat_template and tokenizer.chat_template is not None)
+
+    def write_turn(self, prompt: str) -> str:
+        if not self.has_template:
+            return prompt
+        text: str = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
+        return text
+
+    @property
+    def lead(self) -> str:
+        """What goes before an answer: plain prompts end in a word."""
+        return "" if self.has_template else " "
+
+    def encode(self, text: str) -> list[int]:
+        # A template writes its own special tokens.
+        return list(self.tokenizer(text, add_special_tokens=not self.has_template).input_ids)
+
+    def encode_answer(self, turn: str, turn_ids: Sequence[int], answer: str) -> list[int]:
+        """Tokens of an answer as they follow its turn, as lm-evaluation-harness takes them.
+
+        Both are encoded together, for tokenizers that mark word starts encode an answer otherwise
+        where it stands alone.
+        """
+        together = self.encode(turn + self.lead + answer)
+        if together[: len(turn_ids)] == list(turn_ids):
+            return together[len(turn_ids) :]
+        return list(self.tokenizer(self.lead + answer, add_special_tokens=False).input_ids)
+
+
 def encode_examples(
     examples: Iterable["Example"],
     tokenizer: PreTrainedTokenizerBase,
@@ -60,6 +102,8 @@ def encode_examples(
     max_prompt_tokens: int,
     max_completion_tokens: int,
     context_length: int,
+    choose_by_likelihood: bool = True,
+    use_chat_template: bool = True,
 ) -> list[EncodedExample]:
     """Tokenize examples; prompts that do not fit lose part of their body by the stated rule.
 
@@ -67,79 +111,65 @@ def encode_examples(
     `max_completion_tokens`. Raises UserError where not even the instruction fits.
     """
     limit = min(max_prompt_tokens, context_length - max_completion_tokens)
+    writer = TurnWriter.of(tokenizer, use_chat_template)
     if limit < 1:
         raise UserError(
             f"task.max_completion_tokens is {max_completion_tokens}: the model's context is "
             f"{context_length} tokens, which leaves none for a prompt; lower it"
         )
     return [
-        _encode(example, tokenizer, truncation, limit, max_completion_tokens)
+        _encode(example, writer, truncation, limit, max_completion_tokens, choose_by_likelihood)
         for example in examples
     ]
 
 
 def _encode(
     example: "Example",
-    tokenizer: PreTrainedTokenizerBase,
+    writer: TurnWriter,
     truncation: "Truncation",
     limit: int,
     max_completion_tokens: int,
+    choose_by_likelihood: bool,
 ) -> EncodedExample:
-    def encode_prompt(body: str) -> list[int]:
-        return encode_turn(tokenizer, example.prefix + body + example.suffix)
-
-    prompt = encode_prompt(example.body)
+    text = writer.write_turn(example.prompt)
+    prompt = writer.encode(text)
     full_length = len(prompt)
     if full_length > limit:
-        prompt = _cut_prompt(example, tokenizer, truncation, limit, full_length, encode_prompt)
-    completion = encode_answer(tokenizer, example.completion) + [int(tokenizer.eos_token_id)]
-    kept = completion[:max_completion_tokens] if example.choices == () else completion
+        text = _cut_prompt(example, writer, truncation, limit, full_length)
+        prompt = writer.encode(text)
+    completion = writer.encode_answer(text, prompt, example.completion)
+    completion.append(int(writer.tokenizer.eos_token_id))
+    choices = example.choices if choose_by_likelihood else ()
+    # Without its last token, the right one of several choices would be another text.
+    kept = completion if choices else completion[:max_completion_tokens]
     return EncodedExample(
         example=example,
         prompt_ids=tuple(prompt),
         completion_ids=tuple(kept),
-        choice_ids=tuple(tuple(encode_answer(tokenizer, c)) for c in example.choices),
+        choice_ids=tuple(tuple(writer.encode_answer(text, prompt, c)) for c in choices),
         cut_tokens=full_length - len(prompt),
         is_completion_cut=len(kept) < len(completion),
     )
 
 
-def encode_turn(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Encode a user's turn in the chat template, or as plain text where there is none."""
-    if tokenizer.chat_template is None:
-        return list(tokenizer(prompt).input_ids)
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-    )
-    return list(tokenizer(text, add_special_tokens=False).input_ids)
-
-
-def encode_answer(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Encode what follows the prompt; plain prompts end in a word, so a space goes between."""
-    lead = "" if tokenizer.chat_template is not None else " "
-    return list(tokenizer(lead + text, add_special_tokens=False).input_ids)
-
-
 def _cut_prompt(
-    example: "Example",
-    tokenizer: PreTrainedTokenizerBase,
-    truncation: "Truncation",
-    limit: int,
-    full_length: int,
-    encode_prompt: Callable[[str], list[int]],
-) -> list[int]:
-    encoded = tokenizer(example.body, add_special_tokens=False, return_offsets_mapping=True)
+    example: "Example", writer: TurnWriter, truncation: "Truncation", limit: int, full_length: int
+) -> str:
+    encoded = writer.tokenizer(example.body, add_special_tokens=False, return_offsets_mapping=True)
     offsets = encoded["offset_mapping"]
     keep = len(offsets) - (full_length - limit)
     # Token boundaries may shift at the seams, so a cut can come out a token or two too long.
     while keep >= 0:
-        prompt = encode_prompt(_keep_tokens(example.body, offsets, keep, truncation))
-        if len(prompt) <= limit:
-            return prompt
-        keep -= max(1, len(prompt) - limit)
+        body = _keep_tokens(example.body, offsets, keep, truncation)
+        text = writer.write_turn(example.prefix + body + example.suffix)
+        length = len(writer.encode(text))
+        if length <= limit:
+            return text
+        keep -= max(1, length - limit)
     raise UserError(
         f"example {example.id}: {limit} tokens are too few for the instruction alone, without any "
-        "of the text it is about; raise task.max_prompt_tokens or use a model with a longer context"
+        "of the text it is about; raise task.max_prompt_tokens or use a model with a longer "
+        "context"
     )
 
 
@@ -196,11 +226,40 @@ def collate(examples: Sequence[EncodedExample], pad_token_id: int) -> Batch:
 
 
 def cut_into_batches(
-    items: Sequence[EncodedExample], batch_size: int
+    items: Sequence[EncodedExample], *, max_rows: int, max_tokens: int, new_tokens: int
 ) -> list[list[EncodedExample]]:
     """Cut examples into batches of similar prompt length, longest first.
 
-    The longest comes first so that a batch which does not fit in memory fails at once.
+    A batch has at most `max_rows` rows and, with `new_tokens` written to each and padding counted,
+    `max_tokens` tokens; one example is a batch whatever its length. The longest comes first so
+    that a batch which does not fit in memory fails at once.
     """
     ordered = sorted(items, key=lambda item: (-len(item.prompt_ids), item.example.id))
-    return [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+    batches = []
+    while ordered:
+        width = len(ordered[0].prompt_ids) + new_tokens
+        rows = max(1, min(max_rows, max_tokens // width))
+        batches.append(ordered[:rows])
+        ordered = ordered[rows:]
+    return batches
+
+
+def cut_into_passes(
+    step: Sequence[EncodedExample], *, parts: int, max_tokens: int
+) -> list[list[EncodedExample]]:
+    """Cut an optimizer step's examples into at least `parts` micro-batches, in order.
+
+    None has more than `max_tokens` tokens, padding counted, unless it is one example.
+    """
+    size = -(-len(step) // parts)
+    passes: list[list[EncodedExample]] = []
+    for start in range(0, len(step), size):
+        current: list[EncodedExample] = []
+        for example in step[start : start + size]:
+            width = max(item.length for item in [*current, example])
+            if current and width * (len(current) + 1) > max_tokens:
+                passes.append(current)
+                current = []
+            current.append(example)
+        passes.append(current)
+    return passes

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,11 @@ from typing import Any
 import psutil
 import torch
 
-PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "target-module-harness")
+PACKAGES = (
+    *("torch", "transformers", "peft", "datasets", "numpy", "target-module-harness"),
+    # What scores are computed by, and what the embedded invoices are written by.
+    *("rouge-score", "anls-star", "babel"),
+)
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
@@ -27,6 +32,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "memory_bytes": psutil.virtual_memory().total,
         "load_average": read_load(),
+        "tesseract": _tesseract_version(),
         "cpu_steal_seconds": float(getattr(psutil.cpu_times(), "steal", 0.0)),
     }
     return facts | _git_state()
@@ -41,6 +47,17 @@ def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _tesseract_version() -> str | None:
+    """Version of the OCR program that reads scans; None where it is not installed."""
+    program = shutil.which("tesseract")
+    if program is None:
+        return None
+    try:
+        return _run(program, "--version").splitlines()[0].removeprefix("tesseract ")
+    except (OSError, subprocess.SubprocessError, IndexError):
         return None
 
 
@@ -59,18 +76,14 @@ def _git_state() -> dict[str, Any]:
     if not (folder / ".git").exists():
         return {"git_commit": None, "git_dirty": None}
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        dirty = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+        commit = _run("git", "-C", str(folder), "rev-parse", "HEAD")
+        status = _run("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return {"git_commit": None, "git_dirty": None}
-    return {"git_commit": commit, "git_dirty": dirty}
+    return {"git_commit": commit, "git_dirty": bool(status)}
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _run(*command: str) -> str:
     return subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=10,
+        command, capture_output=True, text=True, check=True, timeout=10
     ).stdout.strip()

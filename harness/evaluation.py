@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from harness.constrained import JsonConstraint
 from harness.data import EncodedExample, cut_into_batches
 from harness.models import compute_logits
 
 if TYPE_CHECKING:
-    from tasks.base import Example
+    from tasks.base import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -24,47 +25,88 @@ class ScoredExample:
     """Whether the prompt was cut to fit."""
     scores: dict[str, float]
     """Every score of the task."""
+    log_likelihoods: tuple[float, ...] = ()
+    """Summed log-probability of each choice; empty where the answer was written."""
+    completion_tokens: int | None = None
+    """Length of what was written, end token left out; None where a choice was made."""
+    reasoning_tokens: int | None = None
+    """Length of the part of it that only leads to the answer, for tasks that tell it apart."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered to one prompt: by choice, or in writing."""
+
+    text: str
+    normalised_text: str | None = None
+    """The choice by log-likelihood a character (lm-evaluation-harness's acc_norm)."""
+    log_likelihoods: tuple[float, ...] = ()
+    completion_tokens: int | None = None
 
 
 def score_examples(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[EncodedExample],
-    score: Callable[["Example", str], dict[str, float]],
+    spec: "TaskSpec",
     *,
     batch_size: int,
+    max_tokens_per_batch: int,
     max_new_tokens: int,
+    constraint: JsonConstraint | None = None,
     on_examples: Callable[[int], None] = lambda count: None,
 ) -> list[ScoredExample]:
     """Predict and score every example, in the order they came in.
 
-    Examples with choices are predicted by log-likelihood, the others by greedy decoding.
+    Examples with encoded choices are predicted by log-likelihood, the others by greedy decoding,
+    which `constraint` may hold to a schema.
     """
     model.eval()
-    predictions: dict[str, str] = {}
-    for batch in cut_into_batches(examples, batch_size):
+    answers: dict[str, Answer] = {}
+    batches = cut_into_batches(
+        examples,
+        max_rows=batch_size,
+        max_tokens=max_tokens_per_batch,
+        new_tokens=max(map(len, examples[0].choice_ids), default=max_new_tokens),
+    )
+    for batch in batches:
         if batch[0].choice_ids:
-            predicted = choose(model, tokenizer, batch)
+            given = choose(model, tokenizer, batch)
         else:
-            predicted = generate(model, tokenizer, batch, max_new_tokens)
-        predictions |= {item.example.id: text for item, text in zip(batch, predicted, strict=True)}
+            given = generate(model, tokenizer, batch, max_new_tokens, constraint)
+        answers |= {item.example.id: answer for item, answer in zip(batch, given, strict=True)}
         on_examples(len(batch))
-    return [
-        ScoredExample(
-            id=item.example.id,
-            prediction=predictions[item.example.id],
-            reference=item.example.reference,
-            is_truncated=item.cut_tokens > 0,
-            scores=score(item.example, predictions[item.example.id]),
-        )
-        for item in examples
-    ]
+    return [_score(item, answers[item.example.id], spec, tokenizer) for item in examples]
+
+
+def _score(
+    item: EncodedExample, answer: Answer, spec: "TaskSpec", tokenizer: PreTrainedTokenizerBase
+) -> ScoredExample:
+    scores = spec.score(item.example, answer.text)
+    if answer.normalised_text is not None:
+        scores[f"{spec.metric}_norm"] = spec.score(item.example, answer.normalised_text)[
+            spec.metric
+        ]
+    reasoning_tokens = None
+    if spec.split_reasoning and answer.completion_tokens is not None:
+        reasoning = spec.split_reasoning(answer.text)
+        reasoning_tokens = len(tokenizer(reasoning, add_special_tokens=False).input_ids)
+    return ScoredExample(
+        id=item.example.id,
+        prediction=answer.text,
+        reference=item.example.reference,
+        is_truncated=item.cut_tokens > 0,
+        scores=scores,
+        log_likelihoods=answer.log_likelihoods,
+        completion_tokens=answer.completion_tokens,
+        reasoning_tokens=reasoning_tokens,
+    )
 
 
 @torch.inference_mode()
 def choose(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase, batch: Sequence[EncodedExample]
-) -> list[str]:
+) -> list[Answer]:
     """Return each example's choice of the highest summed log-likelihood (the first of equals)."""
     # Choices that differ in their last token alone (letters) share one forward pass.
     rows: dict[tuple[int, ...], int] = {}
@@ -79,11 +121,19 @@ def choose(
         wanted.append(per_choice)
     flat = [entry for per_choice in wanted for tokens in per_choice for entry in tokens]
     values = iter(_log_likelihoods(model, tokenizer, list(rows), rows, flat))
-    chosen = []
+    answers = []
     for item, per_choice in zip(batch, wanted, strict=True):
+        choices = item.example.choices
         totals = [sum(next(values) for _ in tokens) for tokens in per_choice]
-        chosen.append(item.example.choices[max(range(len(totals)), key=totals.__getitem__)])
-    return chosen
+        by_length = [total / len(choice) for total, choice in zip(totals, choices, strict=True)]
+        answers.append(
+            Answer(
+                text=choices[totals.index(max(totals))],
+                normalised_text=choices[by_length.index(max(by_length))],
+                log_likelihoods=tuple(totals),
+            )
+        )
+    return answers
 
 
 def _log_likelihoods(
@@ -123,7 +173,8 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     batch: Sequence[EncodedExample],
     max_new_tokens: int,
-) -> list[str]:
+    constraint: JsonConstraint | None = None,
+) -> list[Answer]:
     """Decode greedily, in one batch padded on the left, up to the end-of-text token."""
     device = next(model.parameters()).device
     pad = int(tokenizer.pad_token_id or 0)
@@ -133,6 +184,7 @@ def generate(
     for row, item in enumerate(batch):
         input_ids[row, width - len(item.prompt_ids) :] = torch.tensor(item.prompt_ids)
         attention_mask[row, width - len(item.prompt_ids) :] = 1
+    end_tokens = find_end_tokens(model, tokenizer)
     output = model.generate(
         input_ids=input_ids.to(device),
         attention_mask=attention_mask.to(device),
@@ -140,14 +192,24 @@ def generate(
             max_new_tokens=max_new_tokens,
             do_sample=False,
             pad_token_id=pad,
-            eos_token_id=_end_tokens(model, tokenizer),
+            eos_token_id=end_tokens,
         ),
+        logits_processor=[constraint.start(len(batch))] if constraint else None,
     )
-    texts: list[str] = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
-    return [text.strip() for text in texts]
+    written = output[:, width:]
+    texts: list[str] = tokenizer.batch_decode(written, skip_special_tokens=True)
+    return [
+        Answer(text=text.strip(), completion_tokens=_count_until(row, end_tokens))
+        for text, row in zip(texts, written.tolist(), strict=True)
+    ]
 
 
-def _end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _count_until(tokens: Sequence[int], end_tokens: Sequence[int]) -> int:
+    """Number of tokens before the first end token."""
+    return next((i for i, token in enumerate(tokens) if token in end_tokens), len(tokens))
+
+
+def find_end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Completions end in the tokenizer's end token; chat models may name others as well."""
     named = model.generation_config.eos_token_id
     extra = named if isinstance(named, list) else [named]

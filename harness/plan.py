@@ -7,48 +7,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
 
 import torch
 
-from harness.config import Config, TaskConfig, hash_values
-from harness.data import EncodedExample, encode_examples, plan_steps
-from harness.errors import UserError
+from harness.config import Config, hash_values
+from harness.data import plan_steps
 from harness.models import (
     embedded_folder,
     find_context_length,
     load_structure,
-    load_tokenizer,
     resolve_device,
     resolve_dtype,
 )
 from harness.modules import ModuleMap, map_modules
-from harness.progress import announce, format_seconds
-from harness.task_source import bind_tasks
-
-if TYPE_CHECKING:
-    from tasks.base import TaskSpec
-    from tasks.loading import LoadedExamples
-
-
-@dataclass(frozen=True)
-class PreparedTask:
-    spec: "TaskSpec"
-    train: tuple[EncodedExample, ...]
-    test: tuple[EncodedExample, ...]
-    test_source: "LoadedExamples"
-    """Where the test examples came from, and how many rows were left out."""
-
-    @property
-    def output_tokens(self) -> int:
-        """Median completion length of the test examples."""
-        if self.test[0].choice_ids:
-            return 1
-        return max(1, round(median(len(item.completion_ids) for item in self.test)))
-
-    def timed_output_tokens(self, cap: int) -> int:
-        """Output length that timing forces: the task's own, up to a cap."""
-        return min(self.output_tokens, cap)
+from harness.prepare import PreparedTask, prepare_task
+from harness.progress import format_seconds
 
 
 @dataclass(frozen=True)
@@ -109,48 +82,6 @@ def plan_sweep(configs: Sequence[Config]) -> Plan:
             rates[speed_key] = measure_rate(*speed_key)
         plans.append(_plan_variant(config, prepared[task_key], mapped, rates[speed_key]))
     return Plan(tuple(plans))
-
-
-def prepare_task(config: Config, context_length: int) -> PreparedTask:
-    """Load a task's examples and tokenize them for a model."""
-    tasks = bind_tasks()
-    task = config.task
-    if task.name not in tasks.TASKS:
-        raise UserError(f"task.name is {task.name!r}; expected one of {', '.join(tasks.TASKS)}")
-    spec: TaskSpec = tasks.TASKS[task.name]
-    announce(f"{task.name}: reading and tokenizing the {task.source} data")
-    tokenizer = load_tokenizer(config.model)
-    train = _load(task, spec, "train", task.train_examples)
-    test = _load(task, spec, "test", task.test_examples)
-
-    def encode(loaded: "LoadedExamples") -> tuple[EncodedExample, ...]:
-        return tuple(
-            encode_examples(
-                loaded.examples,
-                tokenizer,
-                truncation=spec.truncation,
-                max_prompt_tokens=task.max_prompt_tokens,
-                max_completion_tokens=task.max_completion_tokens,
-                context_length=context_length,
-            )
-        )
-
-    return PreparedTask(spec, encode(train), encode(test), test)
-
-
-def _load(task: TaskConfig, spec: "TaskSpec", split: str, limit: int) -> "LoadedExamples":
-    loaded: LoadedExamples = bind_tasks().load_examples(
-        spec,
-        split,
-        source=task.source,
-        path=task.path,
-        dataset=task.dataset,
-        revision=task.revision,
-        limit=limit,
-        seed=task.data_seed,
-        on_bad_row=task.on_bad_row,
-    )
-    return loaded
 
 
 def _plan_variant(

@@ -21,13 +21,17 @@ from harness.adapters import (
     trainable_parameters,
 )
 from harness.config import ModelConfig
+from harness.constrained import JsonConstraint
+from harness.data import TurnWriter
 from harness.errors import UserError
-from harness.evaluation import ScoredExample, score_examples
+from harness.evaluation import find_end_tokens, score_examples
 from harness.latency import Arm, LatencyResult, TimedCall, time_arms
 from harness.models import LoadedModel, clone_sharing_weights
 from harness.plan import VariantPlan
+from harness.prepare import PreparedTask, share_cut
 from harness.progress import Progress, announce
 from harness.records import AdapterRecord, ErrorRecord, EvalRecord, LatencyRecord, Record
+from harness.scores import summarize, tabulate
 from harness.training import TrainResult, train_adapter
 
 
@@ -157,6 +161,7 @@ def _train(run: Run, loaded: LoadedModel, model: PeftModel, progress: Progress) 
             weight_decay=config.train.weight_decay,
             max_grad_norm=config.train.max_grad_norm,
             gradient_accumulation=config.train.gradient_accumulation,
+            max_tokens_per_pass=config.train.max_tokens_per_pass,
             gradient_checkpointing=config.train.gradient_checkpointing,
             pad_token_id=int(loaded.tokenizer.pad_token_id),
             seed=config.seed,
@@ -179,6 +184,8 @@ def _summarize_training(run: Run, trained: TrainResult) -> records.TrainRecord:
         peak_memory_bytes=trained.peak_memory_bytes,
         loss=trained.loss,
         final_loss=sum(tail) / len(tail),
+        truncated_tokens_ratio=share_cut([plan.prepared.train[i] for i in seen]),
+        skipped_rows=plan.prepared.train_skipped_rows,
     )
 
 
@@ -193,39 +200,30 @@ def _score(run: Run, loaded: LoadedModel, model: Any, progress: Progress) -> Eva
             model,
             loaded.tokenizer,
             prepared.test,
-            prepared.spec.score,
+            prepared.spec,
             batch_size=config.evaluation.batch_size,
+            max_tokens_per_batch=config.evaluation.max_tokens_per_batch,
             max_new_tokens=config.task.max_completion_tokens,
+            constraint=_constrain(prepared, loaded, config.model.chat_template),
             on_examples=stage.advance,
         )
         seconds = time.perf_counter() - started
-    records.write_table(run.folder / "examples.parquet", [_example_row(item) for item in scored])
-    names = list(scored[0].scores)
-    cut = sum(item.cut_tokens for item in prepared.test)
-    kept = sum(len(item.prompt_ids) for item in prepared.test)
-    return EvalRecord(
-        source=config.task.source,
-        dataset=prepared.test_source.dataset,
-        stand_in=prepared.test_source.stand_in,
-        split="test",
-        examples=len(scored),
-        metric=prepared.spec.metric,
-        scores={name: sum(s.scores[name] for s in scored) / len(scored) for name in names},
-        seconds=seconds,
-        truncated_examples=sum(item.is_truncated for item in scored),
-        truncated_tokens_ratio=cut / (cut + kept),
-        skipped_rows=prepared.test_source.skipped_rows,
+    records.write_table(run.folder / "examples.parquet", tabulate(scored))
+    return summarize(scored, prepared, seconds)
+
+
+def _constrain(
+    prepared: PreparedTask, loaded: LoadedModel, chat_template: str
+) -> JsonConstraint | None:
+    if prepared.schema is None:
+        return None
+    writer = TurnWriter.of(loaded.tokenizer, chat_template == "auto")
+    return JsonConstraint(
+        loaded.tokenizer,
+        prepared.schema,
+        lead=writer.lead,
+        end_tokens=find_end_tokens(loaded.model, loaded.tokenizer),
     )
-
-
-def _example_row(item: ScoredExample) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "prediction": item.prediction,
-        "reference": item.reference,
-        "truncated": item.is_truncated,
-        **item.scores,
-    }
 
 
 def time_runs(base: Run, runs: Sequence[Run], loaded: LoadedModel, progress: Progress) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import get_scheduler
 
 from harness.adapters import trainable_parameters
-from harness.data import EncodedExample, collate
+from harness.data import EncodedExample, collate, cut_into_passes
 from harness.errors import UserError
 from harness.memory import PeakMemory
 from harness.models import compute_logits
@@ -43,6 +43,7 @@ def train_adapter(
     weight_decay: float,
     max_grad_norm: float,
     gradient_accumulation: int,
+    max_tokens_per_pass: int,
     gradient_checkpointing: bool,
     pad_token_id: int,
     seed: int,
@@ -70,7 +71,10 @@ def train_adapter(
     with PeakMemory(device) as memory, torch.random.fork_rng():
         torch.manual_seed(seed)
         for number, examples in enumerate(steps, start=1):
-            loss = _accumulate(model, examples, gradient_accumulation, pad_token_id, device)
+            passes = cut_into_passes(
+                examples, parts=gradient_accumulation, max_tokens=max_tokens_per_pass
+            )
+            loss = _accumulate(model, passes, pad_token_id, device)
             norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
             if not (math.isfinite(loss) and torch.isfinite(norm)):
                 raise DivergedError(
@@ -96,17 +100,15 @@ def train_adapter(
 
 def _accumulate(
     model: nn.Module,
-    examples: Sequence[EncodedExample],
-    parts: int,
+    passes: Sequence[Sequence[EncodedExample]],
     pad_token_id: int,
     device: torch.device,
 ) -> float:
     """Add up the gradients of a step's micro-batches; return the step's mean loss per token."""
-    total = sum(len(example.completion_ids) for example in examples)
-    size = math.ceil(len(examples) / parts)
+    total = sum(len(example.completion_ids) for examples in passes for example in examples)
     step_loss = 0.0
-    for start in range(0, len(examples), size):
-        batch = collate(examples[start : start + size], pad_token_id)
+    for examples in passes:
+        batch = collate(examples, pad_token_id)
         logits = compute_logits(
             model,
             batch.input_ids.to(device),

@@ -97,7 +97,7 @@ def test_bad_value_gives_one_line_that_names_it(override: str, named: str) -> No
 def test_local_folders_are_checked_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no config\.json there"):
         compose(["model=local", f"model.path={tmp_path}"])
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="no such file or folder"):
         compose(["task.source=local", f"task.path={tmp_path / 'nowhere'}"])
 
 

@@ -2,7 +2,14 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from harness.config import ModelConfig
-from harness.data import collate, cut_into_batches, encode_examples, plan_steps
+from harness.data import (
+    EncodedExample,
+    collate,
+    cut_into_batches,
+    cut_into_passes,
+    encode_examples,
+    plan_steps,
+)
 from harness.errors import UserError
 from harness.models import load_tokenizer
 from tasks.base import Example
@@ -125,8 +132,69 @@ def test_part_of_an_epoch_and_a_limit_of_steps() -> None:
 
 def test_scoring_batches_hold_every_example_once(tokenizer: PreTrainedTokenizerBase) -> None:
     encoded = encode(tokenizer, *[example("w " * (i % 5), number=i) for i in range(11)])
-    batches = cut_into_batches(encoded, 4)
+    batches = cut_into_batches(encoded, max_rows=4, max_tokens=10_000, new_tokens=3)
     assert sorted(item.example.id for batch in batches for item in batch) == sorted(
         str(i) for i in range(11)
     )
     assert [len(batch) for batch in batches] == [4, 4, 3]
+
+
+def make_encoded(number: int, prompt: int, completion: int = 1) -> EncodedExample:
+    owner = example("", number=number)
+    return EncodedExample(owner, (1,) * prompt, (2,) * completion, (), 0, False)
+
+
+def test_scoring_batches_keep_within_their_tokens_and_let_a_long_one_through() -> None:
+    items = [make_encoded(i, n) for i, n in enumerate((500, 40, 40, 30, 20, 20, 10))]
+    batches = cut_into_batches(items, max_rows=3, max_tokens=100, new_tokens=10)
+    assert [[len(item.prompt_ids) for item in batch] for batch in batches] == [
+        [500], [40, 40], [30, 20], [20, 10],
+    ]  # fmt: skip
+
+
+def test_training_passes_keep_within_their_tokens_and_lose_nothing() -> None:
+    step = [make_encoded(i, n) for i, n in enumerate((5, 9, 200, 3, 4, 4))]
+    passes = cut_into_passes(step, parts=1, max_tokens=20)
+    assert [item for part in passes for item in part] == step
+    assert [len(part) for part in passes] == [2, 1, 3]
+    assert all(
+        len(part) == 1 or len(part) * max(item.length for item in part) <= 20 for part in passes
+    )
+    assert cut_into_passes(step, parts=1, max_tokens=10**6) == [step]
+    assert [len(part) for part in cut_into_passes(step, parts=3, max_tokens=10**6)] == [2, 2, 2]
+
+
+def test_plain_prompts_are_encoded_together_with_their_answer(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    item = Example("1", "Question: ", "why?", "\nAnswer:", "B and so on", "B", ("A", "B"))
+    (plain,) = encode_examples(
+        [item],
+        tokenizer,
+        truncation="head",
+        max_prompt_tokens=100,
+        max_completion_tokens=20,
+        context_length=500,
+        use_chat_template=False,
+    )
+    together = tokenizer("Question: why?\nAnswer: B and so on").input_ids
+    assert [*plain.prompt_ids, *plain.completion_ids] == [*together, tokenizer.eos_token_id]
+    assert tokenizer.decode(plain.choice_ids[1]) == " B"
+
+
+def test_where_the_answer_is_written_there_are_no_choices(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    item = Example("1", "", "why?", "", "a long answer of words", "B", ("A", "B"))
+    (written,) = encode_examples(
+        [item],
+        tokenizer,
+        truncation="head",
+        max_prompt_tokens=100,
+        max_completion_tokens=2,
+        context_length=500,
+        choose_by_likelihood=False,
+    )
+    assert written.choice_ids == ()
+    assert len(written.completion_ids) == 2
+    assert written.is_completion_cut

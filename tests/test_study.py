@@ -88,7 +88,10 @@ def test_saved_adapter_is_the_one_that_was_scored(tiny_config: ConfigMaker) -> N
     stock = PeftModel.from_pretrained(loaded.model, str(folder_of(config) / "adapter")).eval()
     items = plan_sweep([config]).variants[0].prepared.test
     examples = pd.read_parquet(folder_of(config) / "examples.parquet")
-    assert choose(stock, loaded.tokenizer, items) == examples.prediction.tolist()
+    answers = choose(stock, loaded.tokenizer, items)
+    assert [answer.text for answer in answers] == examples.prediction.tolist()
+    for answer, recorded in zip(answers, examples.log_likelihoods, strict=True):
+        assert list(answer.log_likelihoods) == pytest.approx(list(recorded), abs=1e-4)
 
 
 def test_finished_runs_are_not_touched_again(

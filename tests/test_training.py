@@ -62,6 +62,7 @@ def train(
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "gradient_accumulation": 1,
+        "max_tokens_per_pass": 8192,
         "gradient_checkpointing": False,
         "pad_token_id": 0,
         "seed": 0,
