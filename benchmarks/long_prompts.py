@@ -1,0 +1,70 @@
+"""Training and scoring on prompts of 8,192 tokens: does it fit, and in how much memory?
+
+    python benchmarks/long_prompts.py [--prompt-tokens 8064]
+
+Runs one variant (all roles, the default batch of 8 examples) on documents longer than the prompt
+may be, made of the embedded ones end to end, and writes peak memory of the process tree and times
+to benchmarks/results/long-prompts.json.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from quickstart import run_measured
+
+from harness import load_results
+from tasks import TASKS
+
+RESULTS = Path(__file__).resolve().parent / "results" / "long-prompts.json"
+EXAMPLES = {"train": 4, "test": 2}
+DOCUMENTS = 25
+"""Embedded documents in one long one: about 20,000 tokens."""
+
+
+def write_rows(folder: Path) -> None:
+    for split, count in EXAMPLES.items():
+        rows = TASKS["govreport"].embedded(split, 0)  # type: ignore[misc,arg-type]
+        lines = []
+        for number in range(count):
+            part = [rows[(number * DOCUMENTS + i) % len(rows)] for i in range(DOCUMENTS)]
+            report = f"Report {number}\n\n" + "\n\n".join(row["report"] for row in part)
+            lines.append(json.dumps({"report": report, "summary": part[0]["summary"]}))
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompt-tokens", type=int, default=8064)
+    prompt_tokens = parser.parse_args().prompt_tokens
+    settings = [
+        "task=govreport", "task.source=local", "target_modules=all", "latency=off",
+        f"task.max_prompt_tokens={prompt_tokens}", "task.max_completion_tokens=128",
+        "study=long-prompts",
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        write_rows(Path(folder))
+        command = [sys.executable, "-m", "harness", *settings]
+        own = [f"task.path={folder}", f"results_dir={folder}/results"]
+        seconds, peak_bytes = run_measured([*command, *own])
+        results = load_results(f"{folder}/results/long-prompts")
+    run = results[results.target_set == "all"].iloc[0]
+    report = {
+        "command": " ".join(["python -m harness", *settings, "task.path=<rows>"]),
+        "prompt_tokens": prompt_tokens,
+        "status": run["status"],
+        "seconds": round(seconds, 1),
+        "peak_memory_bytes": peak_bytes,
+        "train_tokens_per_second": round(float(run["train_tokens_per_second"]), 1),
+        "truncated_tokens_ratio": round(float(run["truncated_tokens_ratio"]), 3),
+        "cpu": run["cpu"],
+        "torch": run["torch"],
+    }
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
