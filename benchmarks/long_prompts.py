@@ -2,9 +2,9 @@
 
     python benchmarks/long_prompts.py [--prompt-tokens 8064]
 
-Runs one variant (all roles, the default batch of 8 examples) on documents longer than the prompt
-may be, made of the embedded ones end to end, and writes peak memory of the process tree and times
-to benchmarks/results/long-prompts.json.
+Runs one variant (all roles) on documents longer than the prompt may be, made of the embedded ones
+end to end, with and without gradient checkpointing, and writes peak memory of the process tree and
+times to benchmarks/results/long-prompts.json.
 """
 
 import argparse
@@ -19,7 +19,8 @@ from harness import load_results
 from tasks import TASKS
 
 RESULTS = Path(__file__).resolve().parent / "results" / "long-prompts.json"
-EXAMPLES = {"train": 4, "test": 2}
+EXAMPLES = {"train": 2, "test": 1}
+ARMS = {"default": "false", "gradient_checkpointing": "true"}
 DOCUMENTS = 25
 """Embedded documents in one long one: about 20,000 tokens."""
 
@@ -42,18 +43,29 @@ def main() -> None:
     settings = [
         "task=govreport", "task.source=local", "target_modules=all", "latency=off",
         f"task.max_prompt_tokens={prompt_tokens}", "task.max_completion_tokens=128",
-        "study=long-prompts",
     ]  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        write_rows(Path(folder))
-        command = [sys.executable, "-m", "harness", *settings]
-        own = [f"task.path={folder}", f"results_dir={folder}/results"]
-        seconds, peak_bytes = run_measured([*command, *own])
-        results = load_results(f"{folder}/results/long-prompts")
-    run = results[results.target_set == "all"].iloc[0]
     report = {
         "command": " ".join(["python -m harness", *settings, "task.path=<rows>"]),
         "prompt_tokens": prompt_tokens,
+        **{arm: measure(settings, value) for arm, value in ARMS.items()},
+    }
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+def measure(settings: list[str], checkpointing: str) -> dict[str, object]:
+    """One run in a process and a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_rows(Path(folder))
+        own = [
+            f"task.path={folder}", f"results_dir={folder}/results",
+            f"train.gradient_checkpointing={checkpointing}",
+        ]  # fmt: skip
+        command = [sys.executable, "-m", "harness", *settings, *own]
+        seconds, peak_bytes = run_measured(command)
+        results = load_results(f"{folder}/results/default")
+    run = results[results.target_set == "all"].iloc[0]
+    return {
         "status": run["status"],
         "seconds": round(seconds, 1),
         "peak_memory_bytes": peak_bytes,
@@ -62,8 +74,6 @@ def main() -> None:
         "cpu": run["cpu"],
         "torch": run["torch"],
     }
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from tasks.metrics.answers import find_answer, find_numbers, score_answer, split
 from tasks.metrics.choices import score_choice
 from tasks.metrics.exact import score_exact
 from tasks.metrics.fields import count_fields, score_fields, summarize_fields
+from tasks.metrics.json_object import MAX_DEPTH, is_deeper
 from tasks.metrics.summaries import score_summary
 from tasks.rows import read_text, read_value, show_value
 
@@ -48,9 +49,11 @@ def _read_object(answer: str) -> str:
         value = json.loads(answer)
     except (ValueError, RecursionError) as error:
         raise DataError(f"the answer is {show_value(answer)}, expected JSON ({error})") from error
-    if not isinstance(value, dict) or count_fields(value) == 0:
+    # Deeper ones no scorer would follow, and no model is asked for them.
+    if not isinstance(value, dict) or is_deeper(value, MAX_DEPTH) or count_fields(value) == 0:
         raise DataError(
-            f"the answer is {show_value(answer)}, expected a JSON object with a field to score"
+            f"the answer is {show_value(answer)}, expected a JSON object with a field to score, at "
+            f"most {MAX_DEPTH} levels deep"
         )
     return answer
 

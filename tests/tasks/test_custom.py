@@ -111,6 +111,11 @@ def test_settings_without_sense(changes: dict[str, Any], expected: str) -> None:
         ({"metric": "json_fields", "choices": None}, {"label": "{'a': 1}"}, "expected JSON"),
         ({"metric": "json_fields", "choices": None}, {"label": "[1]"}, "expected a JSON object"),
         ({"metric": "json_fields", "choices": None}, {"label": '{"a": null}'}, "field to score"),
+        (
+            {"metric": "json_fields", "choices": None},
+            {"label": '{"a":' * 900 + "1" + "}" * 900},
+            "at most 100 levels deep",
+        ),
     ],
 )
 def test_bad_rows(changes: dict[str, Any], row: dict[str, Any], expected: str) -> None:
