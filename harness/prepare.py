@@ -121,8 +121,11 @@ def _find_source(task: TaskConfig, spec: "TaskSpec") -> tuple[str, str | None]:
             f"task.path is {task.path}: no such file or folder; expected JSONL, Parquet or CSV, or "
             "a data set id of the hub such as org/name"
         )
-    if task.path or task.dataset:
-        return "hub", task.path or task.dataset
+    if task.path:
+        announce(f"{task.path}: no such file or folder here, so it is looked for on the hub")
+        return "hub", task.path
+    if task.dataset:
+        return "hub", task.dataset
     if spec.embedded is not None:
         return "embedded", None
     if spec.hub:

@@ -182,9 +182,9 @@ class Renderer:
         # A dictionary column renders as the JSON that a model should write.
         environment.finalize = _write_value
         try:
-            # A block of YAML ends in a newline, which is not meant.
-            self._template: Template = environment.from_string(source.strip())
-            found = meta.find_undeclared_variables(environment.parse(source))
+            text = _read_line_breaks(source)
+            self._template: Template = environment.from_string(text)
+            found = meta.find_undeclared_variables(environment.parse(text))
         except TemplateError as error:
             raise DataError(f"{key} is no Jinja2 template ({error}); mend it") from error
         self.columns = tuple(sorted(found, key=source.find))
@@ -201,6 +201,16 @@ class Renderer:
             return self._template.render(values)
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
             raise DataError(f"{self._key} cannot be filled in ({error})") from error
+
+
+def _read_line_breaks(source: str) -> str:
+    r"""Read `\n` as a line break in a template of one line, and leave out those at its ends.
+
+    A template of one line comes from the command line, where nothing else stands for a break; a
+    block of YAML has real ones, and ends in one that is not meant.
+    """
+    text = source.strip()
+    return text if "\n" in text else text.replace("\\n", "\n")
 
 
 def _name_column(column: str) -> str:

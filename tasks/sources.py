@@ -73,7 +73,10 @@ def known_splits(task: TaskSpec) -> Mapping[Split, str]:
 def _say_missing(folder: Path, split: Split) -> str:
     expected = " or ".join(f"{SPLIT_NAMES[split][0]}{suffix}" for suffix in SUFFIXES)
     has = ", ".join(sorted(entry.name for entry in folder.iterdir())[:10]) or "nothing"
-    return f"{folder}: has no {expected} (it has {has}); set task.path to a folder that has"
+    return (
+        f"{folder}: has no {expected} (it has {has}); set task.path to a folder that has, or read "
+        "one that is laid out as on the hub with task.source=hub task.dataset=<folder>"
+    )
 
 
 def _read_file(task: TaskSpec, split: Split, file: Path, *, is_whole_set: bool) -> SourceRows:

@@ -59,6 +59,15 @@ def test_a_block_of_yaml_ends_without_its_newline() -> None:
     assert example.prompt == "My card was charged twice.\n\nLabel:"
 
 
+def test_line_breaks_may_be_written_out_on_one_line_alone() -> None:
+    typed = make(prompt=r"Ticket:\n\n{{ text }}\nLabel:").to_example(ROW)
+    assert typed.prompt == "Ticket:\n\nMy card was charged twice.\nLabel:"
+    block = make(prompt="Write \\nabla.\n{{ text }}\n").to_example(ROW)
+    assert block.prompt == "Write \\nabla.\nMy card was charged twice."
+    value = {**ROW, "text": r"C:\new"}
+    assert make().to_example(value).body == r"C:\new"
+
+
 def test_values_keep_their_types_in_templates() -> None:
     task = make(prompt="{{ text }} {{ count + 1 }} {{ fields }} {{ text | upper }}")
     row = {**ROW, "fields": {"total": 5, "name": "Zoë"}}

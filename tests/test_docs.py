@@ -1,0 +1,63 @@
+"""What the docs tell a newcomer to type, typed."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+from conftest import ROOT, TINY
+
+DOCS = ROOT / "docs" / "own_task.md"
+OWN_SIZES = [override for override in TINY if not override.startswith("task.max_completion")]
+
+
+def read_blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def write_tickets(folder: Path) -> None:
+    """The file of the example, with more tickets of its kind."""
+    header, *rows = read_blocks("csv")[0].strip().splitlines()
+    lines = [
+        row.replace(",c-", f",c{i}-").replace(" ", f" {i} ", 1) for i in range(30) for row in rows
+    ]
+    (folder / "tickets.csv").write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+
+
+def run(command: str, folder: Path) -> None:
+    """Run a command of the docs on a model of two blocks."""
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[:3] == [".venv/bin/python", "-m", "harness"]
+    subprocess.run([sys.executable, *words[1:], *OWN_SIZES], cwd=folder, check=True, timeout=300)
+
+
+def test_the_worked_example_goes_from_a_csv_file_to_the_report(tmp_path: Path) -> None:
+    write_tickets(tmp_path)
+    run(read_blocks("sh")[0], tmp_path)
+    study = tmp_path / "results" / "tickets"
+    summary = pd.read_csv(study / "summary.csv")
+    assert set(summary["target_set"]) == {
+        "base",
+        "qkv",
+        "o_proj",
+        "qkv+o_proj",
+        "o_proj+fc2",
+        "all",
+    }
+    assert set(summary["task"]) == {"tickets", "(all)"}
+    page = (study / "report.html").read_text(encoding="utf-8")
+    assert "tickets.csv" in page
+    assert "always " in page
+
+
+def test_the_same_task_as_a_file_beside_one_that_comes_along(tmp_path: Path) -> None:
+    write_tickets(tmp_path)
+    folder = tmp_path / "my_conf" / "task"
+    folder.mkdir(parents=True)
+    (folder / "tickets.yaml").write_text(read_blocks("yaml")[0], encoding="utf-8")
+    run(read_blocks("sh")[1], tmp_path)
+    summary = pd.read_csv(tmp_path / "results" / "tickets" / "summary.csv")
+    assert set(summary["task"]) == {"tickets", "medmcqa", "(all)"}
+    assert set(summary["target_set"]) == {"base", "qkv", "o_proj", "all"}
