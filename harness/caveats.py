@@ -51,7 +51,9 @@ def list_truncation(results: pd.DataFrame) -> Iterator[str]:
         if most["train_truncated_examples"] > 0:
             cut = f"{most['train_truncated_examples']:.0f} training examples"
             ratio = most["train_truncated_tokens_ratio"]
-            yield f"{task}: {cut} were cut{_describe_cut(ratio, rule)}"
+            # A record counts an example whose prompt or whose answer was cut.
+            what = f"were cut{_describe_cut(ratio, rule)}" if ratio != 0 else "had answers cut"
+            yield f"{task}: {cut} {what}"
         for name, use in (("skipped_rows", "scoring"), ("train_skipped_rows", "training")):
             if most[name] > 0:
                 yield f"{task}: {_count_rows(most[name])} left out of {use}"

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import records
+from harness.data_digest import digest_data
 from harness.errors import UserError, explain
 from harness.target_sets import label_roles, order_roles
 
@@ -91,7 +92,7 @@ class TaskConfig:
     """A task of one's own, metric `choice`: the options, or the column that holds them."""
     cut_column: str | None = None
     """A task of one's own: column that loses text where a prompt does not fit."""
-    split_columns: list[str] | None = None
+    split_columns: Any = None
     """A task of one's own: what rows on two sides of a split must not share."""
     on_bad_row: str = "fail"
     """`fail`, or `skip` with the count in the record."""
@@ -160,6 +161,8 @@ class Config:
     study: str = "default"
     """Folder under `results_dir`."""
     results_dir: str = "results"
+    data_digest: str | None = None
+    """Content of local data files when the configuration was read; filled in, never set."""
 
     @property
     def model_name(self) -> str:
@@ -193,7 +196,10 @@ class Config:
     @property
     def base_run_id(self) -> str:
         """Run id of the base that this variant is compared to: seed and recipe play no part."""
-        kept = {key: self.identity[key] for key in ("model", "task", "evaluation", "latency")}
+        kept = {
+            key: self.identity[key]
+            for key in ("model", "task", "data_digest", "evaluation", "latency")
+        }
         return records.make_run_id(
             self.model_name, self.task.name, records.BASE, "none", 0, hash_values(kept)
         )
@@ -201,7 +207,7 @@ class Config:
     @property
     def group(self) -> str:
         """Same for variants that can share one pass: everything but the adapter agrees."""
-        kept = ("model", "task", "train", "evaluation", "latency", "seed")
+        kept = ("model", "task", "data_digest", "train", "evaluation", "latency", "seed")
         return hash_values({key: self.identity[key] for key in kept})
 
     @property
@@ -244,7 +250,10 @@ def to_config(values: DictConfig) -> Config:
         raise UserError(f"config: {error.full_key or 'top level'}: {first_line}") from error
     assert isinstance(config, Config)
     validate(config)
-    return config
+    task = config.task
+    if task.source == "embedded":
+        return config
+    return dataclasses.replace(config, data_digest=digest_data(task.path, task.dataset))
 
 
 def _resolve(values: DictConfig, key: str) -> Any:
@@ -300,7 +309,7 @@ def validate(config: Config) -> None:
     for key, allowed in CHOICES.items():
         value = _value(config, key)
         if value not in allowed:
-            listed = ", ".join("null" if choice is None else choice for choice in allowed)
+            listed = ", ".join(choice for choice in allowed if choice is not None)
             raise UserError(f"{key} is {value!r}; expected one of {listed}")
     for key, (lowest, highest, inclusive) in RANGES.items():
         number = _value(config, key)

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.config import Config, TaskConfig
 from harness.data import EncodedExample, encode_examples
+from harness.data_digest import SUFFIXES
 from harness.errors import UserError
 from harness.models import load_tokenizer
 from harness.progress import announce
@@ -105,7 +106,9 @@ def _find_spec(task: TaskConfig) -> "TaskSpec":
         metric=task.metric,
         choices=task.choices,
         cut_column=task.cut_column,
-        split_columns=task.split_columns,
+        split_columns=[task.split_columns]
+        if isinstance(task.split_columns, str)
+        else task.split_columns,
     )
     return made
 
@@ -116,7 +119,8 @@ def _find_source(task: TaskConfig, spec: "TaskSpec") -> tuple[str, str | None]:
         return task.source, task.dataset
     if task.path and Path(task.path).expanduser().exists():
         return "local", None
-    if task.path and not HUB_ID.fullmatch(task.path):
+    is_file_name = task.path is not None and Path(task.path).suffix.lower() in SUFFIXES
+    if task.path and (is_file_name or not HUB_ID.fullmatch(task.path)):
         raise UserError(
             f"task.path is {task.path}: no such file or folder; expected JSONL, Parquet or CSV, or "
             "a data set id of the hub such as org/name"

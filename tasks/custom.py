@@ -1,7 +1,8 @@
 """A task of the user's own, without code: a prompt template, an answer, and a metric by name.
 
 Templates are Jinja2's, over the columns of a row: `{{ question }}`, `{% for item in items %}`. They
-run in Jinja2's sandbox, and a column that a row lacks is an error rather than an empty text.
+run in Jinja2's sandbox, and a column that a row lacks is an error rather than an empty text. A
+column whose name has a space is `{{ row["ticket text"] }}`.
 """
 
 import json
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, meta
+from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tasks.base import DataError, Example, Row, TaskSpec
@@ -23,6 +24,8 @@ from tasks.metrics.summaries import score_summary
 from tasks.rows import read_text, read_value, show_value
 
 CHOICE_SEPARATOR = "|"
+WHOLE_ROW = "row"
+"""What templates call the row, for columns whose names are no names in Jinja2."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,13 @@ def make_custom_task(
             if metric == "choice"
             else f"task.choices is set, but task.metric is {metric}; set task.metric=choice"
         )
+    if choices and not isinstance(choices, str):
+        choices = _check_choices(choices)
     prompt_template = Renderer("task.prompt", prompt)
     is_template = "{{" in answer or "{%" in answer
-    answer_template = Renderer("task.answer", answer if is_template else _name_column(answer))
+    answer_template = Renderer(
+        "task.answer", answer if is_template else f"{{{{ {WHOLE_ROW}[{json.dumps(answer)}] }}}}"
+    )
     used = [*prompt_template.columns, *answer_template.columns]
     used += [choices] if isinstance(choices, str) else []
     if cut_column and cut_column not in prompt_template.columns:
@@ -184,10 +191,14 @@ class Renderer:
         try:
             text = _read_line_breaks(source)
             self._template: Template = environment.from_string(text)
-            found = meta.find_undeclared_variables(environment.parse(text))
+            tree = environment.parse(text)
+            found = meta.find_undeclared_variables(tree) - {WHOLE_ROW} | _find_named(tree)
         except TemplateError as error:
-            raise DataError(f"{key} is no Jinja2 template ({error}); mend it") from error
-        self.columns = tuple(sorted(found, key=source.find))
+            raise DataError(
+                f"{key} is no Jinja2 template ({error}); mend it, and write a column whose name "
+                f'has a space as {{{{ {WHOLE_ROW}["its name"] }}}}'
+            ) from error
+        self.columns = tuple(sorted(found, key=text.find))
         if not self.columns:
             raise DataError(
                 f"{key} is {show_value(source)}, which uses no column; write columns as "
@@ -198,7 +209,7 @@ class Renderer:
         """Fill the template in; DataError for a column that is missing, null or no clean text."""
         values = {column: _read_column(row, column) for column in self.columns}
         try:
-            return self._template.render(values)
+            return self._template.render({**values, WHOLE_ROW: values})
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
             raise DataError(f"{self._key} cannot be filled in ({error})") from error
 
@@ -213,13 +224,15 @@ def _read_line_breaks(source: str) -> str:
     return text if "\n" in text else text.replace("\\n", "\n")
 
 
-def _name_column(column: str) -> str:
-    if not column.isidentifier():
-        raise DataError(
-            f"task.answer is {column!r}; expected a column's name, or a template such as "
-            "{{ answer }}"
-        )
-    return f"{{{{ {column} }}}}"
+def _find_named(tree: nodes.Template) -> set[str]:
+    """Columns that a template takes from the whole row by name."""
+    return {
+        part.arg.value
+        for part in tree.find_all(nodes.Getitem)
+        if isinstance(part.node, nodes.Name)
+        and part.node.name == WHOLE_ROW
+        and isinstance(part.arg, nodes.Const)
+    }
 
 
 def _read_column(row: Row, column: str) -> Any:
@@ -235,7 +248,7 @@ def _write_value(value: Any) -> Any:
 
 def _read_choices(row: Row, choices: Sequence[str] | str) -> tuple[str, ...]:
     if not isinstance(choices, str):
-        return tuple(str(choice).strip() for choice in choices)
+        return tuple(choices)
     value = read_value(row, choices)
     options = value.split(CHOICE_SEPARATOR) if isinstance(value, str) else value
     if not isinstance(options, (list, tuple)) or len(options) < 2:
@@ -244,9 +257,32 @@ def _read_choices(row: Row, choices: Sequence[str] | str) -> tuple[str, ...]:
             f"or a text with {CHOICE_SEPARATOR} between them"
         )
     cleaned = tuple(str(option).strip() for option in options)
-    if not all(cleaned) or len(set(cleaned)) < len(cleaned):
+    if not _are_distinct(cleaned):
         raise DataError(f"column {choices!r} is {show_value(value)}, expected distinct options")
     return cleaned
+
+
+def _check_choices(choices: Sequence[str]) -> tuple[str, ...]:
+    """The options of the setting, as text."""
+    if isinstance(choices, (list, tuple)) and any(isinstance(each, bool) for each in choices):
+        raise DataError(
+            "task.choices holds true or false, which is how YAML reads yes, no, on and off; put "
+            "them in quotes: ['yes', 'no']"
+        )
+    are_plain = isinstance(choices, (list, tuple)) and all(
+        isinstance(each, (str, int, float)) for each in choices
+    )
+    cleaned = tuple(str(choice).strip() for choice in choices) if are_plain else ()
+    if len(cleaned) < 2 or not _are_distinct(cleaned):
+        raise DataError(
+            f"task.choices is {show_value(choices)}, expected two different options or more, such "
+            "as [billing,bug], or the column that holds them"
+        )
+    return cleaned
+
+
+def _are_distinct(options: Sequence[str]) -> bool:
+    return all(options) and len(set(options)) == len(options)
 
 
 def _find_body(row: Row, prompt: str, columns: Sequence[str], cut_column: str | None) -> str:

@@ -1,6 +1,7 @@
 """Rows of a local file: JSONL, CSV or Parquet, with the line or row that each one stands at."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -198,3 +199,12 @@ def _take_row(table: Any) -> Row | DataError:
     except ValueError as error:
         return DataError(f"a value that cannot be read ({error}), expected UTF-8 text")
     return row
+
+
+def digest_file(path: Path) -> str:
+    """12 hex digits of a file's content."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error

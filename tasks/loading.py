@@ -65,7 +65,7 @@ def load_examples(
     reader = RowReader(task, read, split, is_strict=on_bad_row == "fail")
     wanted = _find_part(task, read, split, seed)
     if read.is_checked_whole:
-        reader.check(wanted)
+        reader.check(range(len(read.rows)) if reader.is_strict else wanted)
     examples = reader.draw(shuffle_indices(wanted, seed), limit)
     if not examples:
         raise DataError(_say_empty(read, split, reader.bad))
@@ -108,8 +108,8 @@ def _belongs(task: TaskSpec, read: SourceRows, index: int, split: Split, seed: i
     except ScannerMissing:
         raise
     except DataError:
-        # Bad rows go along, to be reported or counted where rows are turned into examples.
-        return True
+        # A row without a side goes along with train, to be reported or counted there, once.
+        return split == "train"
 
 
 def read_row(read: SourceRows, index: int) -> Row:
@@ -141,7 +141,7 @@ class RowReader:
         self.bad: dict[int, DataError] = {}
         self._task = task
         self._read = read
-        self._is_strict = is_strict
+        self.is_strict = is_strict
         self._ids = name_rows(read, split)
 
     def check(self, indices: Sequence[int]) -> None:
@@ -166,7 +166,7 @@ class RowReader:
         except ScannerMissing:
             raise
         except DataError as error:
-            if self._is_strict:
+            if self.is_strict:
                 hint = "correct the row, or leave such rows out with task.on_bad_row=skip"
                 raise DataError(f"{self._read.place(index)}: {error}; {hint}") from error
             self.bad[index] = error

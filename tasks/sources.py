@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.base import DataError, Row, Split, TaskSpec
-from tasks.files import SUFFIXES, find_files, read_file
+from tasks.files import SUFFIXES, digest_file, find_files, read_file
 from tasks.rows import show_names
 from tasks.splits import SPLIT_NAMES, choose_split
 
@@ -87,7 +87,9 @@ def _read_file(task: TaskSpec, split: Split, file: Path, *, is_whole_set: bool) 
     rows = [_locate_image(row, file.parent) for row in read.rows.values()]
     mark = ", row " if file.suffix.lower() == ".parquet" else ":"
     return SourceRows(
-        dataset=str(file) + (f" ({split} part by content hash)" if is_whole_set else ""),
+        # The content is named too: results from before an edit must not be taken for the same data.
+        dataset=f"{file}@{digest_file(file)}"
+        + (f" ({split} part by content hash)" if is_whole_set else ""),
         rows=rows,
         place=lambda index: f"{file}{mark}{numbers[index]}",
         ids=[None if isinstance(row, DataError) else row.get("id") for row in rows],

@@ -75,6 +75,16 @@ def test_values_keep_their_types_in_templates() -> None:
     assert task.to_example(row).prompt == expected
 
 
+def test_columns_whose_names_have_spaces() -> None:
+    task = make(prompt='{{ row["ticket text"] }} {{ count }}', answer="the label")
+    assert task.columns == (("ticket text", "count", "the label"),)
+    row = {"ticket text": "Help me.", "the label": "bug", "count": 3}
+    example = task.to_example(row)
+    assert (example.prompt, example.body, example.completion) == ("Help me. 3", "Help me.", "bug")
+    with pytest.raises(DataError, match="column 'ticket text' is null"):
+        task.to_example({**row, "ticket text": None})
+
+
 def test_the_longest_text_that_stands_once_may_be_cut() -> None:
     row = {**ROW, "subject": "s" * 10, "text": "t" * 40, "label": "bug"}
     prompt = "{{ subject }} - {{ text }}"
@@ -96,7 +106,14 @@ def test_the_longest_text_that_stands_once_may_be_cut() -> None:
         ({"metric": "exact"}, "task.choices is set, but task.metric is exact"),
         ({"prompt": "{{ text"}, "task.prompt is no Jinja2 template"),
         ({"prompt": "no column"}, "task.prompt is 'no column'.*uses no column"),
-        ({"answer": "the label"}, "task.answer is 'the label'; expected a column's name"),
+        ({"prompt": "{{ ticket text }}"}, 'as {{ row\\["its name"\\] }}'),
+        ({"choices": ["yes"]}, "task.choices is .*expected two different options"),
+        ({"choices": ["yes", "yes "]}, "task.choices is .*expected two different options"),
+        ({"choices": ["yes", ""]}, "task.choices is .*expected two different options"),
+        ({"choices": 5}, r"task.choices is 5 \(int\), expected two different options"),
+        ({"choices": {"a": 1, "b": 2}}, "task.choices is .*expected two different options"),
+        ({"choices": [["yes"], "no"]}, "task.choices is .*expected two different options"),
+        ({"choices": [True, False]}, "YAML reads yes, no, on and off"),
         ({"cut_column": "label"}, "task.cut_column is 'label', which task.prompt does not use"),
     ],
 )

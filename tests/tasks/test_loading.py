@@ -1,6 +1,7 @@
 """Loading: selection, order, ids, splits that a folder lacks, and one clear line for bad input."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +76,8 @@ def test_the_record_names_what_was_read(write: Write) -> None:
     folder = write("train.jsonl", make_row())
     write("test.jsonl", make_row(1))
     loaded = load(folder, "test")
-    assert loaded.dataset == str(folder / "test.jsonl")
+    digest = hashlib.sha256((folder / "test.jsonl").read_bytes()).hexdigest()
+    assert loaded.dataset == f"{folder / 'test.jsonl'}@{digest[:12]}"
     assert loaded.stand_in is None
     assert loaded.skipped_rows == 0
 
@@ -186,7 +188,20 @@ def test_a_broken_line_is_found_whatever_the_limit(write: Write) -> None:
 def test_bad_rows_of_a_set_that_is_cut_are_reported_too(write: Write) -> None:
     folder = write("train.jsonl", *map(make_row, range(30)), make_row(question=None), "{")
     assert "train.jsonl:31:" in catch_line(folder, "test")
-    assert load(folder, "test", on_bad_row="skip").skipped_rows == 2
+    parts = ("train", "validation", "test")
+    skipped = [load(folder, name, on_bad_row="skip").skipped_rows for name in parts]
+    # They have no side of their own, so they are counted once.
+    assert skipped == [2, 0, 0]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_row_of_a_set_that_is_cut_is_checked_whichever_part_it_falls_to(
+    write: Write, split: str
+) -> None:
+    for position in range(12):
+        rows = [make_row(number, cop=9 if number == position else 0) for number in range(12)]
+        folder = write("train.jsonl", *rows)
+        assert f"train.jsonl:{position + 1}: column 'cop'" in catch_line(folder, split)
 
 
 def test_a_bad_row_of_a_set_that_is_cut_is_counted_in_its_own_part(write: Write) -> None:
