@@ -141,7 +141,11 @@ def _encode(
     completion.append(int(writer.tokenizer.eos_token_id))
     choices = example.choices if choose_by_likelihood else ()
     # Without its last token, the right one of several choices would be another text.
-    kept = completion if choices else completion[:max_completion_tokens]
+    kept = (
+        completion
+        if choices
+        else _cut_completion(completion, example, writer, limit=max_completion_tokens)
+    )
     return EncodedExample(
         example=example,
         prompt_ids=tuple(prompt),
@@ -150,6 +154,17 @@ def _encode(
         cut_tokens=full_length - len(prompt),
         is_completion_cut=len(kept) < len(completion),
     )
+
+
+def _cut_completion(
+    completion: list[int], example: "Example", writer: TurnWriter, *, limit: int
+) -> list[int]:
+    """At most `limit` tokens: the head, and the ending where the example has one that fits."""
+    if len(completion) <= limit or not example.ending:
+        return completion[:limit]
+    ending = list(writer.tokenizer(example.ending, add_special_tokens=False).input_ids)
+    ending.append(completion[-1])
+    return completion[: limit - len(ending)] + ending if len(ending) < limit else completion[:limit]
 
 
 def _cut_prompt(

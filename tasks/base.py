@@ -41,6 +41,9 @@ class Example:
     choices: tuple[str, ...] = ()
     """The options, where the answer is one of a few: by default the prediction is then the one of
     the highest log-likelihood."""
+    ending: str = ""
+    """The close of the completion that stays where the rest of it does not fit: the answer that a
+    long reasoning leads to. Empty where any part is as good as another."""
 
     @property
     def prompt(self) -> str:

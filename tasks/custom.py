@@ -50,6 +50,7 @@ def _read_number(answer: str) -> str:
 def _read_object(answer: str) -> str:
     try:
         value = json.loads(answer)
+        json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError) as error:
         raise DataError(f"the answer is {show_value(answer)}, expected JSON ({error})") from error
     # Deeper ones no scorer would follow, and no model is asked for them.
@@ -155,6 +156,7 @@ def make_custom_task(
             body=body,
             suffix=suffix,
             completion=target,
+            ending=_find_ending(target, scoring),
             reference=scoring.read_reference(target),
             choices=options,
         )
@@ -222,6 +224,13 @@ def _read_line_breaks(source: str) -> str:
     """
     text = source.strip()
     return text if "\n" in text else text.replace("\\n", "\n")
+
+
+def _find_ending(answer: str, metric: Metric) -> str:
+    if metric.split_reasoning is None:
+        return ""
+    reasoning = metric.split_reasoning(answer)
+    return answer[len(reasoning) :] if reasoning != answer else ""
 
 
 def _find_named(tree: nodes.Template) -> set[str]:

@@ -6,10 +6,10 @@ The model writes the reasoning, then `Answer:` and the result. https://arxiv.org
 import re
 from dataclasses import dataclass
 
-from tasks.base import Example, HubSource, Row, TaskSpec
+from tasks.base import DataError, Example, HubSource, Row, TaskSpec
 from tasks.embedded.fincot import NAME, STAND_IN, make_rows
-from tasks.metrics.answers import score_answer, split_reasoning
-from tasks.rows import read_text
+from tasks.metrics.answers import is_same_answer, score_answer, split_reasoning
+from tasks.rows import read_text, show_value
 
 CONTEXT_MARK = "Context:"
 QUESTION_MARK = "\nQuestion:"
@@ -42,12 +42,18 @@ def split_question(text: str) -> QuestionParts:
 def to_example(row: Row) -> Example:
     parts = split_question(read_text(row, "Question"))
     answer = read_text(row, "Final_response").strip()
+    if not is_same_answer(answer, answer):
+        raise DataError(
+            f"column 'Final_response' is {show_value(answer)}, expected a number or words"
+        )
+    ending = f"\nAnswer: {answer}"
     return Example(
         id=str(row.get("id", "")),
         prefix=parts.opening,
         body=parts.context,
         suffix=parts.question + CLOSE,
-        completion=f"{read_text(row, 'Reasoning_process').strip()}\nAnswer: {answer}",
+        completion=read_text(row, "Reasoning_process").strip() + ending,
+        ending=ending,
         reference=answer,
     )
 

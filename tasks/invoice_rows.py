@@ -112,7 +112,7 @@ def _read_boxes(row: Row) -> str:
     name = "column 'raw_data': 'ocr_boxes'"
     try:
         # As of PaddleOCR, with a list around the lines of the one page.
-        lines = boxes[0] if len(boxes) == 1 and not isinstance(boxes[0][1][0], str) else boxes
+        lines = boxes[0] if len(boxes) == 1 and not _is_box(boxes[0]) else boxes
         words = [_make_box(read[0], corners) for corners, read in lines]
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise DataError(
@@ -123,6 +123,11 @@ def _read_boxes(row: Row) -> str:
         raise DataError(f"{name} is empty, expected text")
     check_characters(text, name)
     return text
+
+
+def _is_box(value: Any) -> bool:
+    """Whether a value is one line with its box, rather than a page of them."""
+    return len(value) == 2 and isinstance(value[1], (tuple, list)) and isinstance(value[1][0], str)
 
 
 def _read_valid_lines(row: Row) -> list[WordBox]:

@@ -198,3 +198,30 @@ def test_where_the_answer_is_written_there_are_no_choices(
     assert written.choice_ids == ()
     assert len(written.completion_ids) == 2
     assert written.is_completion_cut
+
+
+def test_a_long_reasoning_keeps_its_answer(tokenizer: PreTrainedTokenizerBase) -> None:
+    ending = "\nAnswer: 42"
+    item = Example("1", "Q", "", "", "step by step " * 50 + ending, "42", ending=ending)
+
+    def encode_to(limit: int) -> EncodedExample:
+        (encoded,) = encode_examples(
+            [item],
+            tokenizer,
+            truncation="head",
+            max_prompt_tokens=100,
+            max_completion_tokens=limit,
+            context_length=500,
+        )
+        return encoded
+
+    cut = encode_to(30)
+    text = tokenizer.decode(cut.completion_ids, skip_special_tokens=True)
+    assert len(cut.completion_ids) == 30
+    assert text.startswith("step by step")
+    assert text.endswith(ending)
+    assert cut.completion_ids[-1] == tokenizer.eos_token_id
+    assert cut.is_completion_cut
+    assert not encode_to(400).is_completion_cut
+    # Where not even the answer fits there is nothing better than the head.
+    assert len(encode_to(3).completion_ids) == 3

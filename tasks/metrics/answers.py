@@ -2,13 +2,16 @@
 
 The rule, in full:
 
-1. What is judged stands on the first line after the last `Answer:`; without that mark, on the last
-   line that is not blank. What follows a line `Question:` after an answer is not looked at: base
+1. What is judged stands on the first line after the last `Answer:` that opens a line; without such
+   a one, after the last anywhere (`the answer is`); without any mark, on the last line that is not
+   blank. What follows a line `Question:` after an answer is not looked at: base
    models go on with questions of their own.
-2. Its number is the last one there. Thousands separators (1,234 and 12,34,567; the apostrophe and
-   the no-break space likewise), currency signs and codes and spaces are left out; a minus sign or
-   enclosing parentheses make it negative; a percent sign divides by 100; thousand, million,
-   billion, trillion (k, m, mn, mm, bn, b, tn, t), lakh and crore multiply, and so does an exponent.
+2. Its number is the last one there; a closing remark after a number is no part of it: words in
+   parentheses, and years (`12.5% (rounded)`, `5 million in 2019`). Thousands separators (1,234 and
+   12,34,567; the apostrophe and the no-break space likewise), currency signs and codes and spaces
+   are left out; a minus sign or enclosing parentheses make it negative; a percent sign divides by
+   100; thousand, million, billion, trillion (k, m, mn, mm, bn, b, tn, t), lakh and crore multiply,
+   and so does an exponent.
 3. Where only one side has a percent sign or a scale word, it may also be read without: tables are
    "in millions", and `12.5` is often meant as `12.5%`.
 4. Two whole numbers with the same unit must be equal. Else they may differ by 0.1% of the reference
@@ -22,6 +25,8 @@ from dataclasses import dataclass
 
 RELATIVE_TOLERANCE = 1e-3
 ROUNDING_SLACK = 1e-9
+MAX_REMARKS = 4
+REMARK_CHARACTERS = 300
 
 SCALES = {
     "thousand": 1e3, "k": 1e3,
@@ -34,6 +39,16 @@ SCALES = {
 
 MARK = re.compile(
     r"\banswer[ \t*_]*(?:\([^()\n]{0,40}\)[ \t*_]*)?(?:is\b\s*:?|[:=])", re.IGNORECASE
+)
+OPENING_MARK = re.compile(
+    rf"^[ \t*_#>]*(?:final[ \t]+)?{MARK.pattern}", re.IGNORECASE | re.MULTILINE
+)
+YEAR = r"(?:fiscal\s+(?:year\s+)?|FY\s?)?(?:19|20)\d\d\b"
+REMARK = re.compile(
+    rf"(?<=\S)(?:\s+\((?:{YEAR}|[a-z][^()]{{0,200}})\)"
+    rf"|,?\s+(?:in|of|for|from|to|through|until|between|and|during|as\s+of|over|vs\.?)\s+(?:the\s+)?{YEAR})"
+    r"[\s.;,*_]*$",
+    re.IGNORECASE,
 )
 NEXT_QUESTION = re.compile(r"\n[ \t*#]*question\b[^\n:]{0,20}:", re.IGNORECASE)
 SEPARATOR = re.compile("(?<=\\d)['’\u00a0\u202f\u2009](?=\\d{3}(?!\\d))")  # noqa: RUF001
@@ -87,7 +102,7 @@ def score_answer(prediction: str, reference: str) -> dict[str, float]:
 def find_answer(text: str) -> str:
     """First line after the last answer mark; empty where there is none."""
     text = _leave_out_next_question(text)
-    marks = list(MARK.finditer(text))
+    marks = _find_marks(text)
     lines = text[marks[-1].end() :].strip().splitlines() if marks else []
     return lines[0].strip() if lines else ""
 
@@ -96,8 +111,13 @@ def split_reasoning(prediction: str) -> str:
     """What stands before the last answer mark; all of it where there is none, since a text that
     comes to no answer only leads to one."""
     text = _leave_out_next_question(prediction)
-    marks = list(MARK.finditer(text))
+    marks = _find_marks(text)
     return text[: marks[-1].start()] if marks else prediction
+
+
+def _find_marks(text: str) -> list[re.Match[str]]:
+    """The marks that open a line; where none does, all."""
+    return list(OPENING_MARK.finditer(text)) or list(MARK.finditer(text))
 
 
 def _leave_out_next_question(text: str) -> str:
@@ -109,11 +129,22 @@ def _leave_out_next_question(text: str) -> str:
 def is_same_answer(answer: str, reference: str) -> bool:
     if not answer:
         return False
-    expected = find_numbers(reference)
+    expected = find_numbers(_leave_out_remarks(reference))
     if not expected:
         return _is_same_text(answer, reference)
-    found = find_numbers(answer)
+    found = find_numbers(_leave_out_remarks(answer))
     return bool(found) and is_same_number(found[-1], expected[-1])
+
+
+def _leave_out_remarks(text: str) -> str:
+    """Without what closes a line after its number: words in parentheses, and years."""
+    # More than a few, and it is no remark any more.
+    for _ in range(MAX_REMARKS):
+        remark = REMARK.search(text, max(0, len(text) - REMARK_CHARACTERS))
+        if remark is None or not find_numbers(text[: remark.start()]):
+            break
+        text = text[: remark.start()]
+    return text
 
 
 def find_numbers(text: str) -> list[Number]:

@@ -8,9 +8,10 @@ The rule, in full:
    matter.
 3. Else the last declaration decides: the option after `Answer:`, `the answer is`, `the correct
    option is`, `I would choose`, `\\boxed{` and the like, and, where options are labels of one
-   letter or digit, the one before `is correct`, `is the best answer` and the like. What is denied,
-   asked or supposed in its clause (`the answer is not A`, `if the answer is B`) declares nothing.
-   A declaration of two options (`A or B`, `A and C are right`) leaves no choice.
+   letter or digit, the one before `is correct`, `is the best answer` and the like, and the one that
+   closes a statement or has its text after it (`it is B.`, `so B.`, `the diagnosis is C. Gout`).
+   What is denied, asked or supposed in its clause (`the answer is not A`, `if the answer is B`)
+   declares nothing. A declaration of two options (`A or B`, `A and C are right`) leaves no choice.
 4. Else the option that has a line to itself, unless two different ones have.
 5. Else the option that the text begins with: a label must be set off (`B.`, `(B)`, `B:`,
    `B because`), and no later line may begin with another label.
@@ -30,7 +31,7 @@ from functools import lru_cache
 # Runs are bounded below: an unbounded one makes the search of a degenerate text quadratic.
 QUOTES = "\"'`“”‘’"  # noqa: RUF001
 DASH = r"–—\-"  # noqa: RUF001
-DECORATION = " .,:;()[]{}*_$\\" + QUOTES
+DECORATION = " .,:;!()[]{}*_$\\" + QUOTES
 NEXT_QUESTION = re.compile(r"\n[ \t*#]*question\b[^\n:]{0,20}:", re.IGNORECASE)
 CLAUSE_START = re.compile(r"[.,;:!?\n]|\b(?:but|so|hence|thus|therefore)\b", re.IGNORECASE)
 DENIAL = re.compile(
@@ -71,6 +72,10 @@ OPENING = rf"[\s*_#>(\[{{{QUOTES}]*"
 RIGHT = (
     r"\s+(?:is|are|was|would\s+be|seems)\s+(?:both\s+|clearly\s+|also\s+)?(?:the\s+)?"
     r"(?:(?:single|one|only|most|likely|appropriate|final)\s+)*(?:correct|right|best|answer|true)\b"
+)
+STATED = (
+    r"\b(?:is|it['’]s|be|say|hence|thus|therefore|so)\b,?\s{1,3}"  # noqa: RUF001
+    r"(?:(?:option|choice|answer)\s)?"
 )
 SET_OFF = (
     r"(?:^|[\n.,;:(*\[]\s{0,3}"
@@ -162,6 +167,8 @@ def _make_patterns(choices: tuple[str, ...]) -> Patterns:
         first = rf"(?:(?P<other>{one}){JOIN})?"
         text = rf"[)\]*]*(?:[.:,{DASH}(][^\n.;]{{0,80}}?)?"
         declarations.append(rf"{SET_OFF}[(\[*]{{0,4}}{first}{option}{text}{RIGHT}")
+        closed = r"(?=[)\]*]{0,3}(?:[.!]?\s*(?:$|\n)|[.):]\s+(?-i:[A-Z])))"
+        declarations.append(rf"{STATED}[(\[*]{{0,3}}{option}{closed}{other}")
     end = rf"(?=\s*(?:[.:,)\]*]|[{DASH}]\s|\n|$|{GOES_ON}))" if is_label else ""
     label_word = r"(?:(?:the\s+)?(?:option|choice|answer)\s+[(\[*]*)?"
     return Patterns(

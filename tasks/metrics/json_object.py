@@ -22,7 +22,7 @@ MAX_DEPTH = 100
 OBJECT = r"(?P<start>(?:\[\s*)?\{\s*(?:[\"'}“”‘’]|\w+\s*:))"  # noqa: RUF001
 PATTERNS = (
     re.compile(r"[\s\ufeff]*" + OBJECT),
-    re.compile(r"[\s\S]*?```[ \t]*(?:json)?\s*" + OBJECT, re.IGNORECASE),
+    re.compile(r"[\s\S]*?```(?:[ \t]*json)?\s*" + OBJECT, re.IGNORECASE),
     re.compile(r"[\s\S]*?" + OBJECT),
 )
 

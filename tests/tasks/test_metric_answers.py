@@ -2,6 +2,7 @@
 
 import random
 import re
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -275,3 +276,49 @@ def test_fincot_completions_come_apart_where_they_were_joined() -> None:
     assert FINCOT.split_reasoning is not None
     assert FINCOT.split_reasoning(example.completion).strip() == row["Reasoning_process"]
     assert FINCOT.score(example, example.completion)["answer_accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "is_right"),
+    [
+        ("Answer: 5 million in 2019", "5 million", True),
+        ("Answer: 5 million (2019)", "5 million", True),
+        ("Answer: 68.07% increase from 2018 to 2019", "68.07%", True),
+        ("Answer: 12.5% (rounded to 1 decimal)", "12.5%", True),
+        ("Answer: 1,200 for 2018 and 2019", "1200", True),
+        ("Answer: 6 million in 2019", "5 million", False),
+        ("Answer: 2019", "2019", True),
+        ("Answer: in 2019", "2019", True),
+        ("Answer: 2019 (5 million)", "-5 million", True),
+        ("Answer: net loss (12.5 million)", "-12.5 million", True),
+        ("2019: (5)", "-5", True),
+    ],
+)
+def test_remarks_after_a_number_are_no_part_of_it(
+    prediction: str, reference: str, is_right: bool
+) -> None:
+    assert score_answer(prediction, reference)["answer_accuracy"] == is_right
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "This answer is based on the data from 2019.",
+        "I hope this answer is useful to 3 people",
+        "The answer is rounded to 1 decimal",
+    ],
+)
+def test_prose_after_an_answer_line_does_not_replace_it(after: str) -> None:
+    text = f"2 + 3 = 5\nAnswer: 5\n\n{after}"
+    assert score_answer(text, "5")["answer_accuracy"] == 1
+    assert split_reasoning(text) == "2 + 3 = 5\n"
+    # A line of its own does.
+    assert score_answer(f"{text}\n**Answer:** 7", "7")["answer_accuracy"] == 1
+
+
+def test_long_texts_take_no_long_time() -> None:
+    started = time.perf_counter()
+    score_answer("Answer: " + "5 in 2019 " * 30_000, "5")
+    score_answer("( " * 100_000, "5")
+    score_answer("Answer: 5" + " " * 100_000 + "x", "5")
+    assert time.perf_counter() - started < 10

@@ -254,3 +254,26 @@ def test_long_repetitions_end_quickly(piece: str) -> None:
     find_choice(piece * 10_000, LETTERS)
     find_choice(piece * 10_000, tuple(string.ascii_lowercase + "x y"))
     assert time.perf_counter() - start < 4
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The most likely diagnosis is C. Sarcoidosis.", "C"),
+        ("The drug of choice is B. Heparin.", "B"),
+        ("The nerve involved is A) Ulnar nerve.", "A"),
+        ("It is B.", "B"),
+        ("I think it's B.", "B"),
+        ("Hence, C.", "C"),
+        ("I would say D.", "D"),
+        ("C!", "C"),
+        ("A: no. B: yes. So B.", "B"),
+        ("It is not B.", None),
+        ("It is B or C.", None),
+        ("The patient is a 40-year-old man", None),
+        ("The vitamin is D dependent", None),
+        ("The cause is a virus.", None),
+    ],
+)
+def test_statements_that_close_on_a_letter(text: str, expected: str | None) -> None:
+    assert find_choice(text, "ABCD") == expected
