@@ -113,17 +113,7 @@ def make_custom_task(
     once and unchanged. `split_columns` are what rows on two sides of a split must not share: by
     default the whole prompt. Raises DataError where any of it makes no sense.
     """
-    if metric not in METRICS:
-        raise DataError(f"task.metric is {metric!r}; expected one of {', '.join(METRICS)}")
-    if (metric == "choice") != bool(choices):
-        raise DataError(
-            "task.metric=choice needs the options in task.choices, such as [yes,no], or the column "
-            "that holds them"
-            if metric == "choice"
-            else f"task.choices is set, but task.metric is {metric}; set task.metric=choice"
-        )
-    if choices and not isinstance(choices, str):
-        choices = _check_choices(choices)
+    choices = _check_metric(metric, choices)
     prompt_template = Renderer("task.prompt", prompt)
     is_template = "{{" in answer or "{%" in answer
     answer_template = Renderer(
@@ -177,6 +167,20 @@ def make_custom_task(
         split_reasoning=scoring.split_reasoning,
         make_schema=scoring.make_schema,
     )
+
+
+def _check_metric(metric: str, choices: Sequence[str] | str | None) -> Sequence[str] | str | None:
+    """The options as they are used; DataError for an unknown metric, or options out of place."""
+    if metric not in METRICS:
+        raise DataError(f"task.metric is {metric!r}; expected one of {', '.join(METRICS)}")
+    if (metric == "choice") != bool(choices):
+        raise DataError(
+            "task.metric=choice needs the options in task.choices, such as [yes,no], or the column "
+            "that holds them"
+            if metric == "choice"
+            else f"task.choices is set, but task.metric is {metric}; set task.metric=choice"
+        )
+    return _check_choices(choices) if choices and not isinstance(choices, str) else choices
 
 
 class Renderer:
