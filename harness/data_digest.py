@@ -1,10 +1,10 @@
 """What local data holds, in a few characters: an edited file is other data, and so another run."""
 
 import hashlib
-from functools import lru_cache
 from pathlib import Path
 
-SUFFIXES = (".jsonl", ".parquet", ".csv")
+from harness.task_source import bind_tasks
+
 DIGITS = 12
 
 
@@ -16,23 +16,15 @@ def digest_data(*candidates: str | None) -> str | None:
     for candidate in candidates:
         place = Path(candidate).expanduser() if candidate else None
         if place is not None and place.exists():
-            files = [place] if place.is_file() else _list_files(place)
-            parts = [f"{file.name} {_digest_file(file, *_read_state(file))}" for file in files]
-            return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGITS]
+            return _digest_place(place)
     return None
 
 
-def _list_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+def _digest_place(place: Path) -> str:
+    bind_tasks()
+    from tasks.files import SUFFIXES, digest_file
 
-
-def _read_state(file: Path) -> tuple[int, int]:
-    state = file.stat()
-    return state.st_mtime_ns, state.st_size
-
-
-@lru_cache(maxsize=256)
-def _digest_file(file: Path, modified: int, size: int) -> str:
-    """A sweep asks for every job: files that did not change meanwhile are read once."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    inside = (file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = [place] if place.is_file() else sorted(inside)
+    parts = [f"{file.name} {digest_file(file)}" for file in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGITS]

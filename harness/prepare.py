@@ -11,7 +11,6 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.config import Config, TaskConfig
 from harness.data import EncodedExample, encode_examples
-from harness.data_digest import SUFFIXES
 from harness.errors import UserError
 from harness.models import load_tokenizer
 from harness.progress import announce
@@ -119,6 +118,8 @@ def _find_source(task: TaskConfig, spec: "TaskSpec") -> tuple[str, str | None]:
         return task.source, task.dataset
     if task.path and Path(task.path).expanduser().exists():
         return "local", None
+    from tasks.files import SUFFIXES
+
     is_file_name = task.path is not None and Path(task.path).suffix.lower() in SUFFIXES
     if task.path and (is_file_name or not HUB_ID.fullmatch(task.path)):
         raise UserError(
