@@ -3,6 +3,25 @@
 The public API of notebooks and scripts; importing it loads neither torch nor Hydra.
 """
 
-from harness.results import load_results
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["load_results"]
+if TYPE_CHECKING:
+    from harness.latency_comparison import compare_latency
+    from harness.latency_results import load_latency_study
+    from harness.results import load_results
+
+__all__ = ["compare_latency", "load_latency_study", "load_results"]
+
+_HOMES = {
+    "compare_latency": "harness.latency_comparison",
+    "load_latency_study": "harness.latency_results",
+    "load_results": "harness.results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: a process that only times should not wait for pandas and scipy.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,15 +1,17 @@
 """Attach, save, load and merge a variant's adapter, all through PEFT."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -90,38 +92,99 @@ def save_adapter(model: PeftModel, folder: Path, base_name: str) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def load_adapter(base: nn.Module, folder: Path) -> PeftModel:
+def write_random_adapter(
+    structure: nn.Module,
+    projections: Sequence[Projection],
+    folder: Path,
+    *,
+    rank: int,
+    alpha: float,
+    seed: int,
+    base_name: str,
+) -> None:
+    """Save a LoRA adapter of random weights, from a model on the meta device: to be timed only.
+
+    B is random too: how fast a product is must not depend on its being full of zeros.
+    """
+    model = attach_adapter(
+        structure, projections, method="lora", rank=rank, alpha=alpha, dropout=0.0, seed=seed
+    )
+    generator = torch.Generator().manual_seed(seed)
+    weights = {
+        name: torch.randn(tensor.shape, generator=generator) / tensor.shape[-1] ** 0.5
+        for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
+    }
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = base_name
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+    save_file(weights, folder / "adapter_model.safetensors")
+
+
+def load_adapter(base: nn.Module, folder: Path, dtype: str = "auto") -> PeftModel:
     """Load a saved adapter onto a clone of `base`, in eval mode.
 
-    Raises UserError where the folder holds no adapter that fits the base.
+    `dtype` is `auto` for PEFT's own choice (fp32 adapters on a half-precision base), or `base` for
+    the base's. Raises UserError where the folder holds no adapter that fits the base.
     """
-    try:
-        model = _open_adapter(clone_sharing_weights(base), folder)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{folder}: no usable adapter there ({reason})") from error
+    return _open_adapter(clone_sharing_weights(base), folder, dtype)
+
+
+def load_adapters(base: nn.Module, folders: Mapping[str, Path], dtype: str = "auto") -> PeftModel:
+    """Load several saved adapters, by name, onto one clone of `base`, in eval mode.
+
+    It wraps every projection that any of them targets, as a server of many adapters does.
+    """
+    (first, folder), *others = folders.items()
+    model = _open_adapter(clone_sharing_weights(base), folder, dtype, first)
+    for name, folder in others:
+        with _future_warnings_ignored():
+            model.load_adapter(
+                str(folder), name, autocast_adapter_dtype=dtype == "auto", use_safetensors=True
+            )
     return model.eval()
 
 
 def merge_adapter(base: nn.Module, folder: Path) -> nn.Module:
-    """Fold a saved adapter into weights of its own; the base's stay untouched.
+    """Fold a saved adapter into weights of its own; the base's stay untouched."""
+    owned: Any = load_owned(base, folder)
+    merged: nn.Module = owned.merge_and_unload(safe_merge=True).eval()
+    return merged
+
+
+def load_owned(base: nn.Module, folder: Path, dtype: str = "auto") -> PeftModel:
+    """Load a saved adapter onto a clone that can be merged in place.
 
     Only the adapted projections are copied, the rest is shared with `base`.
     """
-    adapted = load_adapter(base, folder)
+    adapted = load_adapter(base, folder, dtype)
     paths = {
         path.split(".base_layer")[0]
         for path, module in adapted.get_base_model().named_modules()
         if isinstance(module, BaseTunerLayer)
     }
-    owned: Any = _open_adapter(clone_sharing_weights(base, tuple(sorted(paths))), folder)
-    merged: nn.Module = owned.merge_and_unload(safe_merge=True).eval()
-    return merged
+    return _open_adapter(clone_sharing_weights(base, tuple(sorted(paths))), folder, dtype)
 
 
-def _open_adapter(base: nn.Module, folder: Path) -> PeftModel:
-    with _future_warnings_ignored():
-        return PeftModel.from_pretrained(base, str(folder), use_safetensors=True)
+def _open_adapter(
+    base: nn.Module, folder: Path, dtype: str = "auto", name: str = "default"
+) -> PeftModel:
+    try:
+        with _future_warnings_ignored():
+            model = PeftModel.from_pretrained(
+                base,
+                str(folder),
+                adapter_name=name,
+                autocast_adapter_dtype=dtype == "auto",
+                use_safetensors=True,
+            )
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder}: no usable adapter there ({reason})") from error
+    # PEFT leaves its dropout in train mode.
+    return model.eval()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ only module that knows Hydra.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -139,12 +141,36 @@ class EvaluationConfig:
 class LatencyConfig:
     enabled: bool = True
     batch_size: int = 1
-    rounds: int = 15
-    warmup_rounds: int = 2
+    prompt_tokens: int | None = None
+    """Length of every timed prompt; null is the task's own median."""
+    output_tokens: int | None = None
+    """Forced output length; null is the task's own median, at most `max_output_tokens`."""
     max_output_tokens: int = 64
-    """Cap of the forced output length, which is otherwise the task's own median."""
     merged: bool = True
     """Also time each variant with its update folded into the base weights."""
+    mixed: bool = True
+    """Also time a batch in which every row uses another adapter, where there is more than one."""
+    adapter_dtype: str = "auto"
+    """`auto` (PEFT's own: fp32 adapters on a half-precision base) or `base` (the base's)."""
+    cache: str = "dynamic"
+    """`dynamic`, or `static` (allocated beforehand, which torch.compile needs)."""
+    compile: str = "off"
+    """`off`, or torch.compile's mode: `default`, `reduce-overhead` (CUDA graphs on a GPU)."""
+    half_width: float | None = None
+    """Timing stops when every ratio's interval is this narrow; null is 0.01 on a GPU, else 0.02."""
+    margin: float | None = None
+    """Ratios this near to 1 are equivalent; null is half_width + 0.01."""
+    min_rounds: int = 15
+    """Rounds, over all processes, before timing may stop for its target."""
+    max_rounds: int | None = None
+    """Most rounds, over all processes."""
+    min_processes: int = 3
+    """Fresh processes before timing may stop for its target."""
+    max_seconds: float = 300.0
+    """Time for one point, or one task of a sweep; then what is not known stays unresolved."""
+    fresh_processes: bool = True
+    """Time in fresh processes; false times in the sweep's own, which is quicker and says nothing
+    of how processes differ."""
 
 
 @dataclass(frozen=True)
@@ -272,6 +298,9 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "task.choose_by": ("likelihood", "generation"),
     "task.metric": (None, "choice", "exact", "numeric", "rouge", "json_fields"),
     "adapter.method": ("lora",),
+    "latency.adapter_dtype": ("auto", "base"),
+    "latency.cache": ("dynamic", "static"),
+    "latency.compile": ("off", "default", "reduce-overhead"),
     "train.schedule": ("cosine", "linear", "constant"),
 }
 
@@ -297,9 +326,15 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "evaluation.batch_size": (1, math.inf, True),
     "evaluation.max_tokens_per_batch": (1, math.inf, True),
     "latency.batch_size": (1, math.inf, True),
-    "latency.rounds": (1, math.inf, True),
-    "latency.warmup_rounds": (0, math.inf, True),
+    "latency.prompt_tokens": (1, math.inf, True),
+    "latency.output_tokens": (1, math.inf, True),
     "latency.max_output_tokens": (1, math.inf, True),
+    "latency.half_width": (0, math.inf, False),
+    "latency.margin": (0, math.inf, False),
+    "latency.min_rounds": (1, math.inf, True),
+    "latency.max_rounds": (1, math.inf, True),
+    "latency.min_processes": (1, math.inf, True),
+    "latency.max_seconds": (0, math.inf, False),
     "seed": (0, 2**32 - 1, True),
 }
 
@@ -323,6 +358,7 @@ def validate(config: Config) -> None:
     config.roles  # noqa: B018  (an empty or unknown role raises here)
     _validate_model(config.model)
     _validate_task(config.task)
+    _validate_latency(config.latency)
     _validate_study(config)
     if config.train.gradient_accumulation > config.train.batch_size:
         raise UserError(
@@ -375,6 +411,14 @@ def _validate_task(task: TaskConfig) -> None:
         )
 
 
+def _validate_latency(latency: LatencyConfig) -> None:
+    if latency.compile != "off" and latency.cache != "static":
+        raise UserError(
+            f"latency.compile is {latency.compile!r} and latency.cache {latency.cache!r}; a "
+            "compiled step needs tensors of one size: set latency.cache=static"
+        )
+
+
 def _validate_study(config: Config) -> None:
     name = config.study
     if not name or Path(name).name != name or name in (".", ".."):
@@ -400,3 +444,22 @@ def compose(overrides: Sequence[str]) -> Config:
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
     return to_config(values)
+
+
+def expand_overrides(overrides: Sequence[str]) -> list[list[str]]:
+    """Write a sweep's overrides out, one list a job, as Hydra's own sweeper does.
+
+    `["a=1,2", "b=3"]` is `[["a=1", "b=3"], ["a=2", "b=3"]]`. Raises UserError for what Hydra cannot
+    parse.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        choices = [
+            [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
+            if each.is_sweep_override()
+            else [each.input_line or ""]
+            for each in parsed
+        ]
+    except HydraException as error:
+        raise UserError(explain(error)) from error
+    return [list(job) for job in itertools.product(*choices)]

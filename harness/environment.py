@@ -5,11 +5,14 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+
+from harness.noise import Gpu
 
 PACKAGES = (
     *("torch", "transformers", "peft", "datasets", "numpy", "target-module-harness"),
@@ -18,29 +21,112 @@ PACKAGES = (
 )
 
 
+CPUS = Path("/sys/devices/system/cpu")
+CGROUPS = Path("/sys/fs/cgroup")
+
+
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Return JSON-ready facts; names of users and machines are left out."""
+    """Return JSON-ready facts; names of users and machines are left out.
+
+    What the system does not tell is None; facts about a GPU are there only where `device` is one.
+    """
+    cores = _usable_cores()
     facts: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform()}
     facts |= {package: _version(package) for package in PACKAGES}
     facts |= {
         "device": str(device),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cpu": _cpu_name(),
-        "cpu_count": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cpu_count": os.cpu_count() if cores is None else len(cores),
+        "affinity": None if cores is None else format_cores(cores),
+        "cpu_governor": read_governor(cores or [0]),
+        "cgroup_cpu_quota": read_cpu_quota(),
         "torch_threads": torch.get_num_threads(),
+        "torch_interop_threads": torch.get_num_interop_threads(),
         "memory_bytes": psutil.virtual_memory().total,
         "load_average": read_load(),
         "tesseract": _tesseract_version(),
         "cpu_steal_seconds": float(getattr(psutil.cpu_times(), "steal", 0.0)),
     }
+    if device.type == "cuda":
+        facts |= _describe_gpu(device)
     return facts | _git_state()
 
 
 def read_load() -> float:
     """One-minute load average, or NaN where the system has none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+
+
+def format_cores(cores: Iterable[int]) -> str:
+    """Return numbers of cores as text in the kernel's way: "0-3,8"."""
+    runs: list[list[int]] = []
+    for core in sorted(cores):
+        if runs and core == runs[-1][-1] + 1:
+            runs[-1].append(core)
+        else:
+            runs.append([core])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+
+
+def read_governor(cores: Iterable[int], cpus: Path = CPUS) -> str | None:
+    """Frequency governor of the cores, several where they differ; None where none is shown."""
+    files = [cpus / f"cpu{core}" / "cpufreq" / "scaling_governor" for core in cores]
+    return ", ".join(sorted({text for file in files if (text := _read_text(file))})) or None
+
+
+def read_cpu_quota(groups: Path = Path("/proc/self/cgroup"), mount: Path = CGROUPS) -> float | None:
+    """CPU quota of the process's cgroup [cores], the tightest of it and its parents; None: none.
+
+    Version 2 holds "<quota|max> <period>" in cpu.max, version 1 two files in the controller
+    `cpu`, with -1 for no quota (the kernel's admin-guide, cgroup-v2 and sched-bwc).
+    """
+    quotas = []
+    for line in _read_text(groups).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = mount / "cpu" if controllers else mount
+        # In a container a parent can be the group that is mounted: the path itself is not there.
+        group = root / path.lstrip("/")
+        while group.is_relative_to(root):
+            quotas.append(_read_quota(group))
+            group = group.parent
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _read_quota(group: Path) -> float | None:
+    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    text = _read_text(group / "cpu.max") or " ".join(_read_text(group / name) for name in names)
+    quota, _, period = text.partition(" ")
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+
+
+def _read_text(file: Path) -> str:
+    """A small file's text; empty where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _usable_cores() -> list[int] | None:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def _describe_gpu(device: torch.device) -> dict[str, Any]:
+    gpu = Gpu(device)
+    properties = torch.cuda.get_device_properties(device)
+    processes = gpu.list_processes()
+    # Not looked up by its id: in a container that is another than the host's, which NVML lists.
+    is_listed = torch.cuda.memory_reserved(device) > 0
+    return gpu.describe() | {
+        "gpu_memory_bytes": properties.total_memory,
+        "gpu_compute_capability": f"{properties.major}.{properties.minor}",
+        "other_gpu_processes": None
+        if processes is None
+        else max(0, len(processes) - int(is_listed)),
+    }
 
 
 def _version(package: str) -> str | None:

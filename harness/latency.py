@@ -1,158 +1,298 @@
-"""Interleaved, paired timing of inference: base, each variant unmerged, each variant merged.
+"""A latency study: every target set against the base, paired, interleaved and gated.
 
-Every round runs every arm once, in a seeded random order, on the same token ids and with a forced
-output length; ratios to the base are taken inside a round, so that a machine's drift cancels.
+    python -m harness.latency target_modules=qkv,o_proj,qkv+o_proj,o_proj+fc2,all
+    python -m harness.latency model=local model.path=/models/mine target_modules=qkv,o_proj \\
+        latency.batch_size=1,8 latency.prompt_tokens=128,2048 study=my-latency
+
+Takes the configuration of `python -m harness`; every value that is a comma list is an axis. The
+adapters get random weights: speed does not depend on what they have learned. Running it again goes
+on where it was cut off, and adds axes and target sets that the study does not have.
 """
 
-import gc
-import random
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import dataclasses
+import signal
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 
-from harness.environment import read_load
+from harness.adapters import write_random_adapter
+from harness.config import Config, compose, expand_overrides
+from harness.environment import describe_environment
 from harness.errors import UserError
+from harness.latency_study import LatencyFolder, Recorder, describe_rule, open_folder
+from harness.machine import identify_machine
+from harness.models import (
+    Structure,
+    embedded_folder,
+    find_context_length,
+    load_structure,
+    name_base,
+    resolve_device,
+)
+from harness.modules import ModuleMap, map_modules
+from harness.noise import check_clock
+from harness.progress import Progress, announce, format_seconds
+from harness.timing.budget import Budget, make_budget
+from harness.timing.controller import PointState, measure
+from harness.timing.plan import Build, Point, TimedAdapter
+
+DEFAULT_PROMPT_TOKENS = 128
+DEFAULT_OUTPUT_TOKENS = 32
+DEFAULT_STUDY = "latency"
 
 
 @dataclass(frozen=True)
-class Arm:
-    variant: str
-    """Run id of the variant, or of the base."""
-    kind: str
-    """`base`, `unmerged` or `merged`."""
-    model: Any
-    """In eval mode, on its device."""
+class PlannedPoint:
+    """One combination of the axes and the configurations of the target sets to time there."""
 
+    config: Config
+    """Any of them: they differ in the target set alone."""
+    axes: dict[str, Any]
+    target_sets: dict[str, Config]
 
-@dataclass(frozen=True)
-class TimedCall:
-    variant: str
-    arm: str
-    round: int
-    position: int
-    """Place in the round's order, from 0."""
-    batch_size: int
-    prompt_tokens: int
-    output_tokens: int
-    ttft_seconds: float
-    """Time to first token: from the call to the first token chosen."""
-    tpot_seconds: float
-    """Time per output token after the first; NaN where only one is written."""
-    end_to_end_seconds: float
-
-
-@dataclass(frozen=True)
-class LatencyResult:
-    calls: tuple[TimedCall, ...]
-    load_before: float
-    load_after: float
-
-
-def time_arms(
-    arms: Sequence[Arm],
-    input_ids: torch.Tensor,
-    *,
-    output_tokens: int,
-    rounds: int,
-    warmup_rounds: int,
-    seed: int,
-    on_call: Callable[[], None] = lambda: None,
-) -> LatencyResult:
-    """Time every arm `rounds` times on `input_ids` [batch, length], after the warm-up rounds.
-
-    Warm-up calls run at the full shape and are not kept. Nothing else may run meanwhile.
-    """
-    for arm in arms:
-        if arm.model.training:
-            raise UserError(
-                f"latency: {arm.variant} ({arm.kind}) is in train mode; call eval() first"
-            )
-    order = random.Random(seed)
-    calls: list[TimedCall] = []
-    load_before = read_load()
-    with _collector_frozen():
-        for number in range(-warmup_rounds, rounds):
-            shuffled = list(arms)
-            order.shuffle(shuffled)
-            for position, arm in enumerate(shuffled):
-                timed = _time_call(arm, input_ids, output_tokens, number, position)
-                if number >= 0:
-                    calls.append(timed)
-                on_call()
-    return LatencyResult(tuple(calls), load_before, read_load())
-
-
-def _time_call(
-    arm: Arm, input_ids: torch.Tensor, output_tokens: int, number: int, position: int
-) -> TimedCall:
-    first, last = decode_forced(arm.model, input_ids, output_tokens)
-    rest = output_tokens - 1
-    return TimedCall(
-        variant=arm.variant,
-        arm=arm.kind,
-        round=number,
-        position=position,
-        batch_size=input_ids.shape[0],
-        prompt_tokens=input_ids.shape[1],
-        output_tokens=output_tokens,
-        ttft_seconds=first,
-        tpot_seconds=(last - first) / rest if rest else float("nan"),
-        end_to_end_seconds=last,
-    )
-
-
-@torch.inference_mode()
-def decode_forced(model: Any, input_ids: torch.Tensor, output_tokens: int) -> tuple[float, float]:
-    """Greedily write exactly `output_tokens`; return the seconds to the first and to the last.
-
-    The end-of-text token does not stop it: every call does the same work. The mask is allocated
-    and the device idle before the clock starts.
-    """
-    batch, length = input_ids.shape
-    mask = torch.ones(batch, length + output_tokens, dtype=torch.long, device=input_ids.device)
-    _synchronize(input_ids.device)
-    started = time.perf_counter()
-    output = model(
-        input_ids=input_ids, attention_mask=mask[:, :length], use_cache=True, logits_to_keep=1
-    )
-    token = output.logits[:, -1].argmax(-1, keepdim=True)
-    _synchronize(input_ids.device)
-    first = time.perf_counter() - started
-    written = 1
-    while written < output_tokens:
-        output = model(
-            input_ids=token,
-            attention_mask=mask[:, : length + written],
-            past_key_values=output.past_key_values,
-            use_cache=True,
-            logits_to_keep=1,
+    def __str__(self) -> str:
+        shape = (
+            f"batch {self.axes['batch_size']}, prompt {self.axes['prompt_tokens']}, output "
+            f"{self.axes['output_tokens']}"
         )
-        token = output.logits[:, -1].argmax(-1, keepdim=True)
-        written += 1
-    _synchronize(input_ids.device)
-    assert output.past_key_values.get_seq_length() == length + output_tokens - 1
-    return first, time.perf_counter() - started
+        return f"{shape}, {self.axes['dtype']}, rank {self.axes['rank']}"
 
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+def plan_points(configs: Sequence[Config]) -> list[PlannedPoint]:
+    """Sort configurations into points; those of one point differ in the target set alone.
+
+    Raises UserError for what cannot work: roles that the model has not, and a prompt and output
+    that its context does not hold.
+    """
+    structures: dict[str, tuple[Structure, ModuleMap]] = {}
+    points: dict[str, PlannedPoint] = {}
+    for config in configs:
+        key = str(config.model)
+        if key not in structures:
+            loaded = load_structure(config.model)
+            structures[key] = loaded, map_modules(loaded.model, loaded.config, config.model.roles)
+        structure, mapped = structures[key]
+        mapped.select(config.roles)
+        axes = _read_axes(config)
+        longest = find_context_length(structure.config)
+        if axes["prompt_tokens"] + axes["output_tokens"] > longest:
+            raise UserError(
+                f"latency.prompt_tokens={axes['prompt_tokens']} and latency.output_tokens="
+                f"{axes['output_tokens']} make {axes['prompt_tokens'] + axes['output_tokens']} "
+                f"tokens; {config.model_name} takes {longest}: shorten one"
+            )
+        point = points.setdefault(str(axes), PlannedPoint(config, axes, {}))
+        point.target_sets[config.target_set] = config
+    return list(points.values())
 
 
-@contextmanager
-def _collector_frozen() -> Iterator[None]:
-    """A garbage collection inside a timed call would be charged to whoever was running."""
-    gc.collect()
-    was_enabled = gc.isenabled()
-    gc.disable()
+def _read_axes(config: Config) -> dict[str, Any]:
+    latency = config.latency
+    return {
+        "batch_size": latency.batch_size,
+        "prompt_tokens": latency.prompt_tokens or DEFAULT_PROMPT_TOKENS,
+        "output_tokens": latency.output_tokens or DEFAULT_OUTPUT_TOKENS,
+        "dtype": config.model.dtype,
+        "adapter_dtype": latency.adapter_dtype,
+        "rank": config.adapter.rank,
+        "attention": config.model.attention,
+        "cache": latency.cache,
+        "compile": latency.compile,
+    }
+
+
+def run_study(configs: Sequence[Config]) -> LatencyFolder:
+    """Measure every configuration that the study does not have yet; return its folder.
+
+    All of them are checked before the first is measured. Raises UserError for what cannot work.
+    """
+    check_clock()
+    first = configs[0]
+    _check_one_study(configs)
+    if any(config.model.source in ("embedded", "random") for config in configs):
+        embedded_folder()
+    points = plan_points(configs)
+    device = resolve_device(first.model.device)
+    budget = make_budget(first, device)
+    folder = open_folder(
+        first.study_folder,
+        model=first.model_name,
+        machine=identify_machine(describe_environment(device)),
+        device=str(device),
+        rule=describe_rule(budget),
+        seed=first.seed,
+    )
+    builds = _gather_builds(folder, points)
+    _announce_plan(points, builds, budget)
+    progress = Progress(sum(len(states) for _, states in builds) * budget.max_seconds)
+    for build, states in builds:
+        _measure_build(folder, build, states, budget, progress)
+    return folder
+
+
+def _check_one_study(configs: Sequence[Config]) -> None:
+    """Axes may differ; what makes timings one comparison may not."""
+    for name in ("model_name", "seed", "study", "results_dir"):
+        values = sorted({str(getattr(config, name)) for config in configs})
+        if len(values) > 1:
+            raise UserError(f"{name} is {' and '.join(values)}; a latency study has one")
+    for field in dataclasses.fields(configs[0].latency):
+        if field.name in ("batch_size", "prompt_tokens", "output_tokens", *_BUILD_KEYS):
+            continue
+        values = sorted({str(getattr(config.latency, field.name)) for config in configs})
+        if len(values) > 1:
+            raise UserError(
+                f"latency.{field.name} is {' and '.join(values)}; it is part of the rule, so a "
+                "study has one"
+            )
+
+
+_BUILD_KEYS = ("adapter_dtype", "cache", "compile")
+
+
+def _gather_builds(
+    folder: LatencyFolder, points: Sequence[PlannedPoint]
+) -> list[tuple[Build, list[PointState]]]:
+    """What is left to measure: points that share a build are measured by the same processes."""
+    builds: dict[str, tuple[Build, list[PointState]]] = {}
+    for planned in points:
+        known = folder.find_point(planned.axes)
+        # A point that was cut off, failed or ran out of memory is measured anew, all of it.
+        had = known["target_sets"] if known and known["status"] == "done" else []
+        missing = {name: c for name, c in planned.target_sets.items() if name not in had}
+        if not missing:
+            continue
+        entry = known or folder.add_point(planned.axes)
+        build = _make_build(folder.path, planned.config, missing)
+        point = Point(entry["point"], _draw_prompts(planned), planned.axes["output_tokens"])
+        builds.setdefault(str(build), (build, []))[1].append(PointState(point))
+    return list(builds.values())
+
+
+def _make_build(path: Path, config: Config, target_sets: dict[str, Config]) -> Build:
+    """The build of one point; adapters that are not there yet are written."""
+    structure = load_structure(config.model)
+    mapped = map_modules(structure.model, structure.config, config.model.roles)
+    adapters = []
+    for label, each in target_sets.items():
+        folder = path / "adapters" / f"{label}--r{config.adapter.rank}"
+        if not (folder / "adapter_model.safetensors").exists():
+            write_random_adapter(
+                structure.model,
+                mapped.select(each.roles),
+                folder,
+                rank=config.adapter.rank,
+                alpha=config.adapter.alpha,
+                seed=config.seed,
+                base_name=name_base(config.model),
+            )
+        adapters.append(TimedAdapter(label, str(folder), config.latency.merged))
+    return Build(
+        model=config.model,
+        adapters=tuple(adapters),
+        rank=config.adapter.rank,
+        adapter_dtype=config.latency.adapter_dtype,
+        cache=config.latency.cache,
+        compile=config.latency.compile,
+        is_mixed_too=config.latency.mixed,
+        seed=config.seed,
+    )
+
+
+def _draw_prompts(planned: PlannedPoint) -> tuple[tuple[int, ...], ...]:
+    """Random token ids: what they say does not change how long they take."""
+    generator = torch.Generator().manual_seed(planned.config.seed)
+    structure = load_structure(planned.config.model)
+    size = (planned.axes["batch_size"], planned.axes["prompt_tokens"])
+    vocabulary = structure.config.get_text_config().vocab_size
+    rows = torch.randint(vocabulary, size, generator=generator).tolist()
+    return tuple(tuple(row) for row in rows)
+
+
+def _announce_plan(
+    points: Sequence[PlannedPoint], builds: Sequence[tuple[Build, list[PointState]]], budget: Budget
+) -> None:
+    left = sum(len(states) for _, states in builds)
+    rule = budget.rule
+    sets = ", ".join(dict.fromkeys(name for point in points for name in point.target_sets))
+    announce(
+        f"plan: {len(points)} points, {left} to measure; {sets}; until every ratio is known to "
+        f"{rule.half_width:.1%} (at least {rule.min_rounds} rounds in {rule.min_processes} "
+        f"processes), at most {format_seconds(left * budget.max_seconds)}"
+    )
+    for point in points:
+        note = ""
+        if point.axes["output_tokens"] == 1:
+            note = ": time per output token is undefined for an output of 1 token (it needs 2)"
+        announce(f"  {point}{note}")
+
+
+def _measure_build(
+    folder: LatencyFolder,
+    build: Build,
+    states: list[PointState],
+    budget: Budget,
+    progress: Progress,
+) -> None:
+    recorder = Recorder(folder, build)
+    recorder.begin(states)
+    seconds = len(states) * budget.max_seconds
+    with progress.stage("timing", seconds, seconds) as stage:
+
+        def show(state: PointState, spent: float) -> None:
+            point = state.point
+            stage.advance(
+                spent,
+                doing=f"batch {point.batch_size}, prompt {point.prompt_tokens}, output "
+                f"{point.output_tokens}: process {state.processes + 1}, round {state.rounds}",
+            )
+
+        measured = measure(
+            build,
+            [state.point for state in states],
+            budget,
+            first_process=folder.next_process,
+            keep=recorder.keep,
+            on_time=show,
+        )
+    for state in measured.states:
+        if state.message:
+            announce(f"{state.status}: {state.message}")
+    for failure in {(f["arm"], f["variant"], f["message"]): f for f in measured.failures}.values():
+        announce(f"failed: {failure['variant']} ({failure['arm']}): {failure['message']}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a study from the command line; return the exit status."""
+    from harness.latency_report import build_latency_report
+
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+        named = any(each.split("=")[0].lstrip("+") == "study" for each in arguments)
+        overrides = [*arguments, *([] if named else [f"study={DEFAULT_STUDY}"])]
+        configs = [compose(job) for job in expand_overrides(overrides)]
+        folder = run_study(configs)
+        report = build_latency_report(folder.path)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on from here", file=sys.stderr)
+        return 130
+    print(report.text)
+    print(f"report: {report.html}")
+    is_whole = all(point["status"] == "done" for point in folder.points)
+    return 0 if is_whole and not folder.facts["failures"] else 1
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -243,6 +243,13 @@ def embedded_folder() -> str:
     return str(folder)
 
 
+def name_base(spec: ModelConfig) -> str:
+    """The name that a saved adapter gives its base model."""
+    if spec.source == "embedded":
+        return "HuggingFaceTB/SmolLM2-135M-Instruct"
+    return str(spec.path or spec.shape)
+
+
 def cache_folder() -> Path:
     """Return where converted models and tokenized data are kept: $HARNESS_CACHE, else ~/.cache."""
     configured = os.environ.get("HARNESS_CACHE")

@@ -6,12 +6,12 @@ Everything that can be wrong without training is found here, for the whole sweep
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 
-from harness.config import Config, hash_values
+from harness.config import Config, LatencyConfig, hash_values
 from harness.data import plan_steps
+from harness.errors import UserError
 from harness.models import (
     embedded_folder,
     find_context_length,
@@ -80,6 +80,7 @@ def plan_sweep(configs: Sequence[Config]) -> Plan:
         speed_key = (config.model.device, config.model.dtype)
         if speed_key not in rates:
             rates[speed_key] = measure_rate(*speed_key)
+        _check_timed_length(config, prepared[task_key], context_length)
         plans.append(_plan_variant(config, prepared[task_key], mapped, rates[speed_key]))
     return Plan(tuple(plans))
 
@@ -100,8 +101,8 @@ def _plan_variant(
     prompts = sum(len(item.prompt_ids) for item in prepared.test)
     batches = -(-len(prepared.test) // config.evaluation.batch_size)
     writing = 0 if prepared.test[0].choice_ids else prepared.output_tokens
-    output = prepared.timed_output_tokens(latency.max_output_tokens)
-    prompt = median(len(item.prompt_ids) for item in prepared.test)
+    output = latency.output_tokens or prepared.timed_output_tokens(latency.max_output_tokens)
+    prompt = latency.prompt_tokens or prepared.timed_prompt_tokens
     call = 2 * weights * latency.batch_size * prompt / rate + _decode_seconds(
         weights, latency.batch_size, output - 1, rate
     )
@@ -115,8 +116,28 @@ def _plan_variant(
         train_seconds=4 * weights * tokens / rate,
         score_seconds=2 * weights * prompts / rate
         + batches * _decode_seconds(weights, config.evaluation.batch_size, writing, rate),
-        latency_seconds=latency.enabled * arms * call * (latency.rounds + latency.warmup_rounds),
+        latency_seconds=latency.enabled * arms * call * _count_rounds(latency),
     )
+
+
+def _count_rounds(latency: LatencyConfig) -> int:
+    """Rounds to expect, warm-up included, where the target is reached with the least."""
+    processes = latency.min_processes if latency.fresh_processes else 1
+    return min(latency.min_rounds, latency.max_rounds or latency.min_rounds) + 3 * processes
+
+
+def _check_timed_length(config: Config, prepared: PreparedTask, context_length: int) -> None:
+    latency = config.latency
+    if not latency.enabled:
+        return
+    prompt = latency.prompt_tokens or prepared.timed_prompt_tokens
+    output = latency.output_tokens or prepared.timed_output_tokens(latency.max_output_tokens)
+    if prompt + output > context_length:
+        raise UserError(
+            f"latency: a prompt of {prompt} and an output of {output} tokens make "
+            f"{prompt + output}; {config.model_name} takes {context_length}: set "
+            "latency.prompt_tokens or latency.output_tokens"
+        )
 
 
 def _decode_seconds(weights: int, rows: int, steps: int, rate: float) -> float:

@@ -53,6 +53,12 @@ class PreparedTask:
             return 1
         return max(1, round(median(len(item.completion_ids) for item in self.test)))
 
+    @property
+    def timed_prompt_tokens(self) -> int:
+        """Prompt length that is timed: the upper median of the test examples."""
+        lengths = sorted(len(item.prompt_ids) for item in self.test)
+        return lengths[len(lengths) // 2]
+
     def timed_output_tokens(self, cap: int) -> int:
         """Output length that timing forces: the task's own, up to a cap."""
         return min(self.output_tokens, cap)

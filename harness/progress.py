@@ -21,7 +21,7 @@ class Progress:
         self._started = time.perf_counter()
 
     @contextmanager
-    def stage(self, title: str, total: int, planned_seconds: float = 0.0) -> Iterator["Stage"]:
+    def stage(self, title: str, total: float, planned_seconds: float = 0.0) -> Iterator["Stage"]:
         """Show one stage of work of `total` units while the block runs."""
         bar: tqdm[Any] = tqdm(
             total=total,
@@ -53,10 +53,11 @@ class Stage:
     def __init__(self, bar: "tqdm[Any]") -> None:
         self._bar = bar
 
-    def advance(self, units: int = 1, **shown: float) -> None:
-        """Move the bar on; `shown` values stand behind it (loss=0.53)."""
-        if shown:
-            self._bar.set_postfix({key: f"{value:.3f}" for key, value in shown.items()})
+    def advance(self, units: float = 1, doing: str = "", **shown: float) -> None:
+        """Move the bar on; what it is `doing` and `shown` values stand behind it (loss=0.53)."""
+        values = [f"{key}={value:.3f}" for key, value in shown.items()]
+        if doing or values:
+            self._bar.set_postfix_str(", ".join([doing] * bool(doing) + values))
         self._bar.update(units)
 
 

@@ -128,6 +128,20 @@ class LatencyRecord:
     """One-minute load average before the first timed round (NaN where unknown)."""
     load_after: float
     """One-minute load average after the last timed round (NaN where unknown)."""
+    processes: int = 1
+    """Processes that the rounds were spread over."""
+    stopped: str = ""
+    """What ended the rounds: `target reached`, `time budget` or `rounds limit`."""
+    half_width: float = math.nan
+    """Half-width that the ratios' intervals had to reach."""
+    margin: float = math.nan
+    """How near to 1 a ratio's interval had to lie to be called equivalent."""
+    min_rounds: int = 0
+    """Rounds that the rule asked for."""
+    min_processes: int = 0
+    """Processes that the rule asked for."""
+    adapter_dtype: str = ""
+    """Dtype of the unmerged adapters' weights as they ran."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,8 +201,7 @@ def make_run_id(
 
 def write_record(folder: Path, record: Record) -> None:
     """Write `record.json` into `folder`, atomically; a full disk raises UserError."""
-    text = json.dumps(_finite(dataclasses.asdict(record)), indent=2, ensure_ascii=False)
-    write_text(folder / "record.json", text + "\n")
+    write_json(folder / "record.json", dataclasses.asdict(record))
 
 
 def read_record(folder: Path) -> Record:
@@ -277,6 +290,11 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) ->
     """Write rows as a Parquet file, atomically."""
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     write_atomically(path, lambda temporary: frame.to_parquet(temporary, index=False))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, atomically; NaN and infinities become null."""
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,28 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftModel
 
 from harness import records
-from harness.adapters import (
-    attach_adapter,
-    load_adapter,
-    merge_adapter,
-    save_adapter,
-    trainable_parameters,
-)
-from harness.config import ModelConfig
+from harness.adapters import attach_adapter, save_adapter, trainable_parameters
 from harness.constrained import JsonConstraint
 from harness.data import TurnWriter
 from harness.errors import UserError
 from harness.evaluation import find_end_tokens, score_examples
-from harness.latency import Arm, LatencyResult, TimedCall, time_arms
-from harness.models import LoadedModel, clone_sharing_weights
+from harness.models import LoadedModel, name_base
 from harness.plan import VariantPlan
 from harness.prepare import PreparedTask, share_cut
 from harness.progress import Progress, announce
-from harness.records import AdapterRecord, ErrorRecord, EvalRecord, LatencyRecord, Record
+from harness.records import AdapterRecord, ErrorRecord, EvalRecord, Record
 from harness.scores import summarize, tabulate
 from harness.training import TrainResult, train_adapter
 
@@ -224,99 +215,3 @@ def _constrain(
         lead=writer.lead,
         end_tokens=find_end_tokens(loaded.model, loaded.tokenizer),
     )
-
-
-def time_runs(base: Run, runs: Sequence[Run], loaded: LoadedModel, progress: Progress) -> None:
-    """Time all variants with the base, interleaved, and close their records."""
-    config = base.plan.config
-    if not config.latency.enabled:
-        for run in (base, *runs):
-            if run.record.status == "running":
-                run.save(status="ok" if run.record.eval is not None else "failed")
-        return
-    arms = [Arm(base.record.run_id, "base", clone_sharing_weights(loaded.model).eval())]
-    for run in runs:
-        with failures_recorded([run]):
-            arms += load_arms(run, loaded)
-    timed = [run for run in runs if run.record.status == "running"]
-    if timed or base.record.status == "running":
-        with failures_recorded([run for run in (base, *timed) if not run.is_over]):
-            result = _time(base, arms, progress, planned=timed)
-            _record_times(base, timed, result, config.latency.rounds)
-
-
-def load_arms(run: Run, loaded: LoadedModel) -> list[Arm]:
-    """A variant's arms: its saved adapter on a clone of its own, and merged into one."""
-    folder = run.folder / "adapter"
-    arms = [Arm(run.record.run_id, "unmerged", load_adapter(loaded.model, folder))]
-    mergeable = run.record.adapter is not None and run.record.adapter.mergeable
-    if run.plan.config.latency.merged and mergeable:
-        arms.append(Arm(run.record.run_id, "merged", merge_adapter(loaded.model, folder)))
-    return arms
-
-
-def _time(
-    base: Run, arms: Sequence[Arm], progress: Progress, planned: Sequence[Run]
-) -> LatencyResult:
-    latency = base.plan.config.latency
-    calls = len(arms) * (latency.rounds + latency.warmup_rounds)
-    seconds = sum(run.plan.latency_seconds for run in planned)
-    title = f"{base.plan.config.task.name} · timing"
-    with progress.stage(title, calls, seconds) as stage:
-        return time_arms(
-            arms,
-            pick_prompts(base.plan, latency.batch_size).to(arms[0].model.device),
-            output_tokens=base.plan.prepared.timed_output_tokens(latency.max_output_tokens),
-            rounds=latency.rounds,
-            warmup_rounds=latency.warmup_rounds,
-            seed=base.plan.config.seed,
-            on_call=stage.advance,
-        )
-
-
-def pick_prompts(plan: VariantPlan, batch_size: int) -> torch.Tensor:
-    """Real prompts at the task's median length: [batch, length].
-
-    Prompts at and above the median, cut to it, so that no row is padded; taken again where the
-    task has fewer.
-    """
-    prompts = sorted((item.prompt_ids for item in plan.prepared.test), key=len)
-    upper = prompts[len(prompts) // 2 :]
-    length = len(upper[0])
-    rows = [upper[i % len(upper)][:length] for i in range(batch_size)]
-    return torch.tensor(rows)
-
-
-def _record_times(base: Run, timed: Sequence[Run], result: LatencyResult, rounds: int) -> None:
-    first = result.calls[0]
-    summary = LatencyRecord(
-        batch_size=first.batch_size,
-        prompt_tokens=first.prompt_tokens,
-        output_tokens=first.output_tokens,
-        rounds=rounds,
-        load_before=result.load_before,
-        load_after=result.load_after,
-    )
-    for run in timed:
-        # The base's calls of the same rounds stand beside the variant's own, so that its ratios
-        # can be paired from its own file alone.
-        calls = [c for c in result.calls if c.variant == run.record.run_id or c.arm == "base"]
-        records.write_table(run.folder / "latency.parquet", [_call_row(call) for call in calls])
-        run.save(latency=summary, status="ok")
-    if base.record.status == "running" and base.record.eval is not None:
-        calls = [call for call in result.calls if call.arm == "base"]
-        records.write_table(base.folder / "latency.parquet", [_call_row(call) for call in calls])
-        base.save(latency=summary, status="ok")
-
-
-def _call_row(call: TimedCall) -> dict[str, Any]:
-    row = dataclasses.asdict(call)
-    del row["variant"]
-    return row
-
-
-def name_base(model: ModelConfig) -> str:
-    """The name that a saved adapter gives its base model."""
-    if model.source == "embedded":
-        return "HuggingFaceTB/SmolLM2-135M-Instruct"
-    return str(model.path or model.shape)

@@ -23,9 +23,9 @@ from harness.stages import (
     conclude,
     failures_recorded,
     score_base,
-    time_runs,
     train_and_score,
 )
+from harness.timing_stage import close_untimed, release, time_runs
 
 
 def run_sweep(configs: Sequence[Config]) -> list[Outcome]:
@@ -101,7 +101,15 @@ def _run_pending(base: Run, pending: Sequence[Run], progress: Progress) -> None:
         if not run.is_trained:
             with failures_recorded([run]):
                 train_and_score(run, loaded, progress)
-    time_runs(base, [run for run in running if not run.is_over], loaded, progress)
+    left = [run for run in running if not run.is_over]
+    latency = base.plan.config.latency
+    if not latency.enabled:
+        close_untimed([base, *left])
+        return
+    if latency.fresh_processes:
+        device, loaded = loaded.model.device, None
+        release(device)
+    time_runs(base, left, loaded, progress)
 
 
 def open_run(plan: VariantPlan) -> Run:

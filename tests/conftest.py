@@ -24,8 +24,8 @@ TINY = (
     "train.batch_size=3",
     "train.learning_rate=1e-2",
     "evaluation.batch_size=2",
-    "latency.rounds=2",
-    "latency.warmup_rounds=0",
+    "latency.max_rounds=2",
+    "latency.fresh_processes=false",
     "latency.max_output_tokens=3",
     "adapter.rank=2",
 )

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import load_results, stages, study
+from harness import load_results, stages, study, timing_stage
 from harness.config import Config
+from harness.errors import UserError
 from harness.plan import plan_sweep
 from harness.records import read_record
 
@@ -21,7 +22,7 @@ def folder_of(config: Config) -> Path:
 
 
 def home_of(name: str) -> Any:
-    return study if hasattr(study, name) else stages
+    return next(module for module in (study, stages, timing_stage) if hasattr(module, name))
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
@@ -71,8 +72,12 @@ def test_a_group_leaves_complete_records_and_one_base(tiny_config: ConfigMaker) 
         assert len(examples) == 4
         assert {"id", "prediction", "reference", "truncated", "accuracy"} <= set(examples)
         calls = pd.read_parquet(folder_of(config) / "latency.parquet")
-        assert sorted(calls.arm) == ["base"] * 2 + ["merged"] * 2 + ["unmerged"] * 2
+        arms = ("base", "base_again", "base_cloned", "merged", "unmerged")
+        assert sorted(calls.arm) == sorted(2 * arms)
         assert calls[calls.arm == "base"]["round"].tolist() == [0, 1]
+        assert record.latency is not None
+        assert (record.latency.rounds, record.latency.processes) == (2, 1)
+        assert record.latency.stopped == "rounds limit"
 
 
 def test_saved_adapter_is_the_one_that_was_scored(tiny_config: ConfigMaker) -> None:
@@ -143,7 +148,7 @@ def test_a_failed_base_fails_the_sweep_and_is_done_again(
 
 @pytest.mark.parametrize(
     ("stage", "call", "still_to_train"),
-    [("train_adapter", 2, 1), ("score_examples", 3, 1), ("time_arms", 1, 0)],
+    [("train_adapter", 2, 1), ("score_examples", 3, 1), ("measure", 1, 0)],
 )
 def test_an_interrupt_is_recorded_and_the_rerun_goes_on_from_there(
     tiny_config: ConfigMaker,
@@ -271,7 +276,51 @@ def test_latency_can_be_switched_off(tiny_config: ConfigMaker) -> None:
 def test_prompts_for_timing_are_real_and_of_median_length(tiny_config: ConfigMaker) -> None:
     plan = plan_sweep([tiny_config()]).variants[0]
     prompts = sorted((item.prompt_ids for item in plan.prepared.test), key=len)
-    picked = stages.pick_prompts(plan, 3)
-    assert picked.shape == (3, len(prompts[len(prompts) // 2]))
-    for row in picked.tolist():
-        assert any(list(prompt[: len(row)]) == row for prompt in prompts)
+    picked = timing_stage.pick_prompts(plan, 3, None)
+    assert [len(row) for row in picked] == [len(prompts[len(prompts) // 2])] * 3
+    for row in picked:
+        assert any(tuple(prompt[: len(row)]) == row for prompt in prompts)
+
+
+def test_prompts_can_be_given_any_length(tiny_config: ConfigMaker) -> None:
+    plan = plan_sweep([tiny_config()]).variants[0]
+    longest = max(len(item.prompt_ids) for item in plan.prepared.test)
+    for length in (5, longest + 7):
+        assert [len(row) for row in timing_stage.pick_prompts(plan, 2, length)] == [length] * 2
+
+
+def test_a_timed_call_that_the_context_cannot_hold_is_refused_beforehand(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = count_calls(monkeypatch, "train_adapter")
+    with pytest.raises(UserError, match=r"takes \d+: set latency.prompt_tokens"):
+        study.run_sweep([tiny_config("latency.output_tokens=100000")])
+    assert trained == []
+
+
+def test_fresh_processes_time_a_group_too(tiny_config: ConfigMaker) -> None:
+    config = tiny_config(
+        "target_modules=o_proj", "latency.fresh_processes=true", "latency.min_processes=1"
+    )
+    assert study.run_sweep([config])[0].status == "ok"
+    record = read_record(folder_of(config))
+    assert record.latency is not None
+    assert record.latency.adapter_dtype == "float32"
+    row = load_results(config.study_folder).set_index("target_set").loc["o_proj"]
+    assert row["end_to_end_ratio"] > 0
+
+
+def test_an_adapter_that_cannot_be_loaded_fails_its_run_and_no_other(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [tiny_config(f"target_modules={name}") for name in ("q", "v")]
+    real = timing_stage.time_runs
+
+    def tear(base: Any, runs: Any, *rest: Any) -> None:
+        (runs[0].folder / "adapter" / "adapter_model.safetensors").write_bytes(b"torn")
+        real(base, runs, *rest)
+
+    monkeypatch.setattr(study, "time_runs", tear)
+    outcomes = study.run_sweep(configs)
+    assert [outcome.status for outcome in outcomes] == ["failed", "ok"]
+    assert "no usable adapter there" in str(outcomes[0].error)

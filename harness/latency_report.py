@@ -1,0 +1,327 @@
+"""Builds all that is derived from a latency study: tables, plots, and the page that reads them.
+
+    python -m harness.latency_report results/latency
+
+Reads latency.parquet, operations.parquet and latency.json only, needs neither a model nor a GPU,
+and writes into the study's folder: ratios.csv and .parquet, pairs.csv, costs.csv, operations.csv,
+latency.md, latency.html (one file, no network) and plots/. Running it again replaces them.
+"""
+
+import argparse
+import base64
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from matplotlib.figure import Figure
+
+from harness.errors import UserError
+from harness.latency_cells import (
+    make_noise_table,
+    make_operation_table,
+    make_pair_table,
+    make_prediction_table,
+    make_ratio_table,
+    make_term_table,
+    make_text_table,
+)
+from harness.latency_plots import (
+    has_held_out,
+    list_batch_groups,
+    plot_batches,
+    plot_forest,
+    plot_predictions,
+)
+from harness.latency_results import LatencyStudy, Point, load_latency_study
+from harness.latency_tables import (
+    Costs,
+    check_gates,
+    list_arms,
+    list_timed_points,
+    tabulate_costs,
+    tabulate_noise,
+    tabulate_operations,
+    tabulate_pairs,
+    tabulate_ratios,
+    tabulate_times,
+)
+from harness.latency_wording import (
+    describe_gate,
+    describe_publishability,
+    describe_rule,
+    describe_shared_axes,
+    describe_states,
+    describe_status,
+    describe_stop,
+    describe_undefined,
+    describe_verdicts,
+    describe_versions,
+    list_troubles,
+    name_points,
+)
+from harness.plots import save_plot
+from harness.records import write_table, write_text
+from harness.report import TEMPLATES, Picture, escape_markdown
+from harness.report_tables import Table, make_environment_table
+from harness.timing_verdicts import Gate
+
+
+@dataclass(frozen=True)
+class PointReport:
+    """One point's part of the page."""
+
+    title: str
+    state: str
+    """One of latency_wording.STATES."""
+    headline: str
+    """The gate in a sentence, or why there are no calls."""
+    lines: tuple[str, ...]
+    """Verdicts, whether they are publishable, and why the rounds ended."""
+    text: str
+    """The same, with a table, for a terminal."""
+    forest: Picture | None = None
+    ratios: Table | None = None
+    pairs: Mapping[str, Table] = field(default_factory=dict)
+    """Arm -> its target sets against each other."""
+    operations: Table | None = None
+    costs: "CostReport | None" = None
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """The cost model of a point."""
+
+    sentence: str
+    """Whether the roles' terms add up, or why there are none."""
+    terms: Table | None = None
+    held_out: Table | None = None
+    """Sets that were measured and not fitted on; None where there are none."""
+    picture: Picture | None = None
+
+
+@dataclass(frozen=True)
+class LatencyReport:
+    """What `build_latency_report` wrote."""
+
+    folder: Path
+    markdown: Path
+    html: Path
+    ratios_csv: Path
+    ratios_parquet: Path
+    pairs_csv: Path
+    costs_csv: Path
+    operations_csv: Path
+    is_trusted: bool
+    """Every point was measured and passed its gate."""
+    text: str
+    """Verdicts and tables, for a terminal."""
+
+
+@dataclass(frozen=True)
+class _Derived:
+    """All tables of a study."""
+
+    study: LatencyStudy
+    gates: Mapping[int, Gate]
+    ratios: pd.DataFrame
+    pairs: pd.DataFrame
+    times: pd.DataFrame
+    operations: pd.DataFrame
+    costs: Costs
+    names: Mapping[int, str]
+
+
+def build_latency_report(study: str | Path) -> LatencyReport:
+    """Write every derived file into the folder `study`, from its raw files alone.
+
+    Raises UserError where it is no latency study, or where the disk refuses.
+    """
+    folder = Path(study)
+    derived = _derive(load_latency_study(folder))
+    parts = [_report_point(folder, derived, point) for point in derived.study.facts.points]
+    troubles = list_troubles(derived.study, derived.names)
+    report = LatencyReport(
+        folder=folder,
+        markdown=folder / "latency.md",
+        html=folder / "latency.html",
+        ratios_csv=folder / "ratios.csv",
+        ratios_parquet=folder / "ratios.parquet",
+        pairs_csv=folder / "pairs.csv",
+        costs_csv=folder / "costs.csv",
+        operations_csv=folder / "operations.csv",
+        is_trusted=all(part.state == "trusted" for part in parts),
+        text="\n\n".join([*(part.text for part in parts), *troubles]),
+    )
+    write_table(report.ratios_parquet, derived.ratios)
+    write_text(report.ratios_csv, derived.ratios.to_csv(index=False))
+    write_text(report.pairs_csv, derived.pairs.to_csv(index=False))
+    write_text(report.costs_csv, derived.costs.predictions.to_csv(index=False))
+    write_text(report.operations_csv, derived.operations.to_csv(index=False))
+    values = _gather_values(folder, derived, parts)
+    write_text(report.markdown, _render("latency.md.j2", values))
+    write_text(report.html, _render("latency.html.j2", values))
+    return report
+
+
+def _derive(study: LatencyStudy) -> _Derived:
+    return _Derived(
+        study=study,
+        gates=check_gates(study),
+        ratios=tabulate_ratios(study),
+        pairs=tabulate_pairs(study),
+        times=tabulate_times(study),
+        operations=tabulate_operations(study),
+        costs=tabulate_costs(study),
+        names=name_points(study.facts.points),
+    )
+
+
+def _report_point(folder: Path, derived: _Derived, point: Point) -> PointReport:
+    title, study = derived.names[point.number], derived.study
+    if point.number not in derived.gates:
+        headline = f"Not measured: {describe_status(point)}."
+        return PointReport(title, "not measured", headline, (), f"{title}\n{headline}")
+    gate, rule = derived.gates[point.number], study.facts.rule
+    ratios, pairs, times, operations = (
+        table[table["point"] == point.number]
+        for table in (derived.ratios, derived.pairs, derived.times, derived.operations)
+    )
+    verdicts = tuple(describe_verdicts(ratios, rule)) if gate.is_trusted else ()
+    ended = (describe_publishability(ratios, rule), describe_stop(point, ratios, study.facts))
+    headline = describe_gate(gate)
+    forest = _save_picture(
+        plot_forest(ratios, gate, rule, title),
+        folder,
+        f"forest_point_{point.number}",
+        "End-to-end time against the base",
+        f"A row an arm, with 95% intervals, at {title}. {' '.join((headline, *verdicts))} The "
+        "table has the numbers.",
+    )
+    arms = list_arms(study.calls_of(point.number), point)
+    return PointReport(
+        title=title,
+        state="trusted" if gate.is_trusted else "untrusted",
+        headline=headline,
+        lines=(*verdicts, *ended),
+        text="\n".join([title, headline, make_text_table(ratios), *ended]),
+        forest=forest,
+        ratios=make_ratio_table(ratios, times),
+        pairs={str(arm): make_pair_table(own) for arm, own in pairs.groupby("arm", sort=False)},
+        operations=None if operations.empty else make_operation_table(operations, arms),
+        costs=_report_costs(folder, derived, point),
+    )
+
+
+def _report_costs(folder: Path, derived: _Derived, point: Point) -> CostReport:
+    number, costs = point.number, derived.costs
+    if number in costs.problems:
+        return CostReport(f"No cost model: {costs.problems[number]}")
+    model = costs.models[number]
+    if not has_held_out(model):
+        return CostReport(model.additivity.sentence, make_term_table(model))
+    doubt = "" if derived.gates[number].is_trusted else " (UNTRUSTED)"
+    picture = _save_picture(
+        plot_predictions(model, f"{derived.names[number]}{doubt}"),
+        folder,
+        f"predictions_point_{number}",
+        "Measured against predicted",
+        "Sets that the model was not fitted on: ratio to the base as measured, against the ratio "
+        f"predicted from the roles. {model.additivity.sentence}",
+    )
+    tables = make_term_table(model), make_prediction_table(model)
+    return CostReport(model.additivity.sentence, *tables, picture)
+
+
+def _plot_batches(folder: Path, derived: _Derived) -> list[Picture]:
+    pictures = []
+    for index, group in enumerate(list_batch_groups(derived.ratios)):
+        points = [p for p in derived.study.facts.points if p.number in set(group["point"])]
+        first = points[0].axes
+        title = f"prompt {first['prompt_tokens']}, output {first['output_tokens']}"
+        shared = describe_shared_axes(points)
+        alt = (
+            f"Time per output token, and its ratio to the base, against the batch size: {title}, "
+            f"{shared}. The tables have the numbers."
+        )
+        pictures.append(
+            _save_picture(
+                plot_batches(group, title, shared),
+                folder,
+                f"tpot_against_batch_{index}",
+                f"TPOT against batch: {title}, {shared}",
+                alt,
+            )
+        )
+    return pictures
+
+
+def _save_picture(figure: Figure, folder: Path, name: str, title: str, alt: str) -> Picture:
+    saved = save_plot(figure, folder / "plots", name)
+    encoded = base64.b64encode(saved.svg.read_bytes()).decode("ascii")
+    return Picture(title, alt, f"plots/{saved.png.name}", f"data:image/svg+xml;base64,{encoded}")
+
+
+def _gather_values(folder: Path, derived: _Derived, parts: Sequence[PointReport]) -> dict[str, Any]:
+    study, facts = derived.study, derived.study.facts
+    environments = {
+        str(index): process["environment"]
+        for index, process in enumerate(facts.processes)
+        if process.get("environment")
+    }
+    return {
+        "study": study.name,
+        "model": facts.model,
+        "device": facts.device,
+        "machine": facts.machine.get("gpu") or facts.machine.get("cpu") or "unknown machine",
+        "shared_axes": describe_shared_axes(facts.points),
+        "versions": describe_versions(study),
+        "calls": len(study.calls),
+        "parts": parts,
+        "states": describe_states([part.state for part in parts]),
+        "undefined": list(describe_undefined(facts.points)),
+        "troubles": list_troubles(study, derived.names),
+        "batches": _plot_batches(folder, derived),
+        "rule": describe_rule(facts),
+        "noise": make_noise_table(tabulate_noise(study), derived.names),
+        "is_timed": bool(list_timed_points(study)),
+        "environment": make_environment_table(environments or {"machine": facts.machine}),
+    }
+
+
+def _render(template: str, values: Mapping[str, Any]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["markdown"] = escape_markdown
+    return environment.get_template(template).render(values)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry of `python -m harness.latency_report`; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.latency_report",
+        description="Rebuild a latency study's tables, plots and page from its raw files.",
+    )
+    parser.add_argument("study", type=Path, help="a study's folder, such as results/latency")
+    options = parser.parse_args(arguments)
+    try:
+        report = build_latency_report(options.study)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report.text)
+    print(f"\nReport: {report.html}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

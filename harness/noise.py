@@ -1,0 +1,237 @@
+"""What disturbs a timed call - other processes, the hypervisor, a hot GPU - and its clock.
+
+The counters are read outside of the clock that times the call, and recorded beside its time: they
+explain an interval that is too wide, and are never used to correct or to drop a call.
+"""
+
+import contextlib
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import psutil
+import torch
+
+from harness.errors import UserError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+# Constants of nvml.h.
+NVML_TEMPERATURE_GPU = 0
+NVML_CLOCK_SM = 1
+NVML_CLOCK_MEM = 2
+GPU_IDLE = 0x1
+THROTTLE_REASONS = {
+    0x2: "applications clocks setting",
+    0x4: "sw power cap",
+    0x8: "hw slowdown",
+    0x10: "sync boost",
+    0x20: "sw thermal slowdown",
+    0x40: "hw thermal slowdown",
+    0x80: "hw power brake slowdown",
+    0x100: "display clock setting",
+}
+"""Bits of `nvmlClocksEventReasons` that hold a clock down."""
+
+PERF_COUNTER = time.get_clock_info("perf_counter")
+MAX_CLOCK_STEP_SECONDS = 10e-6
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What was counted between `start` and `stop`.
+
+    Steal and other processes' time are kept by the kernel in ticks (10 ms on Linux, /proc/stat):
+    coarse for a call under 100 ms, right in sum over the calls of a round.
+    """
+
+    cpu_seconds: float
+    """CPU time of this process, all its threads."""
+    steal_seconds: float
+    """Time that a hypervisor gave to others, summed over cores; NaN where it is not counted."""
+    other_cpu_seconds: float
+    """CPU time of all other processes, on any core that the system counts."""
+    involuntary_switches: int
+    """How often a thread of this process had its core taken away; 0 on Windows, uncounted."""
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """The GPU at one moment; a field is None where there is no NVIDIA GPU or it does not tell."""
+
+    gpu_clock_mhz: int | None = None
+    """Of the streaming multiprocessors."""
+    gpu_temperature_celsius: int | None = None
+    gpu_power_watts: float | None = None
+    """Of most GPUs since Ampere an average over the last second."""
+    gpu_throttle: str | None = None
+    """What holds the clock down, as "sw power cap, hw slowdown"; "" for nothing or idling."""
+
+
+class Gpu:
+    """What NVML tells of the GPU behind a torch device; nothing raises, the unknown is None.
+
+    Of a CPU, without NVML's package (`nvidia-ml-py`) or with a broken driver all is unknown.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._nvml: Any = None
+        self._handle: Any = None
+        if device.type != "cuda":
+            return
+        with contextlib.suppress(Exception):
+            import pynvml
+
+            pynvml.nvmlInit()
+            # By its UUID: NVML counts all GPUs, torch those of CUDA_VISIBLE_DEVICES.
+            uuid = torch.cuda.get_device_properties(device).uuid
+            self._handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+            self._nvml = pynvml
+
+    def read_state(self) -> GpuState:
+        power_milliwatts = self._ask("nvmlDeviceGetPowerUsage")
+        # The older name, which every driver has; the newer one is missing before release 535.
+        reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons")
+        return GpuState(
+            gpu_clock_mhz=self._ask("nvmlDeviceGetClockInfo", NVML_CLOCK_SM),
+            gpu_temperature_celsius=self._ask("nvmlDeviceGetTemperature", NVML_TEMPERATURE_GPU),
+            gpu_power_watts=None if power_milliwatts is None else power_milliwatts / 1000,
+            gpu_throttle=None if reasons is None else name_throttle_reasons(reasons),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what stays as it is during a study; JSON-ready."""
+        limit_milliwatts = self._ask("nvmlDeviceGetEnforcedPowerLimit")
+        return {
+            "gpu_driver": self._call("nvmlSystemGetDriverVersion"),
+            "gpu_max_clock_mhz": self._ask("nvmlDeviceGetMaxClockInfo", NVML_CLOCK_SM),
+            "gpu_max_memory_clock_mhz": self._ask("nvmlDeviceGetMaxClockInfo", NVML_CLOCK_MEM),
+            "gpu_power_limit_watts": None if limit_milliwatts is None else limit_milliwatts / 1000,
+        }
+
+    def list_processes(self) -> set[int] | None:
+        """Ids of the processes that use the GPU, as the host numbers them."""
+        compute = self._ask("nvmlDeviceGetComputeRunningProcesses")
+        graphics = self._ask("nvmlDeviceGetGraphicsRunningProcesses")
+        if compute is None:
+            return None
+        return {process.pid for process in [*compute, *(graphics or [])]}
+
+    def _ask(self, function: str, *arguments: int) -> Any:
+        """Return what an NVML function says of this GPU, None where it cannot tell."""
+        return self._call(function, self._handle, *arguments)
+
+    def _call(self, function: str, *arguments: Any) -> Any:
+        # Drivers, virtual GPUs and versions of the package each lack other functions.
+        with contextlib.suppress(Exception):
+            return getattr(self._nvml, function)(*arguments)
+        return None
+
+
+def name_throttle_reasons(reasons: int) -> str:
+    """Return NVML's bit mask in words: "sw power cap, hw slowdown"; idling is none."""
+    names = [name for bit, name in THROTTLE_REASONS.items() if reasons & bit]
+    unknown = reasons & ~(GPU_IDLE | sum(THROTTLE_REASONS))
+    return ", ".join(names + ([f"reason {unknown:#x}"] if unknown else []))
+
+
+class NoiseMeter:
+    """Counts what disturbs a call: `start()`, the call, `stop()`; then `read_gpu_state()`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._gpu = Gpu(device)
+        self._unreported = 0.0
+        self._before = _read_counters()
+
+    def start(self) -> None:
+        """Read the counters, before the call's clock starts; the two cost 50 us on Linux."""
+        self._before = _read_counters()
+
+    def stop(self) -> Noise:
+        """Return what was counted since `start()`; call it after the call's clock has stopped."""
+        # Read first, so that reading the rest is not counted.
+        cpu_seconds = time.process_time() - self._before.cpu_seconds
+        after = _read_counters()
+        # The whole system's time comes in ticks, this process's does not: a negative remainder is
+        # carried on, or cutting it off at each short call would invent other processes.
+        self._unreported += after.busy_seconds - self._before.busy_seconds - cpu_seconds
+        other_cpu_seconds = max(0.0, self._unreported)
+        self._unreported -= other_cpu_seconds
+        return Noise(
+            cpu_seconds=cpu_seconds,
+            steal_seconds=after.steal_seconds - self._before.steal_seconds,
+            other_cpu_seconds=other_cpu_seconds,
+            involuntary_switches=after.involuntary_switches - self._before.involuntary_switches,
+        )
+
+    def read_gpu_state(self) -> GpuState:
+        """Return the GPU's state; once a round, at once after a call, while its clock is up."""
+        return self._gpu.read_state()
+
+
+@dataclass(frozen=True)
+class _Counters:
+    cpu_seconds: float
+    busy_seconds: float
+    steal_seconds: float
+    involuntary_switches: int
+
+
+def _read_counters() -> _Counters:
+    # On Linux the first line of /proc/stat; a guest's time is in `user` already.
+    times = psutil.cpu_times()
+    return _Counters(
+        busy_seconds=sum(
+            getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq")
+        ),
+        steal_seconds=getattr(times, "steal", math.nan),
+        involuntary_switches=resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw if resource else 0,
+        cpu_seconds=time.process_time(),
+    )
+
+
+class ClockInfo(Protocol):
+    """What `time.get_clock_info` returns, as far as it matters here."""
+
+    adjustable: bool
+    monotonic: bool
+
+
+def check_clock(
+    clock: Callable[[], float] = time.perf_counter,
+    info: ClockInfo = PERF_COUNTER,
+    readings: int = 10_000,
+) -> None:
+    """Raise UserError unless a clock [seconds] is steady and fine enough to time a call by.
+
+    Its own description is checked, then `readings` taken one after another: none may run
+    backwards, and they must move in steps of 10 microseconds at most.
+    """
+    if not info.monotonic or info.adjustable:
+        raise _refuse_clock("can be set while it runs")
+    times = [clock() for _ in range(readings)]
+    steps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    if min(steps) < 0:
+        raise _refuse_clock(f"ran backwards by {-min(steps):.3g} s between two readings")
+    finest = min((step for step in steps if step > 0), default=None)
+    if finest is None:
+        raise _refuse_clock(f"stood still over {readings} readings")
+    if finest > MAX_CLOCK_STEP_SECONDS:
+        raise _refuse_clock(
+            f"moves in steps of {finest * 1e6:.3g} us; expected {MAX_CLOCK_STEP_SECONDS * 1e6:g} "
+            "us or less"
+        )
+
+
+def _refuse_clock(fault: str) -> UserError:
+    return UserError(
+        f"clock: time.perf_counter {fault}, so no call can be timed by it; use a system with a "
+        "steady clock source (on Linux see "
+        "/sys/devices/system/clocksource/clocksource0/current_clocksource)"
+    )

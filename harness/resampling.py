@@ -1,0 +1,172 @@
+"""Intervals over new processes and rounds for any statistic of paired rounds: a BCa bootstrap made
+wide enough for few processes.
+
+Rounds of one process share its luck (memory layout, page colours, core), so processes are resampled
+as well as rounds; and three to eight of them are too few for a plain bootstrap.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""Indices into the rounds, int [b, m], a row a sample of m rounds -> [b] or [b, k]."""
+
+RESAMPLES = 2000
+
+SPENT = 0.7
+"""Share of the allowed error that an interval over processes spends: 96.5% where 95% is asked for.
+
+A study adds processes until its intervals are narrow, and so stops early where they are narrow by
+chance; the rest of the error is for that (benchmarks/interval_coverage.py, optional stopping).
+"""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A statistic of k numbers with intervals; arrays are [k], or 0-d for a single number."""
+
+    estimate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    standard_error: np.ndarray
+    """Of the estimate, for new processes and rounds."""
+    degrees_of_freedom: np.ndarray
+    """Of `standard_error`: compare estimate / standard_error with Student's t of these."""
+    resampled: np.ndarray
+    """The statistic in every resample, [resamples, k] or [resamples]."""
+
+
+def interval_of(
+    statistic: Statistic,
+    process: np.ndarray,
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Bounds:
+    """Return `statistic` of all rounds with intervals over new processes and rounds.
+
+    `process` is the process of each round, [n]. `statistic` takes indices into the rounds, int
+    [b, m], a row a sample of m <= n of them, and returns [b] or [b, k]. It is called with two-stage
+    resamples, with all rounds, with each process alone, and with all but one process; so every
+    process needs the rounds of all k numbers, and several of them.
+
+    The width is that of the wider of two Student's t intervals. One has the standard error among
+    the statistics of the single processes, and a degree of freedom less than there are processes
+    (Ibragimov and Mueller, Journal of Business & Economic Statistics 28:453, 2010): it holds
+    whatever makes rounds of a process alike, autocorrelation included. The other has what is left
+    of the resamples' variance without the processes', so that three processes that agree by chance
+    do not make an interval narrower than their rounds allow. The BCa interval of the resamples
+    (Efron, JASA 82:171, 1987) splits the width over the two sides. Its own width would not do: with
+    P processes its variance among them is short by (P - 1) / P and normal quantiles are too small
+    (Hesterberg, The American Statistician 69:371, 2015), while rounds vary in both stages.
+
+    With one process the interval is of rounds only, and says nothing of how processes differ.
+    `benchmarks/interval_coverage.py` measures the coverage.
+    """
+    rounds = np.arange(len(process))
+    resampled = statistic(resample_rounds(process, resamples, seed))
+    estimate = statistic(rounds[None])[0]
+    error, degrees = _find_error(statistic, process, resampled.var(axis=0, ddof=1))
+    tail = SPENT * (1 - confidence) / 2
+    width = 2 * stats.t.ppf(1 - tail, degrees) * error
+    low, high = _bound_bca(estimate, resampled, _jackknife(statistic, process), tail)
+    with np.errstate(invalid="ignore"):
+        below = np.where(high > low, np.clip((estimate - low) / (high - low), 0, 1), 0.5)
+    return Bounds(
+        estimate,
+        estimate - width * below,
+        estimate + width * (1 - below),
+        error,
+        degrees,
+        resampled,
+    )
+
+
+def resample_rounds(process: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return indices into the rounds, [resamples, n], drawn in two stages: processes, then rounds.
+
+    `process` is the process of each round, int [n]. One draw serves every arm of the rounds, so
+    that what they share in a round stays shared. The array is shared too, and read-only.
+    """
+    return _draw(tuple(np.asarray(process).tolist()), resamples, seed)
+
+
+# A study asks for dozens of intervals of the same rounds, one after another.
+@functools.lru_cache(maxsize=4)
+def _draw(process: tuple[int, ...], resamples: int, seed: int) -> np.ndarray:
+    _, code, sizes = np.unique(process, return_inverse=True, return_counts=True)
+    order = np.argsort(code, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    rng = np.random.default_rng(seed)
+    # Each original process is a slot that keeps its number of rounds.
+    drawn = rng.integers(len(sizes), size=(resamples, len(sizes)))[:, code]
+    within = (rng.random((resamples, len(code))) * sizes[drawn]).astype(int)
+    chosen: np.ndarray = order[starts[drawn] + within]
+    chosen.flags.writeable = False
+    return chosen
+
+
+def _find_error(
+    statistic: Statistic, process: np.ndarray, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the standard error that makes the wider interval, and its degrees of freedom.
+
+    `variance` is that of two-stage resamples: the rounds' plus (P - 1) / P of the processes'.
+    """
+    numbers, sizes = np.unique(process, return_counts=True)
+    count = len(numbers)
+    among = np.zeros_like(variance)
+    if count > 1:
+        alone = np.array([statistic(np.flatnonzero(process == each)[None])[0] for each in numbers])
+        shares = (sizes / sizes.sum()).reshape(-1, *[1] * variance.ndim)
+        deviations = alone - (shares * alone).sum(axis=0)
+        among = count / (count - 1) * ((shares * deviations) ** 2).sum(axis=0)
+    within = np.maximum(variance - (count - 1) / count * among, 0)
+    few, many = float(max(count - 1, 1)), float(max(len(process) - 1, 1))
+    by_process = np.sqrt(among) * stats.t.ppf(0.975, few)
+    is_wider = by_process > np.sqrt(within) * stats.t.ppf(0.975, many)
+    return np.sqrt(np.where(is_wider, among, within)), np.where(is_wider, few, many)
+
+
+def _jackknife(statistic: Statistic, process: np.ndarray) -> np.ndarray:
+    """Return the statistic without each process, or of one process without each round."""
+    rounds = np.arange(len(process))
+    numbers = np.unique(process)
+    if len(numbers) == 1:
+        return statistic(np.array([np.delete(rounds, each) for each in rounds]))
+    return np.array([statistic(rounds[process != each][None])[0] for each in numbers])
+
+
+def _bound_bca(
+    estimate: np.ndarray, resampled: np.ndarray, jackknifed: np.ndarray, tail: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bias-corrected and accelerated bounds (Efron and Tibshirani 1993, 14.3)."""
+    below, equal = (resampled < estimate).mean(axis=0), (resampled == estimate).mean(axis=0)
+    limit = 0.5 / len(resampled)
+    bias = stats.norm.ppf(np.clip(below + equal / 2, limit, 1 - limit))
+    deviations = jackknifed.mean(axis=0) - jackknifed
+    spread = (deviations**2).sum(axis=0)
+    cubes = (deviations**3).sum(axis=0)
+    acceleration = cubes / (6 * np.where(spread > 0, spread, 1) ** 1.5)
+    ordered = np.sort(resampled, axis=0)
+    bounds = []
+    for normal in stats.norm.ppf([tail, 1 - tail]):
+        shifted = bias + normal
+        level = stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))
+        bounds.append(_read_quantile(ordered, level))
+    return bounds[0], bounds[1]
+
+
+def _read_quantile(ordered: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Return each column's quantile at its own level, interpolated as numpy does."""
+    place = level * (len(ordered) - 1)
+    lower = np.floor(place).astype(int)
+    upper = np.minimum(lower + 1, len(ordered) - 1)
+    first, second = (np.take_along_axis(ordered, each[None], axis=0)[0] for each in (lower, upper))
+    between: np.ndarray = first + (place - lower) * (second - first)
+    return between

@@ -1,0 +1,257 @@
+"""Measures points until their preregistered ratios are known well enough, or the time is up.
+
+Fresh processes follow one another; each measures every point that is still open for at least as
+long as it took to get ready, so that starting costs at most half of the time. What has been
+measured is kept whatever happens, and handed to `keep` after every process.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import pandas as pd
+
+from harness.models import LoadedModel
+from harness.ratios import paired_ratio
+from harness.timing.budget import Budget
+from harness.timing.plan import CONTROLS, Build, Point, name_planted
+from harness.timing.processes import FreshProcess, Host, ProcessDiedError, SameProcess
+from harness.timing.session import PointError
+from harness.timing_verdicts import is_resolved
+
+Status = Literal["open", "done", "out of memory", "failed", "interrupted"]
+Stopped = Literal["target reached", "time budget", "rounds limit"]
+
+PREREGISTERED_TIME = "end_to_end"
+"""The time whose ratios decide when a study has measured enough."""
+
+
+@dataclass
+class PointState:
+    """How far a point has come."""
+
+    point: Point
+    status: Status = "open"
+    message: str | None = None
+    stopped: Stopped | None = None
+    seconds: float = 0.0
+    """Spent on it, its share of starting processes included."""
+    rounds: int = 0
+    processes: int = 0
+    """Processes with at least one round."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What the build came to: dtype, adapter_dtype and attention as they ran."""
+
+
+@dataclass
+class Measurement:
+    """All that was measured so far, as rows."""
+
+    states: list[PointState]
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    """A row a timed call."""
+    operations: list[dict[str, Any]] = field(default_factory=list)
+    """A row an operation: loading, switching, merging, unmerging, cold calls, memory."""
+    processes: list[dict[str, Any]] = field(default_factory=list)
+    """One a process and point: warm-up, start, environment."""
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    """Arms that could not be built or run: point, process, variant, arm, message."""
+
+    @property
+    def pending(self) -> list[PointState]:
+        return [state for state in self.states if state.status == "open"]
+
+
+def preregister(build: Build) -> list[tuple[str, str]]:
+    """(arm, variant) of the ratios to the base that have to become narrow; decided beforehand.
+
+    The A/A control is one of them: without it nothing can be trusted.
+    """
+    ratios = [(CONTROLS[0], "base")]
+    ratios += [("planted", name_planted(share)) for share in build.planted]
+    for adapter in build.adapters:
+        ratios.append(("unmerged", adapter.variant))
+        if adapter.is_merged_too:
+            ratios.append(("merged", adapter.variant))
+    return ratios
+
+
+def measure(
+    build: Build,
+    points: Sequence[Point],
+    budget: Budget,
+    *,
+    loaded: LoadedModel | None = None,
+    first_process: int = 0,
+    open_host: Callable[[], Host] | None = None,
+    keep: Callable[[Measurement], None] = lambda _: None,
+    on_time: Callable[[PointState, float], None] = lambda *_: None,
+) -> Measurement:
+    """Measure `points`, each until `budget` is satisfied; nothing else may run meanwhile.
+
+    `loaded` is used where `budget` asks for no fresh process; `open_host` makes another kind of
+    process. Processes are numbered from `first_process`. `on_time` gets a point and the seconds
+    that went into it since the last time.
+    Ctrl-C marks open points as interrupted, keeps what there is and is passed on.
+    """
+    measurement = Measurement([PointState(point) for point in points])
+    controller = _Controller(build, budget, measurement, on_time)
+    if open_host is None:
+        open_host = FreshProcess if budget.is_fresh else partial(SameProcess, loaded)
+    number = first_process
+    try:
+        while measurement.pending:
+            with open_host() as host:
+                controller.run_process(host, number)
+            number += 1
+            keep(measurement)
+    except BaseException:
+        for state in measurement.pending:
+            state.status = "interrupted"
+        keep(measurement)
+        raise
+    return measurement
+
+
+@dataclass
+class _Controller:
+    build: Build
+    budget: Budget
+    measurement: Measurement
+    on_time: Callable[[PointState, float], None]
+
+    def run_process(self, host: Host, number: int) -> None:
+        """Measure every open point in one process."""
+        pending = self.measurement.pending
+        started = time.perf_counter()
+        try:
+            ready = host.start(self.build, number)
+        except PointError as error:
+            for state in pending:
+                _give_up(state, error)
+            return
+        startup = time.perf_counter() - started
+        first = pending[0].point.number
+        self._keep("operations", ready["operations"], first, number)
+        self._keep("failures", ready["failures"], first, number)
+        for state in pending:
+            state.settings = {key: ready[key] for key in ("dtype", "adapter_dtype", "attention")}
+            self._charge(state, startup / len(pending))
+            try:
+                self._measure_point(host, number, state, ready, startup)
+            except ProcessDiedError as error:
+                # The points after it get a process of their own.
+                _give_up(state, error)
+                return
+            except PointError as error:
+                _give_up(state, error)
+                host.close()
+
+    def _measure_point(
+        self,
+        host: Host,
+        number: int,
+        state: PointState,
+        ready: dict[str, Any],
+        startup_seconds: float,
+    ) -> None:
+        point, began = state.point, state.seconds
+        # The least number of processes has to fit into the budget.
+        left = self.budget.max_seconds - state.seconds
+        share = left / max(1, self._wanted_processes - state.processes)
+        clock = _Stopwatch(lambda seconds: self._charge(state, seconds))
+        opened = host.open(point, self.budget.rule.half_width)
+        clock.lap()
+        self._keep("operations", opened["operations"], point.number, number)
+        self._keep("failures", opened["failures"], point.number, number)
+        about = {
+            "warmup_rounds": opened["warmup_rounds"],
+            "settled": opened["is_settled"],
+            "startup_seconds": startup_seconds,
+            "environment": ready["environment"],
+        }
+        self._keep("processes", [about], point.number, number)
+        ready_at, rounds = state.seconds, 0
+        while True:
+            answer = host.run_round()
+            self._keep("failures", answer["failures"], point.number, number)
+            rows = [{"round": rounds, **row} for row in answer["rows"]]
+            self._keep("calls", rows, point.number, number)
+            rounds += 1
+            state.rounds += 1
+            clock.lap()
+            if self._has_hit_limit(state) or state.seconds - began >= share:
+                break
+            if self.budget.is_fresh:
+                least = math.ceil(self.budget.rule.min_rounds / self._wanted_processes)
+                if rounds >= least and state.seconds - ready_at >= startup_seconds:
+                    break
+            elif state.rounds >= self.budget.rule.min_rounds and self._is_known(state):
+                break
+        state.processes += 1
+        if state.processes == 1:
+            self._keep("operations", host.measure_memory(), point.number, number)
+        host.close()
+        clock.lap()
+        self._conclude(state)
+
+    @property
+    def _wanted_processes(self) -> int:
+        return max(1, self.budget.rule.min_processes) if self.budget.is_fresh else 1
+
+    def _has_hit_limit(self, state: PointState) -> bool:
+        return self.budget.max_rounds is not None and state.rounds >= self.budget.max_rounds
+
+    def _conclude(self, state: PointState) -> None:
+        """Close the point where it has been measured enough, or for long enough."""
+        rule = self.budget.rule
+        enough = state.rounds >= rule.min_rounds and state.processes >= self._wanted_processes
+        if enough and self._is_known(state):
+            state.stopped = "target reached"
+        elif self._has_hit_limit(state):
+            state.stopped = "rounds limit"
+        elif state.seconds >= self.budget.max_seconds or not self.budget.is_fresh:
+            state.stopped = "time budget"
+        else:
+            return
+        state.status = "done"
+
+    def _is_known(self, state: PointState) -> bool:
+        """Whether every preregistered ratio that can still be measured is as narrow as asked."""
+        number = state.point.number
+        calls = pd.DataFrame([row for row in self.measurement.calls if row["point"] == number])
+        present = set(zip(calls["arm"], calls["variant"], strict=True))
+        column = f"{PREREGISTERED_TIME}_seconds"
+        return all(
+            is_resolved(paired_ratio(calls, column, arm, variant=variant), self.budget.rule)
+            for arm, variant in preregister(self.build)
+            if (arm, variant) in present
+        )
+
+    def _charge(self, state: PointState, seconds: float) -> None:
+        state.seconds += seconds
+        self.on_time(state, seconds)
+
+    def _keep(self, table: str, rows: Sequence[dict[str, Any]], point: int, process: int) -> None:
+        kept: list[dict[str, Any]] = getattr(self.measurement, table)
+        kept += [{"point": point, "process": process, **row} for row in rows]
+
+
+class _Stopwatch:
+    def __init__(self, charge: Callable[[float], None]) -> None:
+        self._charge = charge
+        self._last = time.perf_counter()
+
+    def lap(self) -> None:
+        """Charge the time since the last lap."""
+        now = time.perf_counter()
+        self._charge(now - self._last)
+        self._last = now
+
+
+def _give_up(state: PointState, error: PointError) -> None:
+    state.status = "out of memory" if error.is_out_of_memory else "failed"
+    state.message = str(error)

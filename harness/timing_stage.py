@@ -1,0 +1,158 @@
+"""The last stage of a group: time its variants with the base, and close their records."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from harness import records
+from harness.errors import UserError
+from harness.models import LoadedModel, resolve_device
+from harness.plan import VariantPlan
+from harness.progress import Progress, announce
+from harness.records import LatencyRecord
+from harness.stages import Run, failures_recorded
+from harness.timing.budget import Budget, make_budget
+from harness.timing.controller import Measurement, PointState, measure
+from harness.timing.plan import Build, Point, TimedAdapter
+
+BASE_ARMS = ("base", "base_again", "base_cloned")
+"""Arms whose calls stand beside every variant's own, so that one file is enough to pair by."""
+
+
+def close_untimed(runs: Sequence[Run]) -> None:
+    """Close the records of a group that is not to be timed."""
+    for run in runs:
+        if run.record.status == "running":
+            run.save(status="ok" if run.record.eval is not None else "failed")
+
+
+def time_runs(
+    base: Run, runs: Sequence[Run], loaded: LoadedModel | None, progress: Progress
+) -> None:
+    """Time all variants with the base, interleaved, and close their records.
+
+    In fresh processes, or with `loaded` in this one. Nothing else may run meanwhile.
+    """
+    timed = [run for run in runs if run.record.status == "running"]
+    if not timed and base.record.status != "running":
+        return
+    with failures_recorded([run for run in (base, *timed) if not run.is_over]):
+        config = base.plan.config
+        budget = make_budget(config, resolve_device(config.model.device))
+        measured = _measure(base, timed, budget, loaded, progress)
+        state = measured.states[0]
+        if state.status != "done":
+            raise UserError(f"latency: {state.message}")
+        _close(base, timed, measured, budget)
+
+
+def _measure(
+    base: Run,
+    timed: Sequence[Run],
+    budget: Budget,
+    loaded: LoadedModel | None,
+    progress: Progress,
+) -> Measurement:
+    config = base.plan.config
+    latency = config.latency
+    build = Build(
+        model=config.model,
+        adapters=tuple(_describe_adapter(run) for run in timed),
+        rank=config.adapter.rank,
+        adapter_dtype=latency.adapter_dtype,
+        cache=latency.cache,
+        compile=latency.compile,
+        is_mixed_too=latency.mixed,
+        seed=config.seed,
+    )
+    output_tokens = latency.output_tokens or base.plan.prepared.timed_output_tokens(
+        latency.max_output_tokens
+    )
+    prompts = pick_prompts(base.plan, latency.batch_size, latency.prompt_tokens)
+    point = Point(0, prompts, output_tokens)
+    seconds = sum(run.plan.latency_seconds for run in timed)
+    title = f"{config.task.name} \N{MIDDLE DOT} timing"
+    with progress.stage(title, budget.max_seconds, seconds) as stage:
+
+        def show(state: PointState, spent: float) -> None:
+            doing = f"process {state.processes + 1}, round {state.rounds}"
+            stage.advance(spent, doing=f"{doing}, at most {budget.max_seconds:.0f} s")
+
+        return measure(build, [point], budget, loaded=loaded, on_time=show)
+
+
+def _describe_adapter(run: Run) -> TimedAdapter:
+    is_mergeable = run.record.adapter is not None and run.record.adapter.mergeable
+    return TimedAdapter(
+        variant=run.record.run_id,
+        folder=str(run.folder / "adapter"),
+        is_merged_too=run.plan.config.latency.merged and is_mergeable,
+    )
+
+
+def pick_prompts(
+    plan: VariantPlan, batch_size: int, length: int | None
+) -> tuple[tuple[int, ...], ...]:
+    """Real prompts, `batch_size` rows of one length: `length`, or the task's median.
+
+    Prompts at and above the median, cut to it, so that no row is padded; taken again where the
+    task has fewer, and repeated where they are shorter than `length`.
+    """
+    prompts = sorted((item.prompt_ids for item in plan.prepared.test), key=len)
+    upper = prompts[len(prompts) // 2 :]
+    length = length or plan.prepared.timed_prompt_tokens
+    rows = (upper[row % len(upper)] for row in range(batch_size))
+    return tuple(tuple((ids * -(-length // len(ids)))[:length]) for ids in rows)
+
+
+def _close(base: Run, timed: Sequence[Run], measured: Measurement, budget: Budget) -> None:
+    summary = _summarize(measured, budget)
+    lost = {failure["variant"]: failure["message"] for failure in measured.failures}
+    for failure in measured.failures:
+        announce(f"failed: timing {failure['variant']} ({failure['arm']}): {failure['message']}")
+    for run in timed:
+        own = [row for row in measured.calls if row["variant"] == run.record.run_id]
+        if not any(row["arm"] == "unmerged" for row in own):
+            with failures_recorded([run]):
+                raise UserError(f"latency: {lost.get(run.record.run_id, 'not timed')}")
+            continue
+        beside = [row for row in measured.calls if row["arm"] in BASE_ARMS]
+        records.write_table(run.folder / "latency.parquet", _strip(beside + own))
+        run.save(latency=summary, status="ok")
+    if base.record.status == "running" and base.record.eval is not None:
+        rows = [row for row in measured.calls if row["arm"] in (*BASE_ARMS, "mixed")]
+        records.write_table(base.folder / "latency.parquet", _strip(rows))
+        base.save(latency=summary, status="ok")
+
+
+def _strip(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out what the run's folder says already."""
+    return [{k: v for k, v in row.items() if k not in ("point", "variant")} for row in rows]
+
+
+def _summarize(measured: Measurement, budget: Budget) -> LatencyRecord:
+    state = measured.states[0]
+    rule = budget.rule
+    loads = [row["load_average"] for row in measured.calls]
+    return LatencyRecord(
+        batch_size=state.point.batch_size,
+        prompt_tokens=state.point.prompt_tokens,
+        output_tokens=state.point.output_tokens,
+        rounds=state.rounds,
+        load_before=loads[0],
+        load_after=loads[-1],
+        processes=state.processes if budget.is_fresh else 1,
+        stopped=state.stopped or "",
+        half_width=rule.half_width,
+        margin=rule.margin,
+        min_rounds=rule.min_rounds,
+        min_processes=rule.min_processes if budget.is_fresh else 1,
+        adapter_dtype=str(state.settings["adapter_dtype"] or ""),
+    )
+
+
+def release(device: torch.device) -> None:
+    """Give memory that nothing refers to any more back to the device, for the fresh processes."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
