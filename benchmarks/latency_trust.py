@@ -6,15 +6,17 @@
 
 Each study is an independent one, of fresh processes, on the embedded model: the base, the base
 again (the A/A control), a re-cloned base, and the base slowed down by 2%, 5% and 10% of each call's
-own time. `--loaded` keeps two other processes busy in random bursts meanwhile. Every call's row is
-kept in benchmarks/results/latency-trust-<idle|loaded>.parquet, from which `--summarize` derives
-the counts in latency-trust.json; a run that was cut off goes on with its next study.
+own time. `--loaded` keeps another process busy meanwhile, in random bursts, half of the time. Every
+call's row is kept in benchmarks/results/latency-trust-<idle|loaded>.parquet, from which
+`--summarize` derives the counts in latency-trust.json; a run that was cut off goes on with its next
+study.
 """
 
 import argparse
 import dataclasses
 import json
 import multiprocessing
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -46,11 +48,12 @@ def name_run(loaded: bool) -> str:
 
 
 def burn(seed: int) -> None:
-    """Multiply and rest in turns of random length, for ever."""
+    """Multiply and rest in turns of random length, as long as the parent lives."""
+    parent = os.getppid()
     torch.set_num_threads(1)
     turns = random.Random(seed)
     matrix = torch.randn(512, 512)
-    while True:
+    while os.getppid() == parent:
         end = time.perf_counter() + turns.uniform(0.05, 2)
         while time.perf_counter() < end:
             matrix @ matrix
@@ -59,15 +62,14 @@ def burn(seed: int) -> None:
 
 @contextmanager
 def load(is_on: bool) -> Iterator[None]:
-    """Two bursting processes beside the block, if asked for."""
-    context = multiprocessing.get_context("spawn")
-    burners = [context.Process(target=burn, args=(seed,), daemon=True) for seed in range(2)]
-    for burner in burners if is_on else ():
+    """A bursting process beside the block, if asked for."""
+    burner = multiprocessing.get_context("spawn").Process(target=burn, args=(0,), daemon=True)
+    if is_on:
         burner.start()
     try:
         yield
     finally:
-        for burner in burners if is_on else ():
+        if is_on:
             burner.kill()
             burner.join()
 

@@ -97,6 +97,8 @@ def list_caveats(
     yield from list_scoring_mixtures(results)
     yield from (f"{note[0].upper()}{note[1:]}." for note in comparison.notes)
     yield from _describe_latency(results)
+    for line in list_untrusted_timing(results):
+        yield f"Timing is untrusted. {line}"
     yield from _describe_constraint(results)
     machines = results[["gpu", "cpu", "torch"]].fillna("").astype(str).to_numpy().tolist()
     known = sorted({" ".join(filter(None, machine)) for machine in machines} - {""})
@@ -171,6 +173,12 @@ def _describe_constraint(results: pd.DataFrame) -> Iterator[str]:
             f"Scores of {join_words(tasks)} come from decoding constrained to a schema; the "
             "timing is of unconstrained decoding."
         )
+
+
+def list_untrusted_timing(results: pd.DataFrame) -> list[str]:
+    """A sentence for each task whose timing failed the gate: base against base."""
+    failed = results[results["latency_trusted"].eq(False).fillna(False)]
+    return [f"{task}: {rows['latency_distrust'].iloc[0]}." for task, rows in failed.groupby("task")]
 
 
 def _describe_latency(results: pd.DataFrame) -> Iterator[str]:

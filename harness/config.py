@@ -452,14 +452,15 @@ def expand_overrides(overrides: Sequence[str]) -> list[list[str]]:
     `["a=1,2", "b=3"]` is `[["a=1", "b=3"], ["a=2", "b=3"]]`. Raises UserError for what Hydra cannot
     parse.
     """
+    return [list(job) for job in itertools.product(*map(_expand_override, overrides))]
+
+
+def _expand_override(override: str) -> list[str]:
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        choices = [
-            [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
-            if each.is_sweep_override()
-            else [each.input_line or ""]
-            for each in parsed
-        ]
+        parsed = OverridesParser.create().parse_override(override)
+        if not parsed.is_sweep_override():
+            return [override]
+        return [f"{parsed.get_key_element()}={v}" for v in parsed.sweep_string_iterator()]
     except HydraException as error:
-        raise UserError(explain(error)) from error
-    return [list(job) for job in itertools.product(*choices)]
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{override}: not an override that Hydra can read ({reason})") from error

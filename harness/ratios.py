@@ -90,8 +90,9 @@ def summarise_rounds(paired: Paired, confidence: float = 0.95, seed: int = 0) ->
     """Return the median ratio of `paired` with its interval; UNKNOWN without rounds.
 
     With one process the interval is the exact one between order statistics (`median_interval`) and
-    holds for that process only; with more it is `interval_of`'s, over new processes, and covers
-    with at least `confidence` (from two processes it is very wide).
+    holds for that process only, and for rounds that err independently: where neighbours err alike
+    (autocorrelation 0.6) it covers in 68% to 79% instead. With more it is `interval_of`'s, which
+    has neither limit; of two processes it covers too but is very wide.
     """
     processes = len(np.unique(paired.process))
     if processes == 0:
@@ -186,5 +187,11 @@ def _take_row_medians(values: np.ndarray) -> np.ndarray:
 
 
 def _exponentiate(logs: Interval) -> Interval:
-    middle, low, high = (math.exp(each) for each in (logs.estimate, logs.low, logs.high))
+    middle, low, high = (_exp(each) for each in (logs.estimate, logs.low, logs.high))
     return replace(logs, estimate=middle, low=low, high=high)
+
+
+def _exp(log: float) -> float:
+    """e to the power of `log`; infinite where two wild processes left a bound beyond all floats."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(log))

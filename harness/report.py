@@ -27,6 +27,7 @@ from harness.caveats import (
     list_stand_ins,
     list_truncation,
     list_unskilled_tasks,
+    list_untrusted_timing,
 )
 from harness.comparison import Comparison, compare
 from harness.errors import UserError
@@ -225,6 +226,7 @@ def _gather_values(name: str, loaded: Study, parts: Sequence[ModelReport]) -> di
         "sources": list(list_sources(results)),
         "stand_ins": list_stand_ins(results),
         "truncation": list(list_truncation(results)),
+        "untrusted": list_untrusted_timing(results),
         "failures": list(list_failures(results)),
         "problems": loaded.problems,
         "environment": make_environment_table(loaded.environments),

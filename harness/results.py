@@ -26,6 +26,7 @@ from harness.majority import MAJORITY_COLUMNS, make_majority_line, mark_skill
 from harness.ratios import paired_ratio
 from harness.records import BASE, EvalRecord, Record
 from harness.runs import Paths, Run, Runs, read_runs, read_table
+from harness.timing_verdicts import Rule, check_gate
 
 TIMES = ("ttft", "tpot", "end_to_end")
 """Time to first token, time per output token, and end to end."""
@@ -47,7 +48,8 @@ ENVIRONMENT_COLUMNS = ("torch", "transformers", "peft", "device", "gpu", "cpu")
 TEXT_COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
     *("source", "dataset", "stand_in", "split", "metric", "majority_prediction", "scoring"),
-    *("truncation", "mergeable", "error_type", "error_message", *ENVIRONMENT_COLUMNS),
+    *("truncation", "mergeable", "latency_stopped", "latency_trusted", "latency_distrust"),
+    *("error_type", "error_message", *ENVIRONMENT_COLUMNS),
 )
 COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
@@ -60,6 +62,7 @@ COLUMNS = (
     *("train_truncated_examples", "train_truncated_tokens_ratio", "train_skipped_rows"),
     *("peak_memory_bytes", "final_loss", "eval_seconds"),
     *("batch_size", "prompt_tokens", "output_tokens", "latency_rounds"),
+    *("latency_processes", "latency_stopped", "latency_trusted", "latency_distrust"),
     *("latency_interval_coverage", *SECONDS_COLUMNS, *RATIO_COLUMNS, "error_type"),
     *("error_message", *ENVIRONMENT_COLUMNS),
 )
@@ -68,6 +71,9 @@ TRAINED = (
     *("truncated_examples", "truncated_tokens_ratio", "skipped_rows"),
 )
 """Fields of a TrainRecord whose columns begin with `train_`."""
+
+TIMED = ("rounds", "processes", "stopped")
+"""Fields of a LatencyRecord whose columns begin with `latency_`."""
 
 KEYS = ("run_id", "study", "model", "task", "variant", "target_set", "method", "rank", "seed")
 """Columns that the tables of examples, calls and steps put before their own."""
@@ -112,6 +118,9 @@ def load_results(path: Paths) -> pd.DataFrame:
     train_truncated_examples, train_truncated_tokens_ratio, train_skipped_rows,
     peak_memory_bytes, final_loss, eval_seconds
     batch_size, prompt_tokens, output_tokens, latency_rounds    the timed call
+    latency_processes, latency_stopped      processes behind it, and what ended its rounds
+    latency_trusted, latency_distrust       whether the base timed against itself came out as 1,
+                                narrowly enough, and if not, why; NA where that was not timed
     <time>_seconds              median of the unmerged arm, of the base for base; <time> is
                                 ttft (to first token), tpot (per output token) or end_to_end
     <time>_ratio(_low, _high)   unmerged against base, paired by round, with its 95% interval
@@ -187,6 +196,7 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
     frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
     return frame.assign(
         mergeable=frame["mergeable"].astype("boolean"),
+        latency_trusted=frame["latency_trusted"].astype("boolean"),
         has_skill=mark_skill(frame["score"], frame["majority_score_high"]),
     )
 
@@ -218,7 +228,7 @@ def _describe_sections(record: Record) -> dict[str, Any]:
         row |= _describe_scoring(record.eval)
     if record.latency:
         row |= _take(record.latency, ("batch_size", "prompt_tokens", "output_tokens"))
-        row["latency_rounds"] = record.latency.rounds
+        row |= {f"latency_{name}": getattr(record.latency, name) for name in TIMED}
     return row
 
 
@@ -239,9 +249,9 @@ def _take(section: object, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(section, name) for name in names}
 
 
-def _describe_times(run: Run, calls: pd.DataFrame) -> dict[str, float]:
+def _describe_times(run: Run, calls: pd.DataFrame) -> dict[str, Any]:
     """Medians and paired ratios of a run's own arms; the base's ratios are left unknown."""
-    row: dict[str, float] = {}
+    row: dict[str, Any] = {}
     coverages: list[float] = []
     for arm, prefix in ARMS.items():
         own = BASE if run.target_set == BASE and arm == "unmerged" else arm
@@ -256,7 +266,17 @@ def _describe_times(run: Run, calls: pd.DataFrame) -> dict[str, float]:
                 coverages.append(ratio.coverage)
     known = [coverage for coverage in coverages if not math.isnan(coverage)]
     row["latency_interval_coverage"] = min(known, default=math.nan)
-    return row
+    return row | _check_timing(run, calls)
+
+
+def _check_timing(run: Run, calls: pd.DataFrame) -> dict[str, Any]:
+    """The gate, by the rule that the record was timed under; nothing for records from before it."""
+    timed = run.record.latency
+    if timed is None or math.isnan(timed.half_width):
+        return {}
+    rule = Rule(timed.half_width, timed.margin, timed.min_rounds, timed.min_processes)
+    gate = check_gate(calls, rule)
+    return {"latency_trusted": gate.is_trusted, "latency_distrust": "; ".join(gate.reasons) or None}
 
 
 def _tabulate_examples(found: Runs, problems: list[str], texts: bool) -> pd.DataFrame:

@@ -5,12 +5,22 @@ the base against itself: a study that tells the base from the base cannot be tru
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 
+from harness.formatting import format_share
 from harness.ratios import Interval, paired_ratio
+
+CONFIDENCE = 0.95
+
+NOTEWORTHY_CORES = 0.05
+"""Cores kept busy by others; a desktop at rest stays below."""
+
+NOTEWORTHY_STEAL = 0.005
+"""Of a core's time."""
 
 Verdict = Literal["equivalent", "slower", "faster", "unresolved"]
 
@@ -41,7 +51,10 @@ class Gate:
 
 
 def judge(interval: Interval, rule: Rule) -> Verdict:
-    """Return what `interval` says of its ratio; `unresolved` where a bound is unknown."""
+    """Return what `interval` says of its ratio; `unresolved` where a bound is unknown.
+
+    `equivalent` comes first: a difference that is sure but inside the margin is none that matters.
+    """
     if interval.low >= 1 / (1 + rule.margin) and interval.high <= 1 + rule.margin:
         return "equivalent"
     if interval.low > 1:
@@ -52,7 +65,7 @@ def judge(interval: Interval, rule: Rule) -> Verdict:
 
 
 def is_resolved(interval: Interval, rule: Rule) -> bool:
-    """Whether the interval is as narrow as the rule wants."""
+    """Whether the interval is as narrow as the rule wants; an unknown one is not."""
     return interval.half_width <= rule.half_width
 
 
@@ -64,11 +77,59 @@ def is_publishable(interval: Interval, rule: Rule) -> bool:
 def check_gate(calls: pd.DataFrame, rule: Rule) -> Gate:
     """Return whether one point's calls can be trusted, and if not, why in words.
 
-    Untrusted: the interval of base_again / base (end to end) excludes 1, is wider than the rule's
-    half-width, or there are too few rounds or processes for it.
+    Untrusted: the interval of base_again / base (end to end) excludes 1 or is wider than the rule's
+    half-width, or there are too few rounds for one. The noise columns explain and decide nothing;
+    those that are absent or unknown are passed over.
     """
     ratio = paired_ratio(calls, "end_to_end_seconds", "base_again")
-    trusted = (
-        not math.isnan(ratio.low) and ratio.low <= 1 <= ratio.high and is_resolved(ratio, rule)
-    )
-    return Gate(trusted, () if trusted else ("provisional",), ratio)
+    failures = tuple(_find_failures(ratio, rule))
+    reasons = failures + tuple(_describe_noise(calls)) if failures else ()
+    return Gate(not failures, reasons, ratio)
+
+
+def _find_failures(ratio: Interval, rule: Rule) -> Iterator[str]:
+    if ratio.rounds == 0:
+        yield "the base was not timed against itself"
+        return
+    if ratio.coverage < CONFIDENCE:
+        yield f"{ratio.rounds} rounds of one process are too few for a {CONFIDENCE:.0%} interval"
+        return
+    if not ratio.low <= 1 <= ratio.high:
+        yield (
+            f"the base against itself came out as {ratio.estimate:.4f}x "
+            f"({ratio.low:.4f} to {ratio.high:.4f}), which excludes 1"
+        )
+    if not is_resolved(ratio, rule):
+        yield (
+            f"the base against itself is known to \N{PLUS-MINUS SIGN}{ratio.half_width:.2%}, "
+            f"not to the target of {rule.half_width:.2%}"
+        )
+
+
+def _describe_noise(calls: pd.DataFrame) -> Iterator[str]:
+    """What the machine did beside the calls, where it is worth telling."""
+    seconds = pd.to_numeric(calls["end_to_end_seconds"], errors="coerce")
+    others = _divide_sums(calls, "other_cpu_seconds", seconds)
+    if others >= NOTEWORTHY_CORES:
+        yield f"other programs kept {others:.1f} cores busy during the calls"
+    stolen = _divide_sums(calls, "steal_seconds", seconds)
+    if stolen >= NOTEWORTHY_STEAL:
+        yield f"the hypervisor withheld {format_share(stolen)} of a core's time (steal)"
+    if "load_average" in calls and calls["load_average"].notna().any():
+        load = calls["load_average"]
+        yield f"the load average was {load.median():.1f}, at most {load.max():.1f}"
+    if "gpu_throttle" in calls:
+        throttled = calls["gpu_throttle"].dropna()
+        named = sorted({each for text in throttled[throttled != ""] for each in text.split(", ")})
+        if named:
+            share = format_share(float((throttled != "").mean()))
+            yield f"the GPU was throttled in {share} of the calls ({', '.join(named)})"
+
+
+def _divide_sums(calls: pd.DataFrame, column: str, seconds: pd.Series) -> float:
+    """Sum of a noise column over that of the calls' seconds; NaN where it was not counted."""
+    if column not in calls:
+        return math.nan
+    counted = pd.to_numeric(calls[column], errors="coerce")
+    known = counted.notna() & seconds.notna()
+    return float(counted[known].sum() / seconds[known].sum()) if known.any() else math.nan

@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.ratios import geometric_mean, median_interval, paired_ratio
+from harness.ratios import (
+    UNKNOWN,
+    Paired,
+    flag_outliers,
+    geometric_mean,
+    median_interval,
+    pair_rounds,
+    paired_ratio,
+    summarise_rounds,
+)
 
 
 @pytest.mark.parametrize("count", [6, 7, 9, 15, 16, 40, 101])
@@ -60,6 +69,121 @@ def test_a_missing_arm_is_unknown() -> None:
     calls = make_calls({"unmerged": [1.0, 2.0]})
     assert math.isnan(paired_ratio(calls, "end_to_end_seconds", "unmerged").estimate)
     assert math.isnan(paired_ratio(calls, "end_to_end_seconds", "merged").estimate)
+
+
+def make_studies(
+    count: int, processes: int, rounds: int, process_spread: float, noise: str = "normal"
+) -> list[Paired]:
+    """Studies of equal arms: log ratios with a spread of 0.03 within a process."""
+    rng = np.random.default_rng(7)
+    process = np.repeat(np.arange(processes), rounds)
+    studies = []
+    for _ in range(count):
+        if noise == "heavy tails":
+            errors = rng.standard_t(2, size=(processes, rounds))
+        else:
+            errors = rng.normal(size=(processes, rounds))
+        if noise == "autocorrelated":
+            for index in range(1, rounds):
+                errors[:, index] = 0.6 * errors[:, index - 1] + 0.8 * errors[:, index]
+        shifts = process_spread * rng.normal(size=(processes, 1))
+        studies.append(Paired(process, 0.03 * (shifts + errors).ravel()))
+    return studies
+
+
+@pytest.mark.parametrize(
+    ("processes", "rounds", "process_spread", "noise"),
+    [
+        (3, 10, 0.0, "normal"),
+        (3, 20, 1.0, "normal"),
+        (5, 5, 1.0, "normal"),
+        (8, 20, 0.3, "heavy tails"),
+        (5, 10, 0.0, "autocorrelated"),
+        (2, 20, 1.0, "normal"),
+    ],
+)
+def test_interval_over_processes_covers(
+    processes: int, rounds: int, process_spread: float, noise: str
+) -> None:
+    intervals = [
+        summarise_rounds(each)
+        for each in make_studies(300, processes, rounds, process_spread, noise)
+    ]
+    # A plain two-stage bootstrap reaches 79% in the second case.
+    assert np.mean([each.low <= 1 <= each.high for each in intervals]) >= 0.945
+
+
+def test_interval_over_processes_is_not_much_wider_than_it_need_be() -> None:
+    """Against Student's exact width of a median; a two-stage bootstrap takes 1.36 times it."""
+    exact = stats.t.ppf(0.975, 11) * 0.03 / math.sqrt(120) * math.sqrt(math.pi / 2)
+    widths = [summarise_rounds(each).half_width for each in make_studies(100, 12, 10, 0.0)]
+    assert np.mean(widths) < 1.25 * exact
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_processes_that_agree_by_chance_do_not_make_an_interval_narrow(seed: int) -> None:
+    """It is as wide at least as that of all rounds as if they were of one process."""
+    logs = np.tile(np.random.default_rng(seed).normal(size=15) * 0.03, 3)
+    ours = summarise_rounds(Paired(np.repeat([0, 1, 2], 15), logs))
+    pooled = stats.bootstrap((logs,), np.median, method="percentile", rng=0).confidence_interval
+    assert ours.half_width > (math.exp(pooled.high) - math.exp(pooled.low)) / 2
+
+
+def test_a_round_is_a_process_and_its_number() -> None:
+    """Round 0 of two processes must not be paired across them."""
+    rows = [
+        {"process": process, "round": 0, "arm": arm, "end_to_end_seconds": seconds}
+        for process, base in ((0, 1.0), (1, 50.0))
+        for arm, seconds in (("base", base), ("unmerged", 1.1 * base))
+    ]
+    ratio = paired_ratio(pd.DataFrame(rows), "end_to_end_seconds", "unmerged")
+    assert (ratio.estimate, ratio.low, ratio.high) == pytest.approx((1.1, 1.1, 1.1))
+    assert (ratio.rounds, ratio.processes) == (2, 2)
+
+
+def test_rounds_come_in_order_of_time_and_variants_apart() -> None:
+    rows = [
+        {"process": p, "round": r, "arm": arm, "variant": variant, "end_to_end_seconds": seconds}
+        for p, r in ((1, 0), (0, 10), (0, 2))
+        for arm, variant, seconds in (
+            ("base", "base", 1.0),
+            ("unmerged", "qkv", 2.0 + p + r),
+            ("unmerged", "all", 100.0),
+        )
+    ]
+    paired = pair_rounds(pd.DataFrame(rows), "end_to_end_seconds", "unmerged", "base", "qkv")
+    assert np.exp(paired.logs) == pytest.approx([4.0, 12.0, 3.0])
+    assert list(paired.process) == [0, 0, 1]
+    direct = paired_ratio(
+        pd.DataFrame(rows),
+        "end_to_end_seconds",
+        "unmerged",
+        "unmerged",
+        variant="all",
+        reference_variant="qkv",
+    )
+    assert direct.estimate == pytest.approx(25.0)
+
+
+def test_old_files_without_process_are_of_one_process() -> None:
+    calls = make_calls({"base": [1.0] * 8, "unmerged": [1.1] * 8})
+    expected = paired_ratio(calls, "end_to_end_seconds", "unmerged")
+    unknown = calls.assign(process=math.nan)
+    assert paired_ratio(unknown, "end_to_end_seconds", "unmerged") == expected
+    assert (expected.processes, expected.coverage) == (1, pytest.approx(1 - 2 / 2**8))
+
+
+def test_no_round_at_all_is_unknown() -> None:
+    empty = make_calls({"base": [1.0], "unmerged": [1.0]}).iloc[:0]
+    assert paired_ratio(empty, "end_to_end_seconds", "unmerged") is UNKNOWN
+
+
+def test_outliers_are_those_far_out_on_the_robust_scale() -> None:
+    logs = np.random.default_rng(0).normal(size=200) * 0.01
+    logs[[3, 50]] = 0.1, -0.2
+    assert list(np.flatnonzero(flag_outliers(logs))) == [3, 50]
+    assert flag_outliers(np.array([])).size == 0
+    assert not flag_outliers(np.zeros(5)).any()
 
 
 def test_geometric_mean_of_independent_estimates_covers() -> None:

@@ -42,6 +42,8 @@ class PointState:
     rounds: int = 0
     processes: int = 0
     """Processes with at least one round."""
+    rounds_a_process: int = 0
+    """Rounds of its first process; 0 before that has ended."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What the build came to: dtype, adapter_dtype and attention as they ran."""
 
@@ -163,7 +165,7 @@ class _Controller:
         left = self.budget.max_seconds - state.seconds
         share = left / max(1, self._wanted_processes - state.processes)
         clock = _Stopwatch(lambda seconds: self._charge(state, seconds))
-        opened = host.open(point, self.budget.rule.half_width)
+        opened = host.open(point, self.budget.rule.half_width, share / 4)
         clock.lap()
         self._keep("operations", opened["operations"], point.number, number)
         self._keep("failures", opened["failures"], point.number, number)
@@ -186,17 +188,37 @@ class _Controller:
             if self._has_hit_limit(state) or state.seconds - began >= share:
                 break
             if self.budget.is_fresh:
-                least = math.ceil(self.budget.rule.min_rounds / self._wanted_processes)
-                if rounds >= least and state.seconds - ready_at >= startup_seconds:
+                if self._has_its_rounds(state, rounds, state.seconds - ready_at, startup_seconds):
                     break
-            elif state.rounds >= self.budget.rule.min_rounds and self._is_known(state):
+            elif self._may_look(rounds) and self._is_known(state):
                 break
         state.processes += 1
+        state.rounds_a_process = state.rounds_a_process or rounds
         if state.processes == 1:
             self._keep("operations", host.measure_memory(), point.number, number)
         host.close()
         clock.lap()
         self._conclude(state)
+
+    def _has_its_rounds(
+        self, state: PointState, rounds: int, seconds: float, startup_seconds: float
+    ) -> bool:
+        """Whether a process has measured long enough, or as much as the first one did.
+
+        Equal shares of rounds give the narrowest intervals over processes.
+        """
+        if state.rounds_a_process:
+            return rounds >= state.rounds_a_process
+        least = math.ceil(self.budget.rule.min_rounds / self._wanted_processes)
+        return rounds >= least and seconds >= startup_seconds
+
+    def _may_look(self, rounds: int) -> bool:
+        """In one process only ever doubled numbers of rounds are looked at.
+
+        Whoever looks after every round stops where the interval is narrow by chance.
+        """
+        doublings = rounds / self.budget.rule.min_rounds
+        return doublings >= 1 and math.log2(doublings).is_integer()
 
     @property
     def _wanted_processes(self) -> int:

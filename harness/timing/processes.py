@@ -40,9 +40,11 @@ class Host(ABC):
         )
         return answer
 
-    def open(self, point: Point, tolerance: float) -> dict[str, Any]:
+    def open(self, point: Point, tolerance: float, max_seconds: float) -> dict[str, Any]:
         """Warm up; return the fields of a `session.Opening`."""
-        answer: dict[str, Any] = self._ask(do="open", point=point.to_json(), tolerance=tolerance)
+        answer: dict[str, Any] = self._ask(
+            do="open", point=point.to_json(), tolerance=tolerance, max_seconds=max_seconds
+        )
         return answer
 
     def run_round(self) -> dict[str, Any]:
@@ -98,6 +100,10 @@ class FreshProcess(Host):
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
+
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()

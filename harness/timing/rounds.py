@@ -4,6 +4,7 @@ import dataclasses
 import math
 import random
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,12 +70,14 @@ class Lineup:
         return times
 
 
-def warm_up(lineup: Lineup, work: Work, tolerance: float) -> WarmUp:
+def warm_up(lineup: Lineup, work: Work, tolerance: float, max_seconds: float) -> WarmUp:
     """Run rounds at the full shape until their later half is as fast as their earlier one.
 
     The first, cold call of each arm stands apart. The halves agree where the median over arms of
-    log(later / earlier) is below `tolerance`, or is no larger than its own noise.
+    log(later / earlier) is below `tolerance`, or is no larger than its own noise. After
+    `max_seconds` warming up ends unsettled, with two rounds at least.
     """
+    end = time.perf_counter() + max_seconds
     cold = {}
     for arm in list(lineup.arms):
         times = lineup.call(arm, work)
@@ -82,7 +85,7 @@ def warm_up(lineup: Lineup, work: Work, tolerance: float) -> WarmUp:
             cold[arm.kind, arm.variant] = times.last_seconds
     seen: dict[int, list[float]] = {}
     count = 0
-    while count < MAX_WARMUP_ROUNDS - 1:
+    while count < MAX_WARMUP_ROUNDS and (count == 0 or time.perf_counter() < end):
         for _ in range(2):
             for arm in list(lineup.arms):
                 times = lineup.call(arm, work)

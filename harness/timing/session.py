@@ -101,8 +101,11 @@ class Session:
         """Arms that could not be built."""
         return tuple(self._built.failures)
 
-    def open(self, point: Point, tolerance: float) -> Opening:
-        """Warm every arm up at the point's full shape; raises PointError where the base fails."""
+    def open(self, point: Point, tolerance: float, max_seconds: float) -> Opening:
+        """Warm every arm up at the point's full shape, for about `max_seconds` at most.
+
+        Raises PointError where the base fails.
+        """
         arms = list(self._built.arms)
         mixed = make_mixed_arm(self._built, self._build, point.batch_size)
         if mixed is not None:
@@ -114,7 +117,7 @@ class Session:
             input_ids = torch.tensor(point.prompts, device=self._device)
             work = Work(input_ids, point.output_tokens)
             self._open = _Open(point, work, lineup, order)
-            warmed = warm_up(lineup, work, tolerance)
+            warmed = warm_up(lineup, work, tolerance, max_seconds)
         # A collection inside a timed call would be charged to whoever was running.
         gc.collect()
         gc.freeze()

@@ -1,7 +1,7 @@
 """A fresh process that times: reads one command a line as JSON, and answers each in one line.
 
     {"do": "start", "build": ..., "process": 0, "threads": 2}
-    {"do": "open", "point": ..., "tolerance": 0.02}
+    {"do": "open", "point": ..., "tolerance": 0.02, "max_seconds": 25}
     {"do": "round"}    {"do": "memory"}    {"do": "close"}
 
 An answer is {"ok": ...} or {"error": {"message": ..., "is_out_of_memory": ...}}. Between commands
@@ -54,7 +54,8 @@ class Worker:
         match command["do"]:
             case "open":
                 point = Point.from_json(command["point"])
-                return dataclasses.asdict(self._session.open(point, command["tolerance"]))
+                limits = command["tolerance"], command["max_seconds"]
+                return dataclasses.asdict(self._session.open(point, *limits))
             case "round":
                 return dataclasses.asdict(self._session.run_round())
             case "memory":

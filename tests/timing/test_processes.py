@@ -1,0 +1,213 @@
+"""Sessions in this process and in fresh ones: the same answers, and one line for every failure."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from harness.adapters import write_random_adapter
+from harness.config import ModelConfig
+from harness.models import load_model, load_structure
+from harness.modules import map_modules
+from harness.timing.decoding import Decoder
+from harness.timing.plan import Build, Point, TimedAdapter
+from harness.timing.processes import FreshProcess, ProcessDiedError, SameProcess
+from harness.timing.session import PointError
+
+MODEL = ModelConfig(source="random", shape="tiny-llama", dtype="float32", device="cpu")
+POINT = Point(3, ((5, 6, 7, 8), (9, 10, 11, 12)), 3)
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    folder: Path = tmp_path_factory.mktemp("adapters")
+    structure = load_structure(MODEL)
+    mapped = map_modules(structure.model, structure.config, {})
+    adapters = []
+    for label, roles in {"o_proj": ("o",), "fc2": ("fc2",)}.items():
+        write_random_adapter(
+            structure.model,
+            mapped.select(roles),
+            folder / label,
+            rank=2,
+            alpha=4,
+            seed=0,
+            base_name="tiny",
+        )
+        adapters.append(TimedAdapter(label, str(folder / label), True))
+    return Build(MODEL, tuple(adapters), rank=2, planted=(0.5,))
+
+
+EXPECTED = {
+    ("base", "base"),
+    ("base_again", "base"),
+    ("base_cloned", "base"),
+    ("planted", "+50%"),
+    ("unmerged", "o_proj"),
+    ("merged", "o_proj"),
+    ("unmerged", "fc2"),
+    ("merged", "fc2"),
+    ("mixed", "mixed"),
+}
+
+
+@pytest.mark.parametrize("kind", [FreshProcess, SameProcess])
+def test_a_session_times_every_arm_once_a_round(build: Build, kind: type[Any]) -> None:
+    with kind() as host:
+        ready = host.start(build, 0)
+        assert ready["environment"]["cpu"]
+        assert ready["adapter_dtype"] == "float32"
+        opened = host.open(POINT, 0.02, 5)
+        assert opened["warmup_rounds"] >= 3
+        assert {(o["arm"], o["variant"]) for o in opened["operations"]} == EXPECTED
+        orders = set()
+        for _ in range(4):
+            rows = host.run_round()["rows"]
+            assert {(row["arm"], row["variant"]) for row in rows} == EXPECTED
+            assert sorted(row["position"] for row in rows) == list(range(len(EXPECTED)))
+            orders.add(tuple((row["arm"], row["variant"]) for row in rows))
+            for row in rows:
+                assert 0 < row["ttft_seconds"] < row["end_to_end_seconds"]
+                assert row["end_to_end_seconds"] == pytest.approx(
+                    row["ttft_seconds"] + 2 * row["tpot_seconds"]
+                )
+                assert (row["batch_size"], row["prompt_tokens"], row["output_tokens"]) == (2, 4, 3)
+                assert row["cpu_seconds"] > 0
+                assert row["tokens_per_second"] == pytest.approx(6 / row["end_to_end_seconds"])
+        assert len(orders) > 1
+        sizes = {(o["arm"], o["variant"]): o["bytes"] for o in host.measure_memory()}
+        assert set(sizes) == EXPECTED
+        weights = sum(p.numel() * 4 for p in load_model(MODEL).model.parameters())
+        assert all(size >= 0.9 * weights for size in sizes.values())
+        host.close()
+
+
+def test_the_order_depends_on_the_seed_and_the_process_alone(build: Build) -> None:
+    def read_orders(number: int) -> list[tuple[str, ...]]:
+        with SameProcess() as host:
+            host.start(build, number)
+            host.open(POINT, 0.02, 5)
+            rounds = [host.run_round()["rows"] for _ in range(3)]
+        return [tuple(f"{r['arm']} {r['variant']}" for r in rows) for rows in rounds]
+
+    assert read_orders(0) == read_orders(0)
+    assert read_orders(0) != read_orders(1)
+
+
+def test_a_planted_slowdown_has_its_size(build: Build) -> None:
+    """Half again as long, to the clock's precision of one and the same call."""
+    model = load_model(MODEL).model
+    ids = torch.tensor(POINT.prompts)
+    plain, slowed = Decoder(model), Decoder(model, planted=0.5)
+    pairs = [(plain.run(ids, 3), slowed.run(ids, 3)) for _ in range(60)]
+    ratios = sorted(b.last_seconds / a.last_seconds for a, b in pairs)
+    assert 1.3 < ratios[30] < 1.7
+
+
+def test_one_output_token_has_no_time_per_output_token(build: Build) -> None:
+    with SameProcess() as host:
+        host.start(build, 0)
+        host.open(Point(0, POINT.prompts, 1), 0.02, 5)
+        rows = host.run_round()["rows"]
+    assert all(row["tpot_seconds"] != row["tpot_seconds"] for row in rows)  # NaN
+
+
+def test_what_fails_the_base_fails_the_point_and_says_which(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Decoder.run
+
+    def run(self: Decoder, ids: torch.Tensor, output_tokens: int) -> Any:
+        if len(ids) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return real(self, ids, output_tokens)
+
+    monkeypatch.setattr(Decoder, "run", run)
+    with SameProcess() as host:
+        host.start(build, 0)
+        expected = "batch 2, prompt 4, output 3: out of memory"
+        with pytest.raises(PointError, match=expected) as raised:
+            host.open(POINT, 0.02, 5)
+        assert raised.value.is_out_of_memory
+        host.close()
+        # The session goes on with work that fits.
+        host.open(Point(4, POINT.prompts[:1], 3), 0.02, 5)
+        assert host.run_round()["rows"]
+
+
+def test_an_arm_that_fails_is_left_out_and_named(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Decoder.run
+
+    def run(self: Decoder, ids: torch.Tensor, output_tokens: int) -> Any:
+        if self._planted:
+            raise RuntimeError("no kernel\nfor this")
+        return real(self, ids, output_tokens)
+
+    monkeypatch.setattr(Decoder, "run", run)
+    with SameProcess() as host:
+        host.start(build, 0)
+        opened = host.open(POINT, 0.02, 5)
+        assert opened["failures"] == (
+            {"variant": "+50%", "arm": "planted", "message": "RuntimeError: no kernel"},
+        )
+        arms = {(row["arm"], row["variant"]) for row in host.run_round()["rows"]}
+    assert arms == EXPECTED - {("planted", "+50%")}
+
+
+def test_a_clock_that_stands_still_is_refused(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.timing.decoding import CallTimes
+
+    with SameProcess() as host:
+        host.start(build, 0)
+        monkeypatch.setattr(Decoder, "run", lambda *_: CallTimes(0.2, 0.1))
+        with pytest.raises(PointError, match=r"the clock went from 0 to 0\.2 to 0\.1 s"):
+            host.open(POINT, 0.02, 5)
+
+
+def test_a_killed_process_is_called_out_of_memory(build: Build) -> None:
+    with FreshProcess() as host:
+        host.start(build, 0)
+        os.kill(host.process_id, signal.SIGKILL)
+        with pytest.raises(ProcessDiedError, match="signal 9") as raised:
+            host.open(POINT, 0.02, 5)
+    assert raised.value.is_out_of_memory
+
+
+def test_no_process_is_left_behind(build: Build) -> None:
+    host = FreshProcess()
+
+    def interrupt() -> None:
+        with host:
+            host.start(build, 0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert not psutil.pid_exists(host.process_id)
+
+
+def test_a_process_ends_when_its_parent_has_died(build: Build) -> None:
+    host = FreshProcess()
+    host.start(build, 0)
+    assert host._process.stdin is not None
+    host._process.stdin.close()  # what the system does for a parent that was killed
+    end = time.monotonic() + 20
+    while host._process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    assert host._process.poll() == 0
+    host.__exit__()
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line(build: Build) -> None:
+    missing = Build(ModelConfig(source="local", path="/nowhere"), (), rank=2)
+    with SameProcess() as host, pytest.raises(PointError, match="/nowhere cannot be loaded"):
+        host.start(missing, 0)
