@@ -7,15 +7,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.latency_comparison import compare_latency
-    from harness.latency_results import load_latency_study
+    from harness.latency_analysis.comparison import compare_latency
+    from harness.latency_analysis.results import load_latency_study
     from harness.results import load_results
 
 __all__ = ["compare_latency", "load_latency_study", "load_results"]
 
 _HOMES = {
-    "compare_latency": "harness.latency_comparison",
-    "load_latency_study": "harness.latency_results",
+    "compare_latency": "harness.latency_analysis.comparison",
+    "load_latency_study": "harness.latency_analysis.results",
     "load_results": "harness.results",
 }
 

@@ -269,7 +269,7 @@ def _measure_build(
 
 def main(arguments: Sequence[str]) -> int:
     """Run a study from the command line; return the exit status."""
-    from harness.latency_report import build_latency_report
+    from harness.latency_analysis.report import build_latency_report
 
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import UserError
-from harness.latency_results import AXES, SCHEMA_VERSION
+from harness.latency_analysis.results import AXES, SCHEMA_VERSION
 from harness.machine import describe_difference
 from harness.records import write_json, write_table
 from harness.timing.budget import Budget

@@ -9,17 +9,14 @@ recommendation.json. Running it again replaces them.
 """
 
 import argparse
-import base64
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from matplotlib.figure import Figure
 
 from harness.caveats import (
     list_failures,
@@ -32,9 +29,11 @@ from harness.caveats import (
 from harness.comparison import Comparison, compare
 from harness.errors import UserError
 from harness.formatting import join_words
-from harness.plots import plot_learning_curves, plot_tradeoff, save_plot
+from harness.latency_analysis.report import build_latency_report
+from harness.plots import plot_learning_curves, plot_tradeoff
 from harness.recommend import DELTA, Recommendation, decide, to_json
 from harness.records import BASE, write_table, write_text
+from harness.rendering import Picture, render, save_picture
 from harness.report_tables import (
     Table,
     make_environment_table,
@@ -52,18 +51,6 @@ MAJORITY_NOTE = (
 )
 SCORES_NOTE = "Means over every example of every run; corpus scores are of the run's whole set."
 LENGTHS_NOTE = "Mean tokens an example; in brackets, those of the reasoning before the answer"
-TEMPLATES = Path(__file__).resolve().parent / "templates"
-
-
-@dataclass(frozen=True)
-class Picture:
-    title: str
-    alt: str
-    """What it shows, for a reader who cannot see it."""
-    path: str
-    """PNG, relative to the study's folder."""
-    data: str
-    """The SVG as a data URI."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +97,8 @@ def build_report(study: Path, delta: float = DELTA) -> Report:
     study = Path(study)
     if not (study / "runs").is_dir():
         raise UserError(
-            f"{study}: no runs/ there; pass a study's folder, such as results/quickstart"
+            f"{study}: neither runs/ nor latency.json there; pass a study's folder, such as "
+            "results/quickstart or results/latency"
         )
     loaded = load_study(study)
     models = sorted(loaded.results["model"].unique()) or [None]
@@ -135,8 +123,8 @@ def build_report(study: Path, delta: float = DELTA) -> Report:
     write_text(report.summary_csv, summary.to_csv(index=False))
     write_text(report.recommendation_json, to_json(name, report.recommendations))
     values = _gather_values(name, loaded, parts)
-    write_text(report.markdown, _render("report.md.j2", values))
-    write_text(report.html, _render("report.html.j2", values))
+    write_text(report.markdown, render("report.md.j2", values))
+    write_text(report.html, render("report.html.j2", values))
     return report
 
 
@@ -167,11 +155,11 @@ def _report_model(
     curves = plot_learning_curves(own, list(comparison.overall["variant"]))
     tradeoff = plot_tradeoff(comparison)
     pictures = (
-        _save_picture(
+        save_picture(
             *(tradeoff, study, f"accuracy_against_latency{suffix}", "Accuracy against latency"),
             _describe_tradeoff(comparison),
         ),
-        _save_picture(
+        save_picture(
             *(curves, study, f"learning_curves{suffix}", "Learning curves"),
             f"Training loss by optimizer step, a panel a task: {_list_tasks(own)}.",
         ),
@@ -187,12 +175,6 @@ def _report_model(
         unskilled=tuple(list_unskilled_tasks(comparison)),
         text=f"{text_table(comparison, choice)}\n\n{comparison.model}: {recommendation.headline}",
     )
-
-
-def _save_picture(figure: Figure, study: Path, name: str, title: str, alt: str) -> Picture:
-    saved = save_plot(figure, study / "plots", name)
-    encoded = base64.b64encode(saved.svg.read_bytes()).decode("ascii")
-    return Picture(title, alt, f"plots/{saved.png.name}", f"data:image/svg+xml;base64,{encoded}")
 
 
 def _describe_tradeoff(comparison: Comparison) -> str:
@@ -240,27 +222,6 @@ def _count(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _render(template: str, values: Mapping[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["markdown"] = escape_markdown
-    return environment.get_template(template).render(values)
-
-
-def escape_markdown(text: str) -> str:
-    """Make text stand for itself in GitHub's Markdown, in a table cell too."""
-    flat = " ".join(str(text).split())
-    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # An underscore inside a word, as in o_proj, starts no emphasis and stays readable.
-    return re.sub(r"([\\`*\[\]|~$#]|(?<!\w)_|_(?!\w))", r"\\\1", flat)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of `python -m harness.report`; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -272,13 +233,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        report = build_report(options.study, options.delta)
+        for text, page in _build_all(options.study, options.delta):
+            print(f"{text}\n\nReport: {page}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(report.text)
-    print(f"\nReport: {report.html}")
     return 0
+
+
+def _build_all(study: Path, delta: float) -> Iterator[tuple[str, Path]]:
+    """Build whatever kinds of report the folder has the raw files of; yield text and page."""
+    has_latency = (study / "latency.json").exists()
+    if has_latency:
+        latency = build_latency_report(study)
+        yield latency.text, latency.html
+    if (study / "runs").is_dir() or not has_latency:
+        report = build_report(study, delta)
+        yield report.text, report.html
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from harness.comparison import compare
 from harness.errors import UserError
 from harness.formatting import UNKNOWN
 from harness.records import BASE, ErrorRecord
-from harness.report import build_report, escape_markdown, main
+from harness.rendering import escape_markdown
+from harness.report import build_report, main
 from harness.report_tables import text_table
 from harness.results import load_examples, load_results
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.cost_model import CostModel, fit_cost_model
 from harness.errors import UserError
-from harness.latency_results import AXES, OPERATIONS, LatencyStudy, Point
+from harness.latency_analysis.cost_model import CostModel, fit_cost_model
+from harness.latency_analysis.results import AXES, OPERATIONS, LatencyStudy, Point
 from harness.ratios import flag_outliers, pair_rounds, paired_ratio
 from harness.records import BASE
 from harness.results import TIMES

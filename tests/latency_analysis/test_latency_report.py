@@ -10,9 +10,10 @@ import pytest
 from synthetic_latency import SINGLES, write_latency_study
 from test_report import Page, check_markdown_tables
 
-from harness.latency_report import build_latency_report, main
+from harness.latency_analysis.report import build_latency_report
 from harness.records import write_table
-from harness.report import escape_markdown
+from harness.rendering import escape_markdown
+from harness.report import main
 
 EVIL = "<script>alert('x')</script> | a | $b$"
 BATCHES = ({"batch_size": 1}, {"batch_size": 8})

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness.formatting import UNKNOWN, format_ratio, format_ratio_interval, join_words
-from harness.latency_results import AXES, Facts, LatencyStudy, Point, find_versions
+from harness.latency_analysis.results import AXES, Facts, LatencyStudy, Point, find_versions
 from harness.results import TIMES
 from harness.timing_verdicts import Gate, Rule
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.cost_model import CostModel, fit_cost_model
 from harness.errors import UserError
+from harness.latency_analysis.cost_model import CostModel, fit_cost_model
 from harness.ratios import paired_ratio
 from harness.target_sets import ROLES, parse_target_set
 

@@ -13,8 +13,8 @@ from synthetic_latency import AXES, MACHINE, SINGLES, find_truth, write_latency_
 
 import harness
 from harness.errors import UserError
-from harness.latency_results import NOISE, load_latency_study
-from harness.latency_tables import (
+from harness.latency_analysis.results import NOISE, load_latency_study
+from harness.latency_analysis.tables import (
     check_gates,
     tabulate_costs,
     tabulate_noise,
@@ -319,5 +319,5 @@ def test_nothing_to_compare_is_said() -> None:
 
 
 def test_reading_a_study_needs_no_torch() -> None:
-    code = "import sys, harness.latency_report; sys.exit('torch' in sys.modules)"
+    code = "import sys, harness.latency_analysis.report; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -23,11 +23,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
-from harness.additivity import Additivity, adjust_p_values, judge_additivity
 from harness.errors import UserError
 from harness.formatting import join_words
+from harness.latency_analysis.additivity import Additivity, adjust_p_values, judge_additivity
+from harness.latency_analysis.set_rounds import SetRounds, collect_rounds, rank_roles
 from harness.resampling import Bounds, interval_of
-from harness.set_rounds import SetRounds, collect_rounds, rank_roles
 from harness.target_sets import ROLES, label_roles, order_roles
 
 

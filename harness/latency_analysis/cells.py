@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness.cost_model import CostModel
 from harness.formatting import UNKNOWN, format_bytes
-from harness.latency_results import OPERATIONS
-from harness.latency_wording import (
+from harness.latency_analysis.cost_model import CostModel
+from harness.latency_analysis.results import OPERATIONS
+from harness.latency_analysis.wording import (
     TIME_NAMES,
     format_half_width,
     format_interval,

@@ -1,7 +1,7 @@
 """The rounds in which the base and every target set were timed, as ratios lined up by round.
 
 Differences between sets are smaller than what a machine's state does to all of them at once, so the
-sets are compared inside the rounds that have them all. Used by `harness.cost_model`.
+sets are compared inside the rounds that have them all. For the cost model.
 """
 
 import math

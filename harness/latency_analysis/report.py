@@ -1,26 +1,20 @@
 """Builds all that is derived from a latency study: tables, plots, and the page that reads them.
 
-    python -m harness.latency_report results/latency
+    python -m harness.report results/latency
 
 Reads latency.parquet, operations.parquet and latency.json only, needs neither a model nor a GPU,
 and writes into the study's folder: ratios.csv and .parquet, pairs.csv, costs.csv, operations.csv,
 latency.md, latency.html (one file, no network) and plots/. Running it again replaces them.
 """
 
-import argparse
-import base64
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from matplotlib.figure import Figure
 
-from harness.errors import UserError
-from harness.latency_cells import (
+from harness.latency_analysis.cells import (
     make_noise_table,
     make_operation_table,
     make_pair_table,
@@ -29,15 +23,15 @@ from harness.latency_cells import (
     make_term_table,
     make_text_table,
 )
-from harness.latency_plots import (
+from harness.latency_analysis.plots import (
     has_held_out,
     list_batch_groups,
     plot_batches,
     plot_forest,
     plot_predictions,
 )
-from harness.latency_results import LatencyStudy, Point, load_latency_study
-from harness.latency_tables import (
+from harness.latency_analysis.results import LatencyStudy, Point, load_latency_study
+from harness.latency_analysis.tables import (
     Costs,
     check_gates,
     list_arms,
@@ -49,7 +43,7 @@ from harness.latency_tables import (
     tabulate_ratios,
     tabulate_times,
 )
-from harness.latency_wording import (
+from harness.latency_analysis.wording import (
     describe_gate,
     describe_publishability,
     describe_rule,
@@ -63,9 +57,8 @@ from harness.latency_wording import (
     list_troubles,
     name_points,
 )
-from harness.plots import save_plot
 from harness.records import write_table, write_text
-from harness.report import TEMPLATES, Picture, escape_markdown
+from harness.rendering import Picture, render, save_picture
 from harness.report_tables import Table, make_environment_table
 from harness.timing_verdicts import Gate
 
@@ -162,8 +155,8 @@ def build_latency_report(study: str | Path) -> LatencyReport:
     write_text(report.costs_csv, derived.costs.predictions.to_csv(index=False))
     write_text(report.operations_csv, derived.operations.to_csv(index=False))
     values = _gather_values(folder, derived, parts)
-    write_text(report.markdown, _render("latency.md.j2", values))
-    write_text(report.html, _render("latency.html.j2", values))
+    write_text(report.markdown, render("latency.md.j2", values))
+    write_text(report.html, render("latency.html.j2", values))
     return report
 
 
@@ -193,7 +186,7 @@ def _report_point(folder: Path, derived: _Derived, point: Point) -> PointReport:
     verdicts = tuple(describe_verdicts(ratios, rule)) if gate.is_trusted else ()
     ended = (describe_publishability(ratios, rule), describe_stop(point, ratios, study.facts))
     headline = describe_gate(gate)
-    forest = _save_picture(
+    forest = save_picture(
         plot_forest(ratios, gate, rule, title),
         folder,
         f"forest_point_{point.number}",
@@ -224,7 +217,7 @@ def _report_costs(folder: Path, derived: _Derived, point: Point) -> CostReport:
     if not has_held_out(model):
         return CostReport(model.additivity.sentence, make_term_table(model))
     doubt = "" if derived.gates[number].is_trusted else " (UNTRUSTED)"
-    picture = _save_picture(
+    picture = save_picture(
         plot_predictions(model, f"{derived.names[number]}{doubt}"),
         folder,
         f"predictions_point_{number}",
@@ -248,7 +241,7 @@ def _plot_batches(folder: Path, derived: _Derived) -> list[Picture]:
             f"{shared}. The tables have the numbers."
         )
         pictures.append(
-            _save_picture(
+            save_picture(
                 plot_batches(group, title, shared),
                 folder,
                 f"tpot_against_batch_{index}",
@@ -257,12 +250,6 @@ def _plot_batches(folder: Path, derived: _Derived) -> list[Picture]:
             )
         )
     return pictures
-
-
-def _save_picture(figure: Figure, folder: Path, name: str, title: str, alt: str) -> Picture:
-    saved = save_plot(figure, folder / "plots", name)
-    encoded = base64.b64encode(saved.svg.read_bytes()).decode("ascii")
-    return Picture(title, alt, f"plots/{saved.png.name}", f"data:image/svg+xml;base64,{encoded}")
 
 
 def _gather_values(folder: Path, derived: _Derived, parts: Sequence[PointReport]) -> dict[str, Any]:
@@ -290,38 +277,3 @@ def _gather_values(folder: Path, derived: _Derived, parts: Sequence[PointReport]
         "is_timed": bool(list_timed_points(study)),
         "environment": make_environment_table(environments or {"machine": facts.machine}),
     }
-
-
-def _render(template: str, values: Mapping[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["markdown"] = escape_markdown
-    return environment.get_template(template).render(values)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry of `python -m harness.latency_report`; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m harness.latency_report",
-        description="Rebuild a latency study's tables, plots and page from its raw files.",
-    )
-    parser.add_argument("study", type=Path, help="a study's folder, such as results/latency")
-    options = parser.parse_args(arguments)
-    try:
-        report = build_latency_report(options.study)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(report.text)
-    print(f"\nReport: {report.html}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from synthetic_latency import SINGLES, write_latency_study
 
-from harness.latency_plots import (
+from harness.latency_analysis.plots import (
     ARM_STYLES,
     RED,
     has_held_out,
@@ -20,8 +20,8 @@ from harness.latency_plots import (
     plot_forest,
     plot_predictions,
 )
-from harness.latency_results import LatencyStudy, load_latency_study
-from harness.latency_tables import check_gates, tabulate_costs, tabulate_ratios
+from harness.latency_analysis.results import LatencyStudy, load_latency_study
+from harness.latency_analysis.tables import check_gates, tabulate_costs, tabulate_ratios
 from harness.plots import save_plot
 from harness.ratios import Interval
 from harness.timing_verdicts import Gate

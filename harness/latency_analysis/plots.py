@@ -18,10 +18,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from harness.cost_model import CostModel
 from harness.label_placement import Label, place_labels
-from harness.latency_results import AXES
-from harness.latency_wording import describe_gate, format_interval, name_arm
+from harness.latency_analysis.cost_model import CostModel
+from harness.latency_analysis.results import AXES
+from harness.latency_analysis.wording import describe_gate, format_interval, name_arm
 from harness.plots import COLOURS, FAINT, INK, Style, assign_styles
 from harness.timing_verdicts import Gate, Rule
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from harness.errors import UserError
-from harness.latency_results import AXES, find_versions, load_latency_study
-from harness.latency_tables import ARMS, tabulate_ratios
+from harness.latency_analysis.results import AXES, find_versions, load_latency_study
+from harness.latency_analysis.tables import ARMS, tabulate_ratios
 from harness.machine import describe_difference
 from harness.results import TIMES
 

@@ -1,7 +1,7 @@
 """Whether sets of several terms cost what the sum of their terms says, tested on all at once.
 
 A table of many sets shows departures by chance alone: the p-values here are adjusted for looking at
-every set. Used by `harness.cost_model`, which makes the terms.
+every set. Used by `harness.latency_analysis.cost_model`, which makes the terms.
 """
 
 import math
