@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,10 +30,13 @@ import torch
 
 from harness.config import ModelConfig
 from harness.environment import describe_environment
+from harness.errors import UserError
+from harness.machine import describe_difference, identify_machine
 from harness.models import embedded_folder
 from harness.ratios import paired_ratio
+from harness.records import write_json, write_table
 from harness.timing.budget import Budget
-from harness.timing.controller import measure
+from harness.timing.controller import PointState, measure
 from harness.timing.plan import Build, Point, name_planted
 from harness.timing_verdicts import Rule, check_gate, judge
 
@@ -76,10 +80,10 @@ def load(is_on: bool) -> Iterator[None]:
 
 def run_study(seed: int, max_seconds: float) -> pd.DataFrame:
     """Time one study; return its calls."""
-    build = Build(model=ModelConfig(), adapters=(), rank=0, planted=PLANTED, seed=seed)
+    build = Build(model=ModelConfig(), adapters=(), planted=PLANTED, seed=seed)
     prompt = tuple(random.Random(seed).randrange(40_000) for _ in range(PROMPT_TOKENS))
     budget = Budget(rule=RULE, max_seconds=max_seconds)
-    measured = measure(build, [Point(0, (prompt,), OUTPUT_TOKENS)], budget)
+    measured = measure(build, [PointState(Point(0, (prompt,), OUTPUT_TOKENS))], budget)
     state = measured.states[0]
     return pd.DataFrame(measured.calls).assign(
         study=seed, seconds=state.seconds, stopped=state.stopped
@@ -96,15 +100,27 @@ def run(studies: int, loaded: bool, max_seconds: float) -> None:
         "rule": dataclasses.asdict(RULE),
         "environment": describe_environment(torch.device("cpu")),
     }
-    (RESULTS / f"{name_run(loaded)}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    about = RESULTS / f"{name_run(loaded)}.json"
+    if len(done):
+        _check_same(json.loads(about.read_text()), facts)
+    else:
+        write_json(about, facts)
     with load(loaded):
         for seed in range(studies):
             if seed in set(done["study"]):
                 continue
             calls = run_study(seed, max_seconds)
             done = pd.concat([done, calls], ignore_index=True) if len(done) else calls
-            done.to_parquet(file, index=False)
+            write_table(file, done)
             print(f"study {seed}: {describe(summarize_study(calls))}", flush=True)
+
+
+def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """A run that goes on must go on as it began."""
+    machines = [identify_machine(facts["environment"]) for facts in (before, now)]
+    difference = describe_difference(*machines)
+    if difference or any(before[key] != now[key] for key in ("max_seconds", "rule")):
+        raise UserError(f"the run was begun otherwise ({difference or 'another rule or budget'})")
 
 
 def summarize_study(calls: pd.DataFrame) -> pd.DataFrame:
@@ -156,6 +172,7 @@ def summarize() -> None:
             "studies": len(studies),
             "trusted_studies": int(table[table["arm"] == "base_again"]["is_trusted"].sum()),
             "median_seconds": float(np.median([each["seconds"].iloc[0] for each in studies])),
+            "max_seconds_of_a_study": float(max(each["seconds"].iloc[0] for each in studies)),
             "median_load_average": float(calls["load_average"].median()),
             "median_other_cpu_share": float(
                 (calls["other_cpu_seconds"].sum()) / calls["end_to_end_seconds"].sum()

@@ -16,8 +16,10 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from harness.errors import UserError
+from harness.memory import is_out_of_memory
 from harness.models import clone_sharing_weights
 from harness.modules import Projection
+from harness.records import write_atomically
 
 
 def attach_adapter(
@@ -118,7 +120,9 @@ def write_random_adapter(
     config.base_model_name_or_path = base_name
     config.inference_mode = True
     config.save_pretrained(str(folder))
-    save_file(weights, folder / "adapter_model.safetensors")
+    write_atomically(
+        folder / "adapter_model.safetensors", lambda path: save_file(weights, str(path))
+    )
 
 
 def load_adapter(base: nn.Module, folder: Path, dtype: str = "auto") -> PeftModel:
@@ -127,7 +131,7 @@ def load_adapter(base: nn.Module, folder: Path, dtype: str = "auto") -> PeftMode
     `dtype` is `auto` for PEFT's own choice (fp32 adapters on a half-precision base), or `base` for
     the base's. Raises UserError where the folder holds no adapter that fits the base.
     """
-    return _open_adapter(clone_sharing_weights(base), folder, dtype)
+    return open_adapter(clone_sharing_weights(base), folder, dtype)
 
 
 def load_adapters(base: nn.Module, folders: Mapping[str, Path], dtype: str = "auto") -> PeftModel:
@@ -136,7 +140,7 @@ def load_adapters(base: nn.Module, folders: Mapping[str, Path], dtype: str = "au
     It wraps every projection that any of them targets, as a server of many adapters does.
     """
     (first, folder), *others = folders.items()
-    model = _open_adapter(clone_sharing_weights(base), folder, dtype, first)
+    model = open_adapter(clone_sharing_weights(base), folder, dtype, first)
     for name, folder in others:
         with _future_warnings_ignored():
             model.load_adapter(
@@ -163,12 +167,13 @@ def load_owned(base: nn.Module, folder: Path, dtype: str = "auto") -> PeftModel:
         for path, module in adapted.get_base_model().named_modules()
         if isinstance(module, BaseTunerLayer)
     }
-    return _open_adapter(clone_sharing_weights(base, tuple(sorted(paths))), folder, dtype)
+    return open_adapter(clone_sharing_weights(base, tuple(sorted(paths))), folder, dtype)
 
 
-def _open_adapter(
+def open_adapter(
     base: nn.Module, folder: Path, dtype: str = "auto", name: str = "default"
 ) -> PeftModel:
+    """Load a saved adapter into `base` itself, in eval mode; see `load_adapter`."""
     try:
         with _future_warnings_ignored():
             model = PeftModel.from_pretrained(
@@ -178,9 +183,9 @@ def _open_adapter(
                 autocast_adapter_dtype=dtype == "auto",
                 use_safetensors=True,
             )
-    except torch.OutOfMemoryError:
-        raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder}: no usable adapter there ({reason})") from error
     # PEFT leaves its dropout in train mode.

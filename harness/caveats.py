@@ -176,9 +176,23 @@ def _describe_constraint(results: pd.DataFrame) -> Iterator[str]:
 
 
 def list_untrusted_timing(results: pd.DataFrame) -> list[str]:
-    """A sentence for each task whose timing failed the gate: base against base."""
-    failed = results[results["latency_trusted"].eq(False).fillna(False)]
-    return [f"{task}: {rows['latency_distrust'].iloc[0]}." for task, rows in failed.groupby("task")]
+    """A sentence for each session whose timing failed the gate: base against base.
+
+    Names the task, the model where there are several, and the variants where others of the task
+    passed or failed otherwise.
+    """
+    gated = results[results["latency_trusted"].notna()]
+    sentences = []
+    for (model, task), runs in gated.groupby(["model", "task"]):
+        where = f"{task} ({model})" if results["model"].nunique() > 1 else f"{task}"
+        failed = runs[runs["latency_trusted"].eq(False)]
+        # Runs of one session have one base, and each its own noise, which is told after it.
+        sessions = failed["latency_distrust"].astype(str).str.split("; ").str[0]
+        for _, rows in failed.groupby(sessions, sort=False):
+            names = join_words(sorted(rows["variant"].unique()))
+            whose = f", {names}" if len(rows) < len(runs) else ""
+            sentences.append(f"{where}{whose}: {rows['latency_distrust'].iloc[0]}.")
+    return sentences
 
 
 def _describe_latency(results: pd.DataFrame) -> Iterator[str]:

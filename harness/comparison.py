@@ -8,14 +8,18 @@ Bounds named _low and _high are a two-sided 95% interval for scores, differences
 regrets each bound is one-sided at 95%: the true regret is above _high in 1 case of 20.
 """
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from harness.errors import UserError
+from harness.formatting import join_words
+from harness.machine import describe_difference
 from harness.majority import MajorityLine, add_majority, find_majority_line
 from harness.pairing import pair_task
 from harness.ratios import geometric_mean
@@ -46,6 +50,8 @@ class Comparison:
     """Fewest seeds behind any set's scores; with 1, seed noise is unknown."""
     majority: Mapping[str, MajorityLine]
     """Task -> its majority line, of tasks with fixed options. It takes no part in a verdict."""
+    latency_doubts: Mapping[str, str]
+    """Variant -> why timing of it was left out: `is not trusted`, say."""
 
 
 def compare(
@@ -64,6 +70,7 @@ def compare(
                 f"results[results.{column} == {names[0]!r}]"
             )
     notes: list[str] = []
+    results, doubts = _leave_out_timing(results, notes)
     drawn = _draw_tasks(results, examples, resamples, seed, notes)
     tasks = _choose_tasks(drawn, notes)
     majority = _find_majority(results, drawn, notes)
@@ -72,7 +79,43 @@ def compare(
     seeds = [len(seeds) for each in drawn.values() for seeds in _trained_seeds(each)]
     model = str(results["model"].iloc[0]) if len(results) else "unknown"
     seed_count = min(seeds, default=0)
-    return Comparison(model, tasks, by_task, overall, tuple(notes), seed_count, majority)
+    return Comparison(model, tasks, by_task, overall, tuple(notes), seed_count, majority, doubts)
+
+
+def _leave_out_timing(
+    results: pd.DataFrame, notes: list[str]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Make the ratios unknown that nothing may be concluded from; return why, by variant.
+
+    Those are the ratios of runs that failed the A/A gate, and all of them where runs were timed on
+    different machines.
+    """
+    is_timed = results[list(RATIO_COLUMNS)].notna().any(axis=1)
+    difference = _find_machine_difference(results.loc[is_timed, "machine"])
+    if difference is not None:
+        is_left_out, why = is_timed, "was taken on different machines"
+        notes.append(f"latency is left out: runs were timed on different machines ({difference})")
+    else:
+        # No older record has a verdict of the gate.
+        has_failed = results["latency_trusted"].eq(False).fillna(False).astype(bool)
+        is_left_out, why = is_timed & has_failed, "is not trusted"
+        notes += _name_untrusted(results[is_timed], results[is_left_out])
+    ratios = {name: results[name].mask(is_left_out) for name in RATIO_COLUMNS}
+    return results.assign(**ratios), dict.fromkeys(results.loc[is_left_out, "variant"], why)
+
+
+def _name_untrusted(timed: pd.DataFrame, untrusted: pd.DataFrame) -> Iterator[str]:
+    for task, rows in untrusted.groupby("task"):
+        is_part = len(rows) < (timed["task"] == task).sum()
+        whose = f" of {join_words(sorted(rows['variant'].unique()))}" if is_part else ""
+        yield f"latency{whose} on {task} is left out, since it is not trusted"
+
+
+def _find_machine_difference(machines: pd.Series) -> str | None:
+    """What differs between two machines, each as results have it; None where none do."""
+    identities = [json.loads(machine) for machine in sorted(machines.dropna().unique())]
+    differences = (describe_difference(one, two) for one, two in combinations(identities, 2))
+    return next(filter(None, differences), None)
 
 
 def _draw_tasks(
@@ -276,7 +319,7 @@ def _average_over_tasks(
         if name == "end_to_end_ratio" and len(having) and tasks != set(by_task["task"]):
             listed = ", ".join(sorted(tasks)) or "no task"
             notes.append(
-                f"latency over tasks is over {listed}: not every set was timed on the others"
+                f"latency over tasks is over {listed}: not every set has one on the others"
             )
         for variant in overall["variant"]:
             rows = timed[(timed["variant"] == variant) & timed["task"].isin(tasks)]

@@ -155,7 +155,8 @@ class LatencyConfig:
     cache: str = "dynamic"
     """`dynamic`, or `static` (allocated beforehand, which torch.compile needs)."""
     compile: str = "off"
-    """`off`, or torch.compile's mode: `default`, `reduce-overhead` (CUDA graphs on a GPU)."""
+    """`off`, or torch.compile's mode for the decode step: `default`, `reduce-overhead` (CUDA graphs
+    on a GPU). The prompt is read uncompiled."""
     half_width: float | None = None
     """Timing stops when every ratio's interval is this narrow; null is 0.01 on a GPU, else 0.02."""
     margin: float | None = None

@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ PACKAGES = (
     # What scores are computed by, and what the embedded invoices are written by.
     *("rouge-score", "anls-star", "babel"),
 )
-
 
 CPUS = Path("/sys/devices/system/cpu")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -43,6 +42,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "cgroup_cpu_quota": read_cpu_quota(),
         "torch_threads": torch.get_num_threads(),
         "torch_interop_threads": torch.get_num_interop_threads(),
+        "threading_settings": read_threading_settings(os.environ),
         "memory_bytes": psutil.virtual_memory().total,
         "load_average": read_load(),
         "tesseract": _tesseract_version(),
@@ -51,6 +51,12 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         facts |= _describe_gpu(device)
     return facts | _git_state()
+
+
+def read_threading_settings(variables: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables that rule how the threads of a CPU operation run and wait."""
+    prefixes = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_")
+    return {name: variables[name] for name in sorted(variables) if name.startswith(prefixes)}
 
 
 def read_load() -> float:

@@ -45,6 +45,16 @@ DEFAULT_PROMPT_TOKENS = 128
 DEFAULT_OUTPUT_TOKENS = 32
 DEFAULT_STUDY = "latency"
 
+AXIS_KEYS = (
+    *("latency.batch_size", "latency.prompt_tokens", "latency.output_tokens", "model.dtype"),
+    *("latency.adapter_dtype", "adapter.rank", "model.attention", "latency.cache"),
+    "latency.compile",
+)
+"""What may be swept within a study, beside target_modules."""
+
+VERSIONS = ("torch", "transformers", "peft")
+"""What must not change while a study grows."""
+
 
 @dataclass(frozen=True)
 class PlannedPoint:
@@ -60,7 +70,9 @@ class PlannedPoint:
             f"batch {self.axes['batch_size']}, prompt {self.axes['prompt_tokens']}, output "
             f"{self.axes['output_tokens']}"
         )
-        return f"{shape}, {self.axes['dtype']}, rank {self.axes['rank']}"
+        rest = f"dtype {self.axes['dtype']}, rank {self.axes['rank']}, {self.axes['cache']} cache"
+        compiled = "" if self.axes["compile"] == "off" else f", compiled ({self.axes['compile']})"
+        return f"{shape}, {rest}{compiled}"
 
 
 def plan_points(configs: Sequence[Config]) -> list[PlannedPoint]:
@@ -106,10 +118,11 @@ def _read_axes(config: Config) -> dict[str, Any]:
     }
 
 
-def run_study(configs: Sequence[Config]) -> LatencyFolder:
-    """Measure every configuration that the study does not have yet; return its folder.
+def run_study(configs: Sequence[Config]) -> tuple[LatencyFolder, bool]:
+    """Measure every configuration that the study does not have yet.
 
-    All of them are checked before the first is measured. Raises UserError for what cannot work.
+    Returns its folder, and whether all that was to be measured now came to be. All configurations
+    are checked before the first is measured. Raises UserError for what cannot work.
     """
     check_clock()
     first = configs[0]
@@ -119,40 +132,53 @@ def run_study(configs: Sequence[Config]) -> LatencyFolder:
     points = plan_points(configs)
     device = resolve_device(first.model.device)
     budget = make_budget(first, device)
+    environment = describe_environment(device)
     folder = open_folder(
         first.study_folder,
         model=first.model_name,
-        machine=identify_machine(describe_environment(device)),
+        model_settings=_list_model_settings(first),
+        machine=identify_machine(environment),
         device=str(device),
-        rule=describe_rule(budget),
+        versions={name: environment[name] for name in VERSIONS},
+        rule=describe_rule(first, budget),
         seed=first.seed,
     )
     builds = _gather_builds(folder, points)
     _announce_plan(points, builds, budget)
     progress = Progress(sum(len(states) for _, states in builds) * budget.max_seconds)
-    for build, states in builds:
-        _measure_build(folder, build, states, budget, progress)
-    return folder
+    measured = [_measure_build(folder, build, states, budget, progress) for build, states in builds]
+    return folder, all(measured)
 
 
 def _check_one_study(configs: Sequence[Config]) -> None:
-    """Axes may differ; what makes timings one comparison may not."""
-    for name in ("model_name", "seed", "study", "results_dir"):
-        values = sorted({str(getattr(config, name)) for config in configs})
-        if len(values) > 1:
-            raise UserError(f"{name} is {' and '.join(values)}; a latency study has one")
-    for field in dataclasses.fields(configs[0].latency):
-        if field.name in ("batch_size", "prompt_tokens", "output_tokens", *_BUILD_KEYS):
-            continue
-        values = sorted({str(getattr(config.latency, field.name)) for config in configs})
-        if len(values) > 1:
-            raise UserError(
-                f"latency.{field.name} is {' and '.join(values)}; it is part of the rule, so a "
-                "study has one"
-            )
+    """Axes may differ; nothing else may, since it would be dropped or mixed without a word."""
+    first, *others = (_list_fixed(config) for config in configs)
+    for other in others:
+        for key, value in first.items():
+            if other[key] != value:
+                raise UserError(
+                    f"{key} is {value} and {other[key]}; a latency study has one: sweep only "
+                    f"target_modules, {', '.join(AXIS_KEYS)}"
+                )
 
 
-_BUILD_KEYS = ("adapter_dtype", "cache", "compile")
+def _list_fixed(config: Config) -> dict[str, Any]:
+    """Every setting by its key, but for target sets and axes."""
+    values = dataclasses.asdict(config)
+    del values["target_modules"]
+    flat = {
+        f"{section}.{name}" if isinstance(content, dict) else section: value
+        for section, content in values.items()
+        for name, value in (content.items() if isinstance(content, dict) else [("", content)])
+    }
+    return {key: value for key, value in flat.items() if key not in AXIS_KEYS}
+
+
+def _list_model_settings(config: Config) -> dict[str, Any]:
+    """What makes the model another one; its name may be shared."""
+    values = dataclasses.asdict(config.model)
+    axes = [key.removeprefix("model.") for key in AXIS_KEYS]
+    return {name: value for name, value in values.items() if name not in (*axes, "name")}
 
 
 def _gather_builds(
@@ -161,17 +187,29 @@ def _gather_builds(
     """What is left to measure: points that share a build are measured by the same processes."""
     builds: dict[str, tuple[Build, list[PointState]]] = {}
     for planned in points:
-        known = folder.find_point(planned.axes)
-        # A point that was cut off, failed or ran out of memory is measured anew, all of it.
-        had = known["target_sets"] if known and known["status"] == "done" else []
-        missing = {name: c for name, c in planned.target_sets.items() if name not in had}
-        if not missing:
-            continue
-        entry = known or folder.add_point(planned.axes)
-        build = _make_build(folder.path, planned.config, missing)
-        point = Point(entry["point"], _draw_prompts(planned), planned.axes["output_tokens"])
-        builds.setdefault(str(build), (build, []))[1].append(PointState(point))
+        missing = set(planned.target_sets) - folder.list_measured(planned.axes)
+        for entry in folder.find_points(planned.axes):
+            # One that was cut off or failed is tried again, as the comparison that it was.
+            if entry["status"] != "done" and set(entry["target_sets"]) <= missing:
+                missing -= set(entry["target_sets"])
+                _add_state(builds, folder, planned, entry)
+        if missing:
+            wanted = [name for name in planned.target_sets if name in missing]
+            _add_state(builds, folder, planned, folder.add_point(planned.axes, wanted))
     return list(builds.values())
+
+
+def _add_state(
+    builds: dict[str, tuple[Build, list[PointState]]],
+    folder: LatencyFolder,
+    planned: PlannedPoint,
+    entry: dict[str, Any],
+) -> None:
+    target_sets = {name: planned.target_sets[name] for name in entry["target_sets"]}
+    build = _make_build(folder.path, planned.config, target_sets)
+    point = Point(entry["point"], _draw_prompts(planned), planned.axes["output_tokens"])
+    states = builds.setdefault(str(build), (build, []))[1]
+    states.append(folder.resume(entry["point"], point))
 
 
 def _make_build(path: Path, config: Config, target_sets: dict[str, Config]) -> Build:
@@ -195,7 +233,6 @@ def _make_build(path: Path, config: Config, target_sets: dict[str, Config]) -> B
     return Build(
         model=config.model,
         adapters=tuple(adapters),
-        rank=config.adapter.rank,
         adapter_dtype=config.latency.adapter_dtype,
         cache=config.latency.cache,
         compile=config.latency.compile,
@@ -238,9 +275,8 @@ def _measure_build(
     states: list[PointState],
     budget: Budget,
     progress: Progress,
-) -> None:
-    recorder = Recorder(folder, build)
-    recorder.begin(states)
+) -> bool:
+    recorder = Recorder(folder, build, states)
     seconds = len(states) * budget.max_seconds
     with progress.stage("timing", seconds, seconds) as stage:
 
@@ -254,8 +290,9 @@ def _measure_build(
 
         measured = measure(
             build,
-            [state.point for state in states],
+            states,
             budget,
+            earlier_calls=folder.calls,
             first_process=folder.next_process,
             keep=recorder.keep,
             on_time=show,
@@ -265,18 +302,24 @@ def _measure_build(
             announce(f"{state.status}: {state.message}")
     for failure in {(f["arm"], f["variant"], f["message"]): f for f in measured.failures}.values():
         announce(f"failed: {failure['variant']} ({failure['arm']}): {failure['message']}")
+    return all(state.status == "done" for state in measured.states) and not measured.failures
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a study from the command line; return the exit status."""
     from harness.latency_analysis.report import build_latency_report
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    if {"--help", "-h"} & set(arguments):
+        print(__doc__)
+        return 0
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
     try:
         named = any(each.split("=")[0].lstrip("+") == "study" for each in arguments)
         overrides = [*arguments, *([] if named else [f"study={DEFAULT_STUDY}"])]
         configs = [compose(job) for job in expand_overrides(overrides)]
-        folder = run_study(configs)
+        folder, is_whole = run_study(configs)
         report = build_latency_report(folder.path)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -286,8 +329,7 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     print(report.text)
     print(f"report: {report.html}")
-    is_whole = all(point["status"] == "done" for point in folder.points)
-    return 0 if is_whole and not folder.facts["failures"] else 1
+    return 0 if is_whole else 1
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

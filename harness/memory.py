@@ -1,5 +1,7 @@
-"""Peak memory of a stretch of work."""
+"""Memory: the peak of a stretch of work, and telling a lack of it from other errors."""
 
+import contextlib
+import ctypes
 import threading
 from types import TracebackType
 
@@ -45,3 +47,24 @@ class PeakMemory:
             self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss)
             if self._stop.wait(0.02):
                 return
+
+
+def read_memory_in_use(device: torch.device) -> int:
+    """Bytes in use: the allocator's on a GPU, else the process's resident memory.
+
+    What the C library keeps of freed memory is given back first, or nothing that follows would be
+    seen to need any.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return int(psutil.Process().memory_info().rss)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the CPU's allocator, had no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    signs = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)

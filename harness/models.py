@@ -31,6 +31,7 @@ from transformers.utils import logging as transformers_logging
 
 from harness.config import ModelConfig
 from harness.errors import UserError
+from harness.memory import is_out_of_memory
 from harness.progress import announce
 from harness.shapes import make_config
 
@@ -304,6 +305,8 @@ def _explained(spec: ModelConfig) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         # The libraries below raise their own classes, for anything from a proxy to a torn file.
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         advice = {

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
@@ -39,6 +40,9 @@ THROTTLE_REASONS = {
 }
 """Bits of `nvmlClocksEventReasons` that hold a clock down."""
 
+CPU_STATISTICS = Path("/sys/fs/cgroup/cpu.stat")
+"""Of the process's own cgroup, where it runs in a container."""
+
 PERF_COUNTER = time.get_clock_info("perf_counter")
 MAX_CLOCK_STEP_SECONDS = 10e-6
 
@@ -59,6 +63,8 @@ class Noise:
     """CPU time of all other processes, on any core that the system counts."""
     involuntary_switches: int
     """How often a thread of this process had its core taken away; 0 on Windows, uncounted."""
+    throttled_seconds: float
+    """Time that the cgroup's CPU quota held its threads back; NaN where it has no such count."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,7 @@ class NoiseMeter:
             steal_seconds=after.steal_seconds - self._before.steal_seconds,
             other_cpu_seconds=other_cpu_seconds,
             involuntary_switches=after.involuntary_switches - self._before.involuntary_switches,
+            throttled_seconds=after.throttled_seconds - self._before.throttled_seconds,
         )
 
     def read_gpu_state(self) -> GpuState:
@@ -181,6 +188,19 @@ class _Counters:
     busy_seconds: float
     steal_seconds: float
     involuntary_switches: int
+    throttled_seconds: float
+
+
+def read_throttled_seconds(statistics: Path) -> float:
+    """Seconds of throttling by a CPU quota that a cgroup's `cpu.stat` counts; NaN without it."""
+    try:
+        text = statistics.read_text(encoding="ascii")
+    except OSError:
+        return math.nan
+    counts = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
+    if "throttled_usec" in counts:  # version 2
+        return int(counts["throttled_usec"]) / 1e6
+    return int(counts["throttled_time"]) / 1e9 if "throttled_time" in counts else math.nan
 
 
 def _read_counters() -> _Counters:
@@ -192,6 +212,7 @@ def _read_counters() -> _Counters:
         ),
         steal_seconds=getattr(times, "steal", math.nan),
         involuntary_switches=resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw if resource else 0,
+        throttled_seconds=read_throttled_seconds(CPU_STATISTICS),
         cpu_seconds=time.process_time(),
     )
 

@@ -11,7 +11,7 @@ answer, with the sets still in the running and about how much more data would de
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -89,7 +89,8 @@ def decide(comparison: Comparison, results: pd.DataFrame, delta: float = DELTA) 
     inputs = gather_evidence(comparison)
     eligible = sort_by_latency([each for each in inputs if each.qualifies(delta)])
     candidates = [each for each in inputs if not each.is_excluded(delta)]
-    choice, reasons = _apply_rule(inputs, eligible, candidates, delta)
+    doubts = comparison.latency_doubts
+    choice, reasons = _apply_rule(inputs, eligible, candidates, delta, doubts)
     skill = shows_skill(comparison)
     if choice is None or skill is False:
         verdict: Verdict = "no skill" if skill is False else "undecided"
@@ -132,12 +133,13 @@ def _apply_rule(
     eligible: Sequence[Evidence],
     candidates: Sequence[Evidence],
     delta: float,
+    doubts: Mapping[str, str],
 ) -> tuple[Evidence | None, list[str]]:
     if len(inputs) < 2:
         return None, ["Fewer than two target sets were run, so there is nothing to choose between."]
     if not eligible:
         return None, [describe_bounds(each, delta) for each in inputs]
-    choice, reason = _pick_fastest(eligible)
+    choice, reason = _pick_fastest(eligible, doubts)
     reasons = [f"{join_words([e.variant for e in eligible])} met both bounds.", reason]
     faster = [
         f"{each.variant} (mean up to {format_score(each.mean_regret_high)}, worst task up to "
@@ -153,8 +155,11 @@ def _apply_rule(
     return choice, reasons
 
 
-def _pick_fastest(eligible: Sequence[Evidence]) -> tuple[Evidence, str]:
-    """The fastest, or the smallest of those that latency does not separate from it."""
+def _pick_fastest(eligible: Sequence[Evidence], doubts: Mapping[str, str]) -> tuple[Evidence, str]:
+    """The fastest, or the smallest of those that latency does not separate from it.
+
+    `doubts` says why a variant's timing was left out, where it was taken.
+    """
     timed = [each for each in eligible if not math.isnan(each.end_to_end_ratio)]
     tied = [e for e in timed if not e.end_to_end_ratio_low > timed[0].end_to_end_ratio_high]
     tied = tied or list(eligible)
@@ -162,13 +167,18 @@ def _pick_fastest(eligible: Sequence[Evidence]) -> tuple[Evidence, str]:
     size = (
         f"{choice.variant} is the smallest ({format_count(choice.trainable_parameters)} trainable)"
     )
+    unknown = {each.variant: doubts.get(each.variant, "was not measured") for each in eligible}
     if not timed:
-        return choice, f"Latency was not measured, so size decides: of these, {size}."
+        why = " or ".join(sorted(set(unknown.values())))
+        return choice, f"Latency {why}, so size decides: of these, {size}."
+    untimed = [each.variant for each in eligible if each not in timed]
+    rest = "".join(f" The latency of {name} {unknown[name]}." for name in untimed)
     if len(tied) == 1:
         others = "the only one of these" if len(eligible) == 1 else "the fastest of these"
-        return choice, f"{choice.variant} is {others}: {describe_latency(choice)}."
+        others = "the fastest of those whose latency counts" if untimed else others
+        return choice, f"{choice.variant} is {others}: {describe_latency(choice)}.{rest}"
     listed = "; ".join(f"{each.variant} {describe_latency(each)}" for each in tied)
-    return choice, f"Latency does not separate {listed}. Of these, {size}."
+    return choice, f"Latency does not separate {listed}. Of these, {size}.{rest}"
 
 
 def _without_nan(value: Any) -> Any:

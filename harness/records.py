@@ -13,11 +13,12 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 1
 BASE = "base"
@@ -286,8 +287,11 @@ def read_study(study: Path) -> StudyRecords:
     return StudyRecords(tuple(records), tuple(problems))
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
+def write_table(path: Path, rows: "Sequence[Mapping[str, Any]] | pd.DataFrame") -> None:
     """Write rows as a Parquet file, atomically."""
+    # Here, because every process that times would wait for it, and writes no table.
+    import pandas as pd
+
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     write_atomically(path, lambda temporary: frame.to_parquet(temporary, index=False))
 

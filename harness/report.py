@@ -11,8 +11,9 @@ recommendation.json. Running it again replaces them.
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from harness.caveats import (
 from harness.comparison import Comparison, compare
 from harness.errors import UserError
 from harness.formatting import join_words
-from harness.latency_analysis.report import build_latency_report
+from harness.latency_analysis.report import LatencyReport, build_latency_report
 from harness.plots import plot_learning_curves, plot_tradeoff
 from harness.recommend import DELTA, Recommendation, decide, to_json
 from harness.records import BASE, write_table, write_text
@@ -232,24 +233,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--delta", type=float, default=DELTA, help="loss in mean score that you do not mind"
     )
     options = parser.parse_args(arguments)
-    try:
-        for text, page in _build_all(options.study, options.delta):
-            print(f"{text}\n\nReport: {page}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    status = 0
+    for build in _list_builders(options.study, options.delta):
+        try:
+            report = build()
+        except UserError as error:
+            # The folder's other report, where it has one, can still be built.
+            print(f"error: {error}", file=sys.stderr)
+            status = 2
+        else:
+            print(f"{report.text}\n\nReport: {report.html}")
+    return status
 
 
-def _build_all(study: Path, delta: float) -> Iterator[tuple[str, Path]]:
-    """Build whatever kinds of report the folder has the raw files of; yield text and page."""
+def _list_builders(study: Path, delta: float) -> Iterator[Callable[[], Report | LatencyReport]]:
+    """Yield what builds each kind of report that the folder has the raw files of."""
     has_latency = (study / "latency.json").exists()
     if has_latency:
-        latency = build_latency_report(study)
-        yield latency.text, latency.html
+        yield partial(build_latency_report, study)
     if (study / "runs").is_dir() or not has_latency:
-        report = build_report(study, delta)
-        yield report.text, report.html
+        yield partial(build_report, study, delta)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ as well as rounds; and three to eight of them are too few for a plain bootstrap.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,29 +18,36 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 RESAMPLES = 2000
 
-SPENT = 0.6
-"""Share of the allowed error that an interval over processes spends: 97% where 95% is asked for.
+SPENT = 0.5
+"""Share of the allowed error that an interval over processes spends: 97.5% where 95% is asked for.
 
 A study adds processes until its intervals are narrow, and so stops early where they are narrow by
 chance; the rest of the error is for that. In simulated studies that stop so, intervals cover in
-94.4% or more on every kind of machine tried, and in 95.9% or more where the number of processes is
-set beforehand (benchmarks/results/interval-coverage.json).
+95.6% or more on every kind of machine tried, and at most 3.9% call equal arms slower or faster;
+they cover in 96.6% or more where the number of processes is set beforehand
+(benchmarks/results/interval-coverage.json).
 """
+
+LEAST_DEGREES = 0.9
+"""Degrees of freedom of the processes with which there is an interval: one less than there are,
+where they have equal rounds. Of two processes the second needs 5/8 of the first one's rounds."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """A statistic of k numbers with intervals; arrays are [k], or 0-d for a single number."""
+    """A statistic of k numbers with intervals; arrays are [k], or 0-d for a single number.
+
+    Bounds are NaN where too few rounds or processes say nothing of the error.
+    """
 
     estimate: np.ndarray
     low: np.ndarray
     high: np.ndarray
     standard_error: np.ndarray
-    """Of the estimate, for new processes and rounds."""
+    """Of the estimate by rounds, and, where there are several processes, by processes, [parts, k].
+    A verdict at any level takes the part that is wider at that level."""
     degrees_of_freedom: np.ndarray
     """Of `standard_error`: compare estimate / standard_error with Student's t of these."""
-    resampled: np.ndarray
-    """The statistic in every resample, [resamples, k] or [resamples]."""
 
 
 def interval_of(
@@ -56,7 +64,7 @@ def interval_of(
     [b, m], a row a sample of m <= n of them, and returns [b] or [b, k]. It is called with two-stage
     resamples, with all rounds, with each process alone, and with all but one process (but one
     round, where there is one process): so every process needs rounds that have all k numbers, and
-    2 rounds are the least.
+    2 rounds are the least. Bounds are NaN where the processes leave under LEAST_DEGREES.
 
     The width is that of the wider of two Student's t intervals. One has the standard error among
     the statistics of the single processes, and a degree of freedom less than there are processes
@@ -75,18 +83,14 @@ def interval_of(
     resampled = statistic(resample_rounds(process, resamples, seed))
     estimate = statistic(rounds[None])[0]
     tail = SPENT * (1 - confidence) / 2
-    error, degrees = _find_error(statistic, process, resampled.var(axis=0, ddof=1), tail)
-    width = 2 * stats.t.ppf(1 - tail, degrees) * error
+    errors, degrees = _find_errors(statistic, process, resampled.var(axis=0, ddof=1))
+    # The largest of them is NaN where one is.
+    width = 2 * (stats.t.ppf(1 - tail, degrees) * errors).max(axis=0)
     low, high = _bound_bca(estimate, resampled, _jackknife(statistic, process), tail)
     with np.errstate(divide="ignore", invalid="ignore"):
         below = np.where(high > low, np.clip((estimate - low) / (high - low), 0, 1), 0.5)
     return Bounds(
-        estimate,
-        estimate - width * below,
-        estimate + width * (1 - below),
-        error,
-        degrees,
-        resampled,
+        estimate, estimate - width * below, estimate + width * (1 - below), errors, degrees
     )
 
 
@@ -114,29 +118,27 @@ def _draw(process: tuple[int, ...], resamples: int, seed: int) -> np.ndarray:
     return chosen
 
 
-def _find_error(
-    statistic: Statistic, process: np.ndarray, variance: np.ndarray, tail: float
+def _find_errors(
+    statistic: Statistic, process: np.ndarray, variance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the standard error that makes the wider interval, and its degrees of freedom.
+    """Return the standard errors by rounds and by processes, and their degrees of freedom.
 
     `variance` is that of two-stage resamples: the rounds' plus (P - 1) / P of the processes'. P is
-    Kish's effective number, so that a process of few rounds is not counted as a whole one.
+    Kish's effective number, so that a process of few rounds is not counted as a whole one. One
+    process has the first part only.
     """
     numbers, sizes = np.unique(process, return_counts=True)
-    shares = sizes / sizes.sum()
-    effective = 1 / (shares**2).sum()
-    among = np.zeros_like(variance)
+    parts, degrees = [variance], [float(len(process) - 1)]
     if len(numbers) > 1:
+        shares = sizes / sizes.sum()
+        effective = 1 / (shares**2).sum()
         alone = np.array([statistic(np.flatnonzero(process == each)[None])[0] for each in numbers])
         among = np.average((alone - np.average(alone, 0, shares)) ** 2, 0, shares) / (effective - 1)
-    within = np.maximum(variance - (1 - 1 / effective) * among, 0)
-    few, many = effective - 1, len(process) - 1
-    by_process, by_round = (
-        stats.t.ppf(1 - tail, degrees) * np.sqrt(part)
-        for degrees, part in ((few, among), (many, within))
-    )
-    is_wider = by_process > by_round
-    return np.sqrt(np.where(is_wider, among, within)), np.where(is_wider, few, many)
+        parts = [np.maximum(variance - (1 - 1 / effective) * among, 0), among]
+        # An unknown part makes the whole unknown: left out, it would be taken for none.
+        degrees.append(effective - 1 if effective - 1 >= LEAST_DEGREES else math.nan)
+    errors = np.sqrt(np.stack(parts))
+    return errors, np.stack([np.full_like(variance, each) for each in degrees])
 
 
 def _jackknife(statistic: Statistic, process: np.ndarray) -> np.ndarray:

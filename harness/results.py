@@ -14,6 +14,7 @@ warned about and left out; one bad record never stops the others.
 `load_study`     all that a report needs, read once
 """
 
+import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.machine import identify_machine
 from harness.majority import MAJORITY_COLUMNS, make_majority_line, mark_skill
 from harness.ratios import paired_ratio
 from harness.records import BASE, EvalRecord, Record
@@ -49,7 +51,7 @@ TEXT_COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
     *("source", "dataset", "stand_in", "split", "metric", "majority_prediction", "scoring"),
     *("truncation", "mergeable", "latency_stopped", "latency_trusted", "latency_distrust"),
-    *("error_type", "error_message", *ENVIRONMENT_COLUMNS),
+    *("error_type", "error_message", *ENVIRONMENT_COLUMNS, "machine"),
 )
 COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
@@ -64,7 +66,7 @@ COLUMNS = (
     *("batch_size", "prompt_tokens", "output_tokens", "latency_rounds"),
     *("latency_processes", "latency_stopped", "latency_trusted", "latency_distrust"),
     *("latency_interval_coverage", *SECONDS_COLUMNS, *RATIO_COLUMNS, "error_type"),
-    *("error_message", *ENVIRONMENT_COLUMNS),
+    *("error_message", *ENVIRONMENT_COLUMNS, "machine"),
 )
 TRAINED = (
     *("steps", "tokens", "seconds", "tokens_per_second"),
@@ -128,6 +130,8 @@ def load_results(path: Paths) -> pd.DataFrame:
     latency_interval_coverage   actual coverage of those intervals; below 0.95 under 6 rounds
     error_type, error_message   why a run failed
     torch, transformers, peft, device, gpu, cpu     from the record's environment, where known
+    machine                     what must agree for two timings to be compared, as JSON (of
+                                harness.machine.identify_machine)
 
     Raises UserError where `path` holds no study.
     """
@@ -213,6 +217,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "error_type": record.error.type if record.error else None,
         "error_message": record.error.message if record.error else None,
         **{name: record.environment.get(name) for name in ENVIRONMENT_COLUMNS},
+        "machine": json.dumps(identify_machine(record.environment), sort_keys=True),
     }
 
 

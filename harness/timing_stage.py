@@ -1,7 +1,7 @@
 """The last stage of a group: time its variants with the base, and close their records."""
 
+import gc
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -59,7 +59,6 @@ def _measure(
     build = Build(
         model=config.model,
         adapters=tuple(_describe_adapter(run) for run in timed),
-        rank=config.adapter.rank,
         adapter_dtype=latency.adapter_dtype,
         cache=latency.cache,
         compile=latency.compile,
@@ -79,7 +78,12 @@ def _measure(
             doing = f"process {state.processes + 1}, round {state.rounds}"
             stage.advance(spent, doing=f"{doing}, at most {budget.max_seconds:.0f} s")
 
-        return measure(build, [point], budget, loaded=loaded, on_time=show)
+        def keep(measurement: Measurement) -> None:
+            _write_calls(base, measurement, (*BASE_ARMS, "mixed"))
+            for run in timed:
+                _write_calls(run, measurement, BASE_ARMS)
+
+        return measure(build, [PointState(point)], budget, loaded=loaded, keep=keep, on_time=show)
 
 
 def _describe_adapter(run: Run) -> TimedAdapter:
@@ -106,29 +110,32 @@ def pick_prompts(
     return tuple(tuple((ids * -(-length // len(ids)))[:length]) for ids in rows)
 
 
+def _write_calls(run: Run, measured: Measurement, shared: Sequence[str]) -> None:
+    """Write what there is of a run's own calls, beside those of the `shared` arms."""
+    rows = [
+        {name: value for name, value in row.items() if name not in ("point", "variant")}
+        for row in measured.calls
+        if row["arm"] in shared or row["variant"] == run.record.run_id
+    ]
+    if rows:
+        records.write_table(run.folder / "latency.parquet", rows)
+
+
 def _close(base: Run, timed: Sequence[Run], measured: Measurement, budget: Budget) -> None:
     summary = _summarize(measured, budget)
     lost = {failure["variant"]: failure["message"] for failure in measured.failures}
-    for failure in measured.failures:
-        announce(f"failed: timing {failure['variant']} ({failure['arm']}): {failure['message']}")
+    lines = [f"{each['variant']} ({each['arm']}): {each['message']}" for each in measured.failures]
+    for line in dict.fromkeys(lines):
+        announce(f"failed: timing {line}")
+    ran = {row["variant"] for row in measured.calls if row["arm"] == "unmerged"}
     for run in timed:
-        own = [row for row in measured.calls if row["variant"] == run.record.run_id]
-        if not any(row["arm"] == "unmerged" for row in own):
-            with failures_recorded([run]):
+        with failures_recorded([run]):
+            if run.record.run_id not in ran:
                 raise UserError(f"latency: {lost.get(run.record.run_id, 'not timed')}")
-            continue
-        beside = [row for row in measured.calls if row["arm"] in BASE_ARMS]
-        records.write_table(run.folder / "latency.parquet", _strip(beside + own))
-        run.save(latency=summary, status="ok")
+            run.save(latency=summary, status="ok")
     if base.record.status == "running" and base.record.eval is not None:
-        rows = [row for row in measured.calls if row["arm"] in (*BASE_ARMS, "mixed")]
-        records.write_table(base.folder / "latency.parquet", _strip(rows))
-        base.save(latency=summary, status="ok")
-
-
-def _strip(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out what the run's folder says already."""
-    return [{k: v for k, v in row.items() if k not in ("point", "variant")} for row in rows]
+        with failures_recorded([base]):
+            base.save(latency=summary, status="ok")
 
 
 def _summarize(measured: Measurement, budget: Budget) -> LatencyRecord:
@@ -154,5 +161,6 @@ def _summarize(measured: Measurement, budget: Budget) -> LatencyRecord:
 
 def release(device: torch.device) -> None:
     """Give memory that nothing refers to any more back to the device, for the fresh processes."""
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -16,6 +16,11 @@ from harness.ratios import Interval, paired_ratio
 
 CONFIDENCE = 0.95
 
+PUBLISHABLE_ROUNDS = 15
+PUBLISHABLE_PROCESSES = 3
+"""Least behind a publishable ratio, whatever a rule asks: one process says nothing of how others
+differ, and two give intervals too wide to be of use."""
+
 NOTEWORTHY_CORES = 0.05
 """Cores kept busy by others; a desktop at rest stays below."""
 
@@ -34,9 +39,9 @@ class Rule:
     margin: float
     """Ratios within 1 / (1 + margin) .. 1 + margin are equivalent."""
     min_rounds: int
-    """Rounds, over all processes, that a publishable ratio needs."""
+    """Rounds, over all processes, before which no ratio is known well enough."""
     min_processes: int
-    """Fresh processes that a publishable ratio needs."""
+    """Fresh processes, likewise."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,16 @@ class Gate:
     reasons: tuple[str, ...]
     """Why not, and what the machine was doing meanwhile; empty where trusted."""
     ratio: Interval
-    """base_again / base, end to end."""
+    """base_again / base, in the time that was asked for."""
 
 
 def judge(interval: Interval, rule: Rule) -> Verdict:
-    """Return what `interval` says of its ratio; `unresolved` where a bound is unknown.
+    """Return what `interval` says of its ratio; `unresolved` where it covers in under 95%.
 
     `equivalent` comes first: a difference that is sure but inside the margin is none that matters.
     """
+    if not _is_interval(interval):
+        return "unresolved"
     if interval.low >= 1 / (1 + rule.margin) and interval.high <= 1 + rule.margin:
         return "equivalent"
     if interval.low > 1:
@@ -65,45 +72,63 @@ def judge(interval: Interval, rule: Rule) -> Verdict:
 
 
 def is_resolved(interval: Interval, rule: Rule) -> bool:
-    """Whether the interval is as narrow as the rule wants; an unknown one is not."""
-    return interval.half_width <= rule.half_width
+    """Whether the interval is as narrow as the rule wants; one of under 95% is not."""
+    return _is_interval(interval) and interval.half_width <= rule.half_width
 
 
 def is_publishable(interval: Interval, rule: Rule) -> bool:
-    """Whether enough rounds and processes stand behind the interval."""
-    return interval.rounds >= rule.min_rounds and interval.processes >= rule.min_processes
+    """Whether enough rounds and processes stand behind the interval.
 
-
-def check_gate(calls: pd.DataFrame, rule: Rule) -> Gate:
-    """Return whether one point's calls can be trusted, and if not, why in words.
-
-    Untrusted: the interval of base_again / base (end to end) excludes 1 or is wider than the rule's
-    half-width, or there are too few rounds for one. The noise columns explain and decide nothing;
-    those that are absent or unknown are passed over.
+    A rule may ask for more than PUBLISHABLE_ROUNDS and PUBLISHABLE_PROCESSES, never for less.
     """
-    ratio = paired_ratio(calls, "end_to_end_seconds", "base_again")
-    failures = tuple(_find_failures(ratio, rule))
+    rounds = max(rule.min_rounds, PUBLISHABLE_ROUNDS)
+    processes = max(rule.min_processes, PUBLISHABLE_PROCESSES)
+    return interval.rounds >= rounds and interval.processes >= processes
+
+
+def check_gate(calls: pd.DataFrame, rule: Rule, time: str = "end_to_end") -> Gate:
+    """Return whether one point's calls can be trusted in one time, and if not, why in words.
+
+    `time` is ttft, tpot or end_to_end. Untrusted: the interval of base_again / base excludes 1 or
+    is wider than the rule's half-width, or there are too few rounds for one. The noise columns
+    explain and decide nothing; those that are absent or unknown are passed over.
+    """
+    ratio = paired_ratio(calls, f"{time}_seconds", "base_again")
+    failures = tuple(_find_failures(ratio, rule, time))
     reasons = failures + tuple(_describe_noise(calls)) if failures else ()
     return Gate(not failures, reasons, ratio)
 
 
-def _find_failures(ratio: Interval, rule: Rule) -> Iterator[str]:
+def _is_interval(interval: Interval) -> bool:
+    """Whether there were rounds and processes enough for an interval; an unknown one is none."""
+    return interval.coverage >= CONFIDENCE
+
+
+def _find_failures(ratio: Interval, rule: Rule, time: str) -> Iterator[str]:
+    base = "the base" if time == "end_to_end" else f"the {time.upper()} of the base"
     if ratio.rounds == 0:
-        yield "the base was not timed against itself"
+        yield f"{base} was not timed against itself"
         return
-    if ratio.coverage < CONFIDENCE:
-        yield f"{ratio.rounds} rounds of one process are too few for a {CONFIDENCE:.0%} interval"
+    if not _is_interval(ratio):
+        yield _word_too_few(ratio)
         return
     if not ratio.low <= 1 <= ratio.high:
         yield (
-            f"the base against itself came out as {ratio.estimate:.4f}x "
+            f"{base} against itself came out as {ratio.estimate:.4f}x "
             f"({ratio.low:.4f} to {ratio.high:.4f}), which excludes 1"
         )
     if not is_resolved(ratio, rule):
         yield (
-            f"the base against itself is known to \N{PLUS-MINUS SIGN}{ratio.half_width:.2%}, "
+            f"{base} against itself is known to \N{PLUS-MINUS SIGN}{ratio.half_width:.2%}, "
             f"not to the target of {rule.half_width:.2%}"
         )
+
+
+def _word_too_few(ratio: Interval) -> str:
+    if ratio.processes > 1:
+        return f"its {ratio.processes} processes have too unlike numbers of rounds for an interval"
+    rounds = "1 round" if ratio.rounds == 1 else f"{ratio.rounds} rounds"
+    return f"{rounds} of one process are too few for a {CONFIDENCE:.0%} interval"
 
 
 def _describe_noise(calls: pd.DataFrame) -> Iterator[str]:
@@ -115,6 +140,9 @@ def _describe_noise(calls: pd.DataFrame) -> Iterator[str]:
     stolen = _divide_sums(calls, "steal_seconds", seconds)
     if stolen >= NOTEWORTHY_STEAL:
         yield f"the hypervisor withheld {format_share(stolen)} of a core's time (steal)"
+    throttled = _divide_sums(calls, "throttled_seconds", seconds)
+    if throttled >= NOTEWORTHY_STEAL:
+        yield f"the CPU quota held the process back for {format_share(throttled)} of the time"
     if "load_average" in calls and calls["load_average"].notna().any():
         load = calls["load_average"]
         yield f"the load average was {load.median():.1f}, at most {load.max():.1f}"

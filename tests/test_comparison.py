@@ -1,6 +1,8 @@
 """Comparing on what is common: tasks, seeds, examples, and what each omission says."""
 
+import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,74 @@ def test_latency_counts_only_tasks_that_every_set_was_timed_on(tmp_path: Path) -
     comparison = compare_study(study)
     assert (comparison.overall["end_to_end_ratio"].dropna() < 1.1).all()
     assert any("latency over tasks is over fincot" in note for note in comparison.notes)
+
+
+def test_latency_that_is_not_trusted_counts_nowhere(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot", "medmcqa"))
+    results, examples = load_results(study), load_examples(study)
+    doubted = results["task"] == "fincot"
+    # A verdict that must not be believed, and that would win.
+    results.loc[doubted & (results["variant"] == "all"), "end_to_end_ratio"] = 0.2
+    results.loc[doubted, "latency_trusted"] = False
+    comparison = compare(results, examples, resamples=100)
+    by_task = comparison.by_task.set_index(["task", "variant"])
+    ratios = [name for name in by_task if "_ratio" in str(name)]
+    assert by_task.loc["fincot", ratios].isna().all(axis=None)
+    overall = comparison.overall.set_index("variant")
+    for name in ("qkv", "all"):
+        kept = by_task.loc[("medmcqa", name), "end_to_end_ratio"]
+        assert overall.loc[name, "end_to_end_ratio"] == pytest.approx(kept)
+    front = comparison.by_task.query("task == 'fincot' and on_front")
+    assert set(front["variant"]) <= {BASE}
+    assert comparison.latency_doubts == {"qkv": "is not trusted", "all": "is not trusted"}
+    assert comparison.notes == (
+        "latency on fincot is left out, since it is not trusted",
+        "latency over tasks is over medmcqa: not every set has one on the others",
+    )
+
+
+def test_one_untrusted_session_is_named_and_leaves_the_others(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",))
+    results, examples = load_results(study), load_examples(study)
+    results.loc[results["variant"] == "all", "latency_trusted"] = False
+    results.loc[results["variant"] == "qkv", "latency_trusted"] = True
+    comparison = compare(results, examples, resamples=100)
+    overall = comparison.overall.set_index("variant")["end_to_end_ratio"]
+    assert overall.notna().to_dict() == {"all": False, "base": False, "qkv": True}
+    assert comparison.notes == ("latency of all on fincot is left out, since it is not trusted",)
+
+
+def set_environment(study: Path, runs: str, **facts: object) -> None:
+    for path in study.glob(f"runs/{runs}/record.json"):
+        record = json.loads(path.read_text())
+        record["environment"] |= facts
+        path.write_text(json.dumps(record))
+
+
+def test_timings_of_two_machines_are_not_compared(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",))
+    set_environment(study, "*", cpu_count=2, torch="2.9.0")
+    assert compare_study(study).overall["end_to_end_ratio"].notna().sum() == 2
+    # Another version is another question; the same CPU with more cores is another machine.
+    set_environment(study, "*--all--*", torch="2.10.0")
+    assert compare_study(study).overall["end_to_end_ratio"].notna().sum() == 2
+    set_environment(study, "*--all--*", cpu_count=4)
+    comparison = compare_study(study)
+    assert comparison.overall["end_to_end_ratio"].isna().all()
+    assert comparison.by_task["merged_ttft_ratio_low"].isna().all()
+    assert comparison.by_task["score"].notna().all()
+    (note,) = comparison.notes
+    assert note.startswith("latency is left out: runs were timed on different machines (")
+    assert "cores" in note
+    assert {"2", "4"} <= set(re.findall(r"\d+", note))
+    assert set(comparison.latency_doubts.values()) == {"was taken on different machines"}
+
+
+def test_a_machine_that_timed_nothing_is_no_matter(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",))
+    write_run(study, "o_proj", "fincot", rounds=0)
+    set_environment(study, "*--o_proj--*", cpu="another cpu")
+    assert compare_study(study).overall["end_to_end_ratio"].notna().sum() == 2
 
 
 def test_two_models_are_not_mixed(tmp_path: Path) -> None:

@@ -80,8 +80,11 @@ def test_what_is_measured_is_not_measured_again_and_more_is_added(
     added = after.iloc[len(before) :]
     assert set(added["variant"]) == {"base", "fc2"}
     assert set(added["process"]) == {1}
-    assert set(added["point"]) == {0}
-    assert facts_of(results)["points"][0]["target_sets"] == ["q", "fc2"]
+    # The new set has a base and controls of its own: it never shared a round with the old ones.
+    assert set(added["point"]) == {1}
+    points = facts_of(results)["points"]
+    assert [point["target_sets"] for point in points] == [["q"], ["fc2"]]
+    assert [point["added_to"] for point in points] == [None, 0]
 
 
 @pytest.mark.parametrize(
@@ -92,8 +95,10 @@ def test_what_is_measured_is_not_measured_again_and_more_is_added(
         (("latency.prompt_tokens=8,100000",), "takes .*: shorten one"),
         (("latency.batch_size=0,1",), "latency.batch_size is 0"),
         (("latency.bach_size=1",), "bach_size"),
-        (("latency.margin=0.1,0.2",), "it is part of the rule"),
+        (("latency.margin=0.1,0.2",), "latency.margin is 0.1 and 0.2; a latency study has one"),
         (("seed=0,1",), "seed is 0 and 1; a latency study has one"),
+        (("adapter.alpha=8,16",), "adapter.alpha is 8.0 and 16.0"),
+        (("task=medmcqa,govreport",), "task.name is medmcqa and govreport"),
         (("latency.batch_size=[1,2",), "latency.batch_size"),
         (("latency.compile=default",), "set latency.cache=static"),
         (("model.device=cuda:7",), "model.device is 'cuda:7': not usable here"),
@@ -116,8 +121,12 @@ def test_bad_input_is_one_line_before_anything_is_timed(
     [
         (("latency.margin=0.2",), {}, "begun with latency.margin=0.03, now 0.2"),
         (("seed=1",), {}, "a study of seed 0, now 1"),
+        (("latency.merged=false",), {}, "begun with latency.merged=True, now False"),
+        (("latency.max_rounds=5",), {}, "begun with latency.max_rounds=3, now 5"),
+        ((), {"model_settings": {"path": "/other"}}, "a study of model.path '/other', now None"),
         (("model.shape=tiny-gpt2", "target_modules=qkv"), {}, "a study of model 'tiny-llama'"),
         ((), {"machine": {"cpu": "Another CPU"}}, "measured on another machine .*Another CPU"),
+        ((), {"versions": {"peft": "0.0.1"}}, "a study of peft '0.0.1', now"),
         ((), {"schema_version": 99}, "schema_version is 99, expected 1"),
     ],
 )
@@ -165,6 +174,20 @@ def test_a_batch_that_does_not_fit_is_recorded_and_the_study_goes_on(
     assert [point["status"] for point in points] == ["done", "done", "done"]
 
 
+def test_done_points_without_rows_are_refused(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(results, "target_modules=q") == 0
+    (results / "latency" / "latency.parquet").unlink()
+    assert run(results, "target_modules=q") == 2
+    assert "latency.parquet has no rows of point 0" in capsys.readouterr().err
+
+
+def test_help_is_the_page_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert latency.main(["--help"]) == 0
+    assert "python -m harness.latency target_modules=" in capsys.readouterr().out
+
+
 def test_one_adapter_that_fails_to_load_leaves_the_others_measured(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +201,12 @@ def test_one_adapter_that_fails_to_load_leaves_the_others_measured(
     study = load_latency_study(results / "latency")
     assert set(study.calls["variant"]) == {"base", "fc2"}
     assert {failure["variant"] for failure in study.facts.failures} >= {"q"}
+    # Mended, it is measured after all, and the failure is over.
+    for file in torn.iterdir():
+        file.unlink()
+    assert run(results, "target_modules=q,fc2") == 0
+    points = load_latency_study(results / "latency").facts.points
+    assert [point.target_sets for point in points] == [("q", "fc2"), ("q",)]
 
 
 def test_an_interrupt_keeps_rows_and_the_next_run_goes_on(

@@ -1,8 +1,10 @@
+import math
 import subprocess
 import sys
 import threading
 import time
 from collections import namedtuple
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,13 @@ import torch
 
 from harness import noise
 from harness.errors import UserError
-from harness.noise import GpuState, NoiseMeter, check_clock, name_throttle_reasons
+from harness.noise import (
+    GpuState,
+    NoiseMeter,
+    check_clock,
+    name_throttle_reasons,
+    read_throttled_seconds,
+)
 
 CPU, SECOND_GPU = torch.device("cpu"), torch.device("cuda:0")
 STEADY = SimpleNamespace(monotonic=True, adjustable=False)
@@ -310,3 +318,20 @@ def test_a_single_reading_that_runs_backwards_is_seen() -> None:
     readings[7_777] -= 3e-7
     with pytest.raises(UserError, match="ran backwards"):
         check_clock(iter(readings).__next__, STEADY)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("usage_usec 5\nnr_throttled 3\nthrottled_usec 2500000\n", 2.5),
+        ("nr_periods 9\nnr_throttled 3\nthrottled_time 1500000000\n", 1.5),
+        ("usage_usec 5\n", math.nan),
+        (None, math.nan),
+    ],
+)
+def test_throttling_by_a_quota_is_read_from_either_version(
+    tmp_path: Path, text: str | None, seconds: float
+) -> None:
+    if text is not None:
+        (tmp_path / "cpu.stat").write_text(text)
+    assert read_throttled_seconds(tmp_path / "cpu.stat") == pytest.approx(seconds, nan_ok=True)

@@ -129,6 +129,13 @@ def test_processes_that_agree_by_chance_do_not_make_an_interval_narrow(seed: int
     assert ours.half_width > (math.exp(pooled.high) - math.exp(pooled.low)) / 2
 
 
+def test_a_process_of_hardly_any_rounds_leaves_an_estimate_without_interval() -> None:
+    logs = np.random.default_rng(0).normal(size=42) * 0.01
+    ratio = summarise_rounds(Paired(np.repeat([0, 1], [40, 2]), logs))
+    assert ratio.estimate == pytest.approx(math.exp(np.median(logs)))
+    assert np.isnan([ratio.low, ratio.high, ratio.half_width, ratio.coverage]).all()
+
+
 def test_a_round_is_a_process_and_its_number() -> None:
     """Round 0 of two processes must not be paired across them."""
     rows = [

@@ -105,6 +105,49 @@ def test_without_latency_size_decides_and_it_says_so(tmp_path: Path) -> None:
     assert "Latency was not measured for every set." in verdict.caveats
 
 
+def doubt_timing(results: pd.DataFrame, variants: tuple[str, ...]) -> pd.DataFrame:
+    hit = results["variant"].isin(variants)
+    results.loc[hit, "latency_trusted"] = False
+    return results.assign(latency_distrust=hit.map({True: "the base is not the base", False: None}))
+
+
+def test_latency_that_is_not_trusted_decides_nothing(tmp_path: Path) -> None:
+    """The leader by untrusted times is the larger set; size decides instead."""
+    study = write_study(
+        tmp_path / "study",
+        sets=("o_proj+fc2", "all"),
+        gains={"o_proj+fc2": 0.2, "all": 0.2},
+        ratios={"o_proj+fc2": 1.01, "all": 1.4},
+        tasks=TWO_TASKS,
+        examples=300,
+    )
+    examples = load_examples(study, texts=False)
+    assert recommend(load_results(study), examples).choice == "o_proj+fc2"
+    results = doubt_timing(load_results(study), ("o_proj+fc2", "all"))
+    verdict = recommend(results, examples)
+    assert verdict.choice == "all"
+    assert any("Latency is not trusted, so size decides" in each for each in verdict.reasons)
+    assert "end-to-end time" not in verdict.headline
+    assert all(math.isnan(each.end_to_end_ratio) for each in verdict.inputs)
+    assert "Timing is untrusted. fincot: the base is not the base." in verdict.caveats
+    assert not any("was not measured" in caveat for caveat in verdict.caveats)
+
+
+def test_a_set_whose_latency_is_not_trusted_is_named(tmp_path: Path) -> None:
+    study = write_study(
+        tmp_path / "study",
+        sets=("qkv", "all"),
+        gains={"qkv": 0.2, "all": 0.2},
+        tasks=TWO_TASKS,
+        examples=300,
+    )
+    results = doubt_timing(load_results(study), ("all",))
+    verdict = recommend(results, load_examples(study, texts=False))
+    assert verdict.choice == "qkv"
+    (reason,) = (each for each in verdict.reasons if "whose latency counts" in each)
+    assert reason.endswith("The latency of all is not trusted.")
+
+
 def test_no_skill_is_said_plainly(tmp_path: Path) -> None:
     study = write_study(
         tmp_path / "study", gains=dict.fromkeys(FIVE, -0.02), tasks=TWO_TASKS, examples=200

@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT
 from synthetic_study import ELEVEN, FIVE, TASKS, write_run, write_study
 
-from harness.caveats import list_truncation
+from harness.caveats import list_truncation, list_untrusted_timing
 from harness.comparison import compare
 from harness.errors import UserError
 from harness.formatting import UNKNOWN
@@ -286,6 +286,35 @@ def test_constrained_and_mixed_scoring_are_caveats(tmp_path: Path) -> None:
     assert "Scores of fincot come from decoding constrained to a schema" in caveats
     assert "the timing is of unconstrained decoding" in caveats
     assert "scored by constrained generation and generation: their scores do not compare" in caveats
+
+
+def test_untrusted_timing_names_model_session_and_variants(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    for model in ("small", "large"):
+        for name in ("qkv", "all", "o_proj"):
+            write_run(folder, name, "fincot", model=model)
+    results = load_results(folder)
+    assert list_untrusted_timing(results) == []
+    # One session failed, of which each run saw other noise; o_proj was timed in a later one.
+    reasons = {
+        "qkv": "the base is 1.1; others kept 0.2 cores busy",
+        "all": "the base is 1.1; others kept 0.3 cores busy",
+        "o_proj": "the base is known to 9%",
+    }
+    results["latency_trusted"] = results["model"] == "large"
+    results["latency_distrust"] = results["variant"].map(reasons).where(~results["latency_trusted"])
+    assert list_untrusted_timing(results) == [
+        "fincot (small), all and qkv: the base is 1.1; others kept 0.3 cores busy.",
+        "fincot (small), o_proj: the base is known to 9%.",
+    ]
+    small = results[results["model"] == "small"]
+    assert list_untrusted_timing(small[small["variant"] != "o_proj"]) == [
+        "fincot: the base is 1.1; others kept 0.3 cores busy."
+    ]
+    mixed = small.assign(latency_trusted=small["variant"] != "all")
+    assert list_untrusted_timing(mixed) == [
+        "fincot, all: the base is 1.1; others kept 0.3 cores busy."
+    ]
 
 
 def test_the_reference_study_still_reports(tmp_path: Path) -> None:

@@ -66,6 +66,17 @@ def test_base_seconds_are_of_its_own_arm(study: Path) -> None:
     assert row["ttft_seconds"] == calls["ttft_seconds"].median()
 
 
+def test_machines_are_told_apart_by_more_than_their_cpu(study: Path) -> None:
+    path = next((study / "runs").glob("tiny--fincot--qkv--*")) / "record.json"
+    record = json.loads(path.read_text())
+    record["environment"] |= {"cpu_count": 4, "memory_bytes": 16 * 2**30}
+    path.write_text(json.dumps(record))
+    machines = load_results(study)["machine"].map(json.loads)
+    assert {machine["cpu"] for machine in machines} == {"test cpu"}
+    assert sorted(machine["cpu_count"] or 0 for machine in machines) == [0] * 5 + [4]
+    assert max(machine["memory_gib"] or 0 for machine in machines) == 16
+
+
 def test_long_tables(study: Path) -> None:
     examples, latency, losses = load_examples(study), load_latency(study), load_losses(study)
     assert len(examples) == 6 * 20

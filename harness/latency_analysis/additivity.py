@@ -4,21 +4,17 @@ A table of many sets shows departures by chance alone: the p-values here are adj
 every set. Used by `harness.latency_analysis.cost_model`, which makes the terms.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from harness.formatting import join_words
-from harness.resampling import Bounds
+from harness.resampling import SPENT, Bounds
 
 LEVEL = 0.05
-"""Chance of naming any set as departing where all terms add up."""
-
-DRAWS = 20_000
-"""Of the largest departure by chance; puts a p-value of 0.05 right to within 0.003."""
+"""Chance, at most, of naming any set as departing where all terms add up."""
 
 SMALLEST_ERROR = 1e-9
 """Of the base's time: finer than any clock, and it keeps noise-free times from dividing by 0."""
@@ -34,69 +30,101 @@ class Additivity:
     """Whether no departure was found at the 5% level; None where none was tested."""
     departing: tuple[str, ...]
     """Sets whose own p-value, adjusted for testing all of them, is under 0.05."""
+    alternatives: tuple[tuple[str, ...], ...]
+    """Departing sets of which the data do not say which one departs, group by group."""
     sentence: str
 
 
-def adjust_p_values(excess: Bounds, seed: int = 0) -> np.ndarray:
-    """Return each excess's p-value, adjusted for looking at all of them, [sets].
+def find_p_values(
+    difference: np.ndarray, standard_error: np.ndarray, degrees_of_freedom: np.ndarray
+) -> np.ndarray:
+    """Return the two-sided p-value of each difference from 0, [sets]; NaN where unknown.
 
-    The single-step test (Westfall and Young, Resampling-Based Multiple Testing, 1993, section 2.3):
-    a set's own p-value, from Student's t of its degrees of freedom, against the smallest one among
-    as many sets that do not depart and are correlated as the resamples are. The smallest adjusted
-    p-value is that of all sets together. NaN where a standard error is unknown.
+    `difference` is [sets]; the others are [parts, sets], as those of `resampling.Bounds`, and the
+    part that doubts the difference most decides. Divided by the share of the error that intervals
+    spend, so that a p-value under 0.05 goes with a 95% interval that excludes 0.
     """
-    if not excess.estimate.size or not np.isfinite(excess.standard_error).all():
-        return np.full(excess.estimate.shape, math.nan)
-    seen = np.abs(excess.estimate) / np.maximum(excess.standard_error, SMALLEST_ERROR)
-    # As normal deviates, so that sets of unlike degrees of freedom are on one scale.
-    deviates = stats.norm.isf(stats.t.sf(seen, excess.degrees_of_freedom))
-    exceeding = (_draw_largest(excess.resampled, seed)[:, None] >= deviates).sum(axis=0)
-    return np.asarray((1 + exceeding) / (1 + DRAWS))
+    seen = np.abs(difference) / np.maximum(standard_error, SMALLEST_ERROR)
+    chances = 2 * stats.t.sf(seen, degrees_of_freedom)
+    return np.asarray(np.minimum(chances.max(axis=0) / SPENT, 1))
+
+
+def adjust_p_values(own: np.ndarray, alike: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return the p-values `own`, adjusted for looking at all of them, [sets]; NaN stays NaN.
+
+    Sets with one number in `alike`, [sets], are one test. Holm's step-down (Scandinavian Journal of
+    Statistics 6:65, 1979) holds however the sets depend on each other. That is needed: resamples of
+    P processes know their correlations in P - 1 directions only.
+    """
+    _, first, member = np.unique(alike, return_index=True, return_inverse=True)
+    distinct = own[first]
+    tested = np.flatnonzero(np.isfinite(distinct))
+    order = tested[np.argsort(distinct[tested])]
+    steps = distinct[order] * np.arange(len(order), 0, -1)
+    adjusted = np.full_like(distinct, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    result: np.ndarray = adjusted[member]
+    return result
 
 
 def judge_additivity(
-    tested: Sequence[str], excess: Bounds, adjusted: np.ndarray, untimed: Sequence[str] = ()
+    tested: Sequence[str],
+    excess: Bounds,
+    adjusted: np.ndarray,
+    alike: Sequence[int] | np.ndarray,
+    untimed: Sequence[str] = (),
 ) -> Additivity:
     """Say whether the terms add up.
 
-    `excess` (measured - predicted, in shares of the base's time) and `adjusted` p-values are of the
-    `tested` sets; `untimed` ones could be timed for a test where there was none.
+    `excess` (measured - predicted, in shares of the base's time), `adjusted` p-values and `alike`
+    (sets of one number depart together or not at all) are of the `tested` sets; `untimed` ones
+    could be timed for a test where there was none.
     """
     if not tested:
         advice = f"; time another, such as {untimed[0]}" if untimed else ""
-        return Additivity((), None, None, (), f"Not tested: the fit needed every set{advice}.")
+        return Additivity((), None, None, (), (), f"Not tested: the fit needed every set{advice}.")
     if np.isnan(adjusted).any():
         sentence = "Not tested: too few rounds or processes for standard errors."
-        return Additivity(tuple(tested), None, None, (), sentence)
-    departing = tuple(
-        label for label, chance in zip(tested, adjusted, strict=True) if chance < LEVEL
-    )
+        return Additivity(tuple(tested), None, None, (), (), sentence)
+    groups: dict[int, list[str]] = {}
+    for label, chance, number in zip(tested, adjusted, alike, strict=True):
+        if chance < LEVEL:
+            groups.setdefault(int(number), []).append(label)
+    found = dict(zip(tested, excess.estimate.tolist(), strict=True))
     p_value = float(adjusted.min())
-    sentence = _word(dict(zip(tested, excess.estimate, strict=True)), departing, p_value, excess)
-    return Additivity(tuple(tested), p_value, not departing, departing, sentence)
+    return Additivity(
+        sets=tuple(tested),
+        p_value=p_value,
+        holds=not groups,
+        departing=tuple(
+            label for label in tested if any(label in each for each in groups.values())
+        ),
+        alternatives=tuple(tuple(each) for each in groups.values() if len(each) > 1),
+        sentence=_word(found, [*groups.values()], p_value, excess),
+    )
 
 
-def _draw_largest(resampled: np.ndarray, seed: int) -> np.ndarray:
-    """The largest of normal deviates correlated as the columns of `resampled` are, [DRAWS]."""
-    # A column whose resamples are all alike has no correlation.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        correlation = np.nan_to_num(np.atleast_2d(np.corrcoef(resampled.T)))
-    np.fill_diagonal(correlation, 1.0)
-    rng = np.random.default_rng(seed)
-    normal = rng.multivariate_normal(np.zeros(len(correlation)), correlation, DRAWS, method="eigh")
-    return np.asarray(np.abs(normal).max(axis=1))
-
-
-def _word(found: dict[str, float], departing: Sequence[str], p_value: float, excess: Bounds) -> str:
+def _word(
+    found: dict[str, float], departing: Sequence[Sequence[str]], p_value: float, excess: Bounds
+) -> str:
     chance = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
     if departing:
-        named = join_words([f"{label} {found[label]:+.1%}" for label in departing])
         return (
             f"The terms do not add up ({chance}). Of {len(found)} sets tested, these depart from "
-            f"the sum of their terms, in shares of the base's time: {named}."
+            f"the sum of their terms, in shares of the base's time: "
+            f"{'; '.join(_name_departures(found, departing))}."
         )
     room = float(np.abs([excess.low, excess.high]).max())
     return (
         f"No departure from the sum of the terms found in {join_words([*found])} ({chance}); their "
         f"intervals leave room for one of up to {room:.1%} of the base's time."
     )
+
+
+def _name_departures(found: dict[str, float], departing: Sequence[Sequence[str]]) -> Iterator[str]:
+    for group in departing:
+        *others, last = [f"{label} {found[label]:+.1%}" for label in group]
+        if others:
+            yield f"{', '.join(others)} or {last} (the data do not say which)"
+        else:
+            yield last

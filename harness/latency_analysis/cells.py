@@ -19,6 +19,7 @@ from harness.report_tables import Table
 
 Row = Mapping[Any, Any]
 
+INTERVAL_UNKNOWN = "interval unknown"
 CONTROLS = ("base", "base_again", "base_cloned")
 OPERATION_NAMES = dict(
     zip(
@@ -46,8 +47,8 @@ def make_ratio_table(rows: pd.DataFrame, times: pd.DataFrame) -> Table:
                 name_arm(*key),
                 _format_ratio(total),
                 _format_verdict(total),
-                _format_ratio(by_time["ttft"]),
-                _format_ratio(by_time["tpot"]),
+                _format_marked_ratio(by_time["ttft"]),
+                _format_marked_ratio(by_time["tpot"]),
                 *(format_milliseconds(seconds[f"{time}_seconds"]) for time in TIME_NAMES),
                 _format_number(seconds["tokens_per_second"], ".4g"),
                 format_milliseconds(seconds["cpu_seconds"]),
@@ -113,27 +114,25 @@ def make_term_table(model: CostModel) -> Table:
         (
             row["role"],
             _format_share_interval(row, "share"),
-            f"{format_milliseconds(row['seconds'])} "
-            f"({1000 * row['seconds_low']:.4g} to {1000 * row['seconds_high']:.4g})",
+            _format_milliseconds_interval(row, "seconds"),
         )
         for row in model.terms.to_dict("records")
     )
     return Table(("Role", "Added share of the base's time", "Added time a call"), table)
 
 
-def make_prediction_table(model: CostModel) -> Table:
-    """Return the sets that were measured and not fitted on, against their predictions."""
-    predictions = model.predictions
-    held_out = predictions[~predictions["fitted_on"] & predictions["measured"].notna()]
+def make_prediction_table(rows: pd.DataFrame, is_trusted: bool) -> Table:
+    """Return sets against their predictions; `rows` of select_held_out, or of Costs.checks."""
+    doubt = "" if is_trusted else " (untrusted)"
     table = tuple(
         (
             row["target_set"],
             format_interval(row["ratio"], row["ratio_low"], row["ratio_high"]),
             format_interval(row["measured"], row["measured_low"], row["measured_high"]),
             _format_share_interval(row, "excess"),
-            "departs" if row["target_set"] in model.additivity.departing else "as predicted",
+            f"{row['found']}{doubt}",
         )
-        for row in held_out.to_dict("records")
+        for row in rows.to_dict("records")
     )
     headers = ("Target set", "Predicted / base", "Measured / base", "Excess", "Jointly tested")
     return Table(headers, table)
@@ -174,6 +173,12 @@ def _format_verdict(row: Row) -> str:
     return str(row["verdict"]) if row["trusted"] else f"{row['verdict']} (untrusted)"
 
 
+def _format_marked_ratio(row: Row) -> str:
+    """A ratio of a time that has no column for its verdict: the cell itself says if it failed."""
+    is_doubted = row["verdict"] not in ("reference", "undefined") and not row["trusted"]
+    return f"{_format_ratio(row)}{', untrusted' if is_doubted else ''}"
+
+
 def _format_pair(row: Row | None) -> str:
     if row is None:
         return ""
@@ -186,7 +191,15 @@ def _format_share_interval(row: Row, name: str) -> str:
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     if pd.isna(value):
         return UNKNOWN
-    return f"{value:+.2%} ({low:+.2%} to {high:+.2%})"
+    bounds = INTERVAL_UNKNOWN if pd.isna([low, high]).any() else f"{low:+.2%} to {high:+.2%}"
+    return f"{value:+.2%} ({bounds})"
+
+
+def _format_milliseconds_interval(row: Row, name: str) -> str:
+    value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
+    if pd.isna([low, high]).any():
+        return f"{format_milliseconds(value)} ({INTERVAL_UNKNOWN})"
+    return f"{format_milliseconds(value)} ({1000 * low:.4g} to {1000 * high:.4g})"
 
 
 def _format_operation(row: Row, name: str) -> str:

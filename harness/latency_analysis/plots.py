@@ -18,8 +18,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from harness.formatting import join_words
 from harness.label_placement import Label, place_labels
-from harness.latency_analysis.cost_model import CostModel
 from harness.latency_analysis.results import AXES
 from harness.latency_analysis.wording import describe_gate, format_interval, name_arm
 from harness.plots import COLOURS, FAINT, INK, Style, assign_styles
@@ -107,11 +107,13 @@ def plot_forest(rows: pd.DataFrame, gate: Gate, rule: Rule, title: str) -> Figur
 def list_batch_groups(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """Return the TPOT rows of points that differ in the batch only, where there are two or more.
 
-    `rows` are those of tabulate_ratios.
+    `rows` are those of tabulate_ratios. What points of the same axes both have is taken of the
+    first: the base, that is.
     """
     tpot = rows[(rows["time"] == "tpot") & rows["seconds"].notna()]
     others = [name for name in AXES if name != "batch_size"]
-    groups = tpot.groupby(others, sort=False, dropna=False)
+    once = tpot.drop_duplicates([*AXES, "arm", "variant"])
+    groups = once.groupby(others, sort=False, dropna=False)
     return [group for _, group in groups if group["batch_size"].nunique() > 1]
 
 
@@ -147,9 +149,8 @@ def plot_batches(rows: pd.DataFrame, title: str, note: str = "") -> Figure:
         if variant != "base":
             batches = own["batch_size"] * shift
             _draw_series(right, own, batches, own["ratio"], style, None)
-            right.vlines(
-                batches, own["ratio_low"], own["ratio_high"], color=style.colour, linewidth=1.3
-            )
+            low, high = _clear_bounds(own["ratio_low"], own["ratio_high"])
+            right.vlines(batches, low, high, color=style.colour, linewidth=1.3)
     right.axhline(1, color=INK, linewidth=1)
     left.set_ylim(bottom=0)
     left.set_ylabel("Milliseconds per output token (TPOT)")
@@ -172,24 +173,24 @@ def plot_batches(rows: pd.DataFrame, title: str, note: str = "") -> Figure:
         bbox_to_anchor=(0.06, 0),
     )
     if not shown["trusted"].all():
-        text = "Hollow: UNTRUSTED point"
+        text = "Hollow: UNTRUSTED"
         right.set_title(text, loc="right", fontsize=9, color=RED, fontweight="bold")
     return figure
 
 
-def has_held_out(model: CostModel) -> bool:
-    """Whether any set was measured that the model was not fitted on."""
-    return not _select_held_out(model.predictions).empty
+def plot_predictions(rows: pd.DataFrame, title: str) -> Figure:
+    """Plot the ratio measured against the ratio predicted from the roles, a marker a set.
 
-
-def plot_predictions(model: CostModel, title: str) -> Figure:
-    """Plot held-out sets: the ratio measured against the ratio predicted from the roles."""
-    rows = _select_held_out(model.predictions)
-    departing = rows["target_set"].isin(model.additivity.departing)
-    figure = Figure(figsize=(9.2, 5.6), dpi=100, facecolor="white")
-    axes = figure.subplots(gridspec_kw={"left": 0.1, "right": 0.98, "top": 0.92, "bottom": 0.17})
+    `rows` are those of select_held_out, or of Costs.checks.
+    """
+    departing = rows["found"].str.startswith("departs")
+    said = textwrap.wrap(title, 85)
+    height = 5.4 + 0.2 * len(said)
+    figure = Figure(figsize=(9.2, height), dpi=100, facecolor="white")
+    grid = {"left": 0.1, "right": 0.98, "bottom": 0.95 / height}
+    axes = figure.subplots(gridspec_kw=grid | {"top": 1 - (0.25 + 0.2 * len(said)) / height})
     for mask, style, label in (
-        (~departing, Style(COLOURS[0], "o"), "as predicted"),
+        (~departing, Style(COLOURS[0], "o"), join_words(sorted(set(rows["found"][~departing])))),
         (departing, Style(COLOURS[1], "s"), "departs from its prediction"),
     ):
         own = rows[mask]
@@ -206,8 +207,10 @@ def plot_predictions(model: CostModel, title: str) -> Figure:
             elinewidth=1.1,
             label=label,
         )
-    values = rows[["ratio_low", "ratio_high", "measured_low", "measured_high"]].to_numpy()
-    low, high = min(1.0, float(np.nanmin(values))), float(np.nanmax(values))
+    names = [f"{name}{bound}" for name in ("ratio", "measured") for bound in ("", "_low", "_high")]
+    values = rows[names].to_numpy(float)
+    known = values[np.isfinite(values)]
+    low, high = min(1.0, float(known.min())), float(known.max())
     room = 0.08 * (high - low or 0.01)
     axes.set_xlim(low - room, high + room)
     axes.set_ylim(low - room, high + room)
@@ -216,7 +219,7 @@ def plot_predictions(model: CostModel, title: str) -> Figure:
     place_labels(axes, labels, [(low, low, high, high), *_list_bars(rows)])
     axes.set_xlabel("Predicted from the roles' terms, time / base")
     axes.set_ylabel("Measured, time / base")
-    axes.set_title(_plain(title), loc="left", fontsize=11, color=INK)
+    axes.set_title(_plain("\n".join(said)), loc="left", fontsize=11, color=INK)
     _finish(axes)
     _mark_ratios(axes.xaxis)
     _mark_ratios(axes.yaxis)
@@ -237,7 +240,7 @@ def _space_groups(rows: pd.DataFrame) -> Iterator[tuple[float, pd.Series]]:
 
 def _draw_references(axes: Axes, gate: Gate, rule: Rule) -> None:
     band = gate.ratio
-    if not math.isnan(band.low):
+    if math.isfinite(band.low) and math.isfinite(band.high):
         axes.axvspan(band.low, band.high, color=FAINT, alpha=0.28, linewidth=0, zorder=0.5)
     axes.axvline(1, color=INK, linewidth=1, zorder=1)
     for edge in (1 / (1 + rule.margin), 1 + rule.margin):
@@ -249,7 +252,7 @@ def _draw_arm(axes: Axes, row: pd.Series, place: float) -> None:
     style = ARM_STYLES.get(row["arm"], Style(FAINT, "x"))
     ratio, low, high = row["ratio"], row["ratio_low"], row["ratio_high"]
     axes.plot(
-        [low, high],
+        _clear_bounds(low, high),
         [place, place],
         color=style.colour,
         linewidth=1.4,
@@ -291,21 +294,27 @@ def _mark_ratios(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}x"))
 
 
-def _select_held_out(predictions: pd.DataFrame) -> pd.DataFrame:
-    return predictions[~predictions["fitted_on"] & predictions["measured"].notna()]
-
-
 def _distances(rows: pd.DataFrame, name: str) -> np.ndarray:
     """Distances from the values to their bounds, [2, rows]; 0 where a bound is unknown."""
-    below, above = rows[name] - rows[f"{name}_low"], rows[f"{name}_high"] - rows[name]
-    return np.asarray(np.nan_to_num(np.maximum(np.array([below, above], dtype=float), 0)))
+    low, high = _clear_bounds(rows[f"{name}_low"], rows[f"{name}_high"])
+    value = rows[name].to_numpy(float)
+    return np.nan_to_num(np.maximum([value - low, high - value], 0))
+
+
+def _clear_bounds(low: Any, high: Any) -> np.ndarray:
+    """Both bounds of intervals, [2, ...]; NaN where either is not finite, so no bar is drawn."""
+    bounds = np.array([low, high], dtype=float)
+    return np.where(np.isfinite(bounds).all(axis=0), bounds, math.nan)
 
 
 def _list_bars(rows: pd.DataFrame) -> Iterator[tuple[float, float, float, float]]:
     for _, row in rows.iterrows():
         x, y = row["ratio"], row["measured"]
-        yield row["ratio_low"], y, row["ratio_high"], y
-        yield x, row["measured_low"], x, row["measured_high"]
+        (left, right), (low, high) = (
+            _clear_bounds(row[f"{name}_low"], row[f"{name}_high"]) for name in ("ratio", "measured")
+        )
+        bars = (left, y, right, y), (x, low, x, high)
+        yield from (bar for bar in bars if np.isfinite(bar).all())
 
 
 def _plain(text: str) -> str:

@@ -48,7 +48,12 @@ class Point:
     number: int
     axes: Mapping[str, Any]
     """Value of each of AXES, as it ran: `auto` only where nothing ran."""
+    added_to: int | None
+    """Number of the first point of these axes, where this one was added by a later run; it has a
+    base, controls and a gate of its own."""
     target_sets: tuple[str, ...]
+    mixed_sets: tuple[str, ...]
+    """Target sets that take turns in the rows of the mixed batch; empty without such a batch."""
     preregistered: frozenset[tuple[str, str]]
     """(arm, variant) whose end-to-end ratios to the base had to become narrow."""
     status: str
@@ -73,8 +78,10 @@ class Facts:
     """Time budget of a point."""
     machine: Mapping[str, Any]
     """What must agree for two studies to be compared."""
+    versions: Mapping[str, str]
+    """Of the packages that may not change while a study grows."""
     processes: tuple[Mapping[str, Any], ...]
-    """Warm-up, start-up time and environment of each process."""
+    """Warm-up, start-up time and environment of each process, at each point that it served."""
     failures: tuple[Mapping[str, Any], ...]
     """Variants that could not be measured: point, variant, arm, message."""
     seed: int
@@ -116,11 +123,13 @@ def load_latency_study(path: str | Path) -> LatencyStudy:
 
 def find_versions(study: LatencyStudy) -> dict[str, str]:
     """Return each of VERSIONS as the study's processes recorded it; several values are joined."""
-    environments = [process.get("environment", {}) for process in study.facts.processes]
+    facts = study.facts
+    environments = [process.get("environment", {}) for process in facts.processes]
     versions = {}
     for name in VERSIONS:
-        values = sorted({str(each[name]) for each in environments if each.get(name) is not None})
-        versions[name] = "; ".join(values)
+        values = {str(each[name]) for each in environments if each.get(name) is not None}
+        # Where no process came to record any, the study's own file has those it was begun with.
+        versions[name] = "; ".join(sorted(values)) or facts.versions.get(name, "")
     return versions
 
 
@@ -155,6 +164,7 @@ def _parse_facts(fields: Mapping[str, Any]) -> Facts:
         ),
         max_seconds=float(rule["max_seconds"]),
         machine=dict(fields["machine"]),
+        versions={name: str(value) for name, value in fields.get("versions", {}).items()},
         processes=tuple(dict(process) for process in fields["processes"]),
         failures=tuple(dict(failure) for failure in fields["failures"]),
         seed=int(fields["seed"]),
@@ -162,11 +172,14 @@ def _parse_facts(fields: Mapping[str, Any]) -> Facts:
 
 
 def _parse_point(fields: Mapping[str, Any]) -> Point:
-    seconds = fields["seconds"]
+    seconds, added_to = fields["seconds"], fields.get("added_to")
     return Point(
         number=int(fields["point"]),
         axes={name: fields.get("ran", {}).get(name, fields[name]) for name in AXES},
+        added_to=None if added_to is None else int(added_to),
         target_sets=tuple(fields["target_sets"]),
+        # The file has one a row of the batch.
+        mixed_sets=tuple(dict.fromkeys(fields.get("mixed_sets") or ())),
         preregistered=frozenset((arm, variant) for arm, variant in fields["preregistered"]),
         status=str(fields["status"]),
         message=fields["message"],

@@ -41,7 +41,7 @@ def collect_rounds(calls: pd.DataFrame, arm: str, column: str) -> SetRounds:
     timed in under half of the rounds is left out. Raises UserError where the rows are of several
     points, have no such arm or no usable time, or under 6 rounds are left.
     """
-    table = _join_sessions(_pair_sets(calls, arm, column))
+    table = _pair_sets(calls, arm, column)
     labels = sorted(
         table.columns.drop("base"), key=lambda label: rank_roles(parse_target_set(label))
     )
@@ -86,7 +86,7 @@ def _pair_sets(calls: pd.DataFrame, arm: str, column: str) -> pd.DataFrame:
     if "base" not in table:
         raise UserError(
             f"cost model: no call of the base has a usable {column}; calls of one output token "
-            "have no time per output token: pass time='end_to_end', or time 2 or more output tokens"
+            "have no time per output token: take end_to_end, or time 2 or more output tokens"
         )
     table = table.reindex(columns=["base", *dict.fromkeys(labels.values())])
     table = table.dropna(subset=["base"])
@@ -98,7 +98,7 @@ def _check_calls(calls: pd.DataFrame, arm: str, column: str) -> None:
     if arm not in arms or "base" not in arms:
         raise UserError(
             f"cost model: needs calls of the arms 'base' and {arm!r}; there are "
-            f"{', '.join(arms) or 'none'}: pass one of these as arm, or time the missing one"
+            f"{', '.join(arms) or 'none'}: time the missing one"
         )
     if column not in calls:
         raise UserError(f"cost model: no column {column}; time is one of ttft, tpot and end_to_end")
@@ -108,26 +108,6 @@ def _check_calls(calls: pd.DataFrame, arm: str, column: str) -> None:
             f"cost model: the calls are of {len(points)} points; pass the rows of one, such as "
             f"calls[calls['point'] == {min(points)}]"
         )
-
-
-def _join_sessions(table: pd.DataFrame) -> pd.DataFrame:
-    """Put rounds of processes that share no set beside each other, as if they were one process.
-
-    Sets timed later, in processes of their own, are independent of the earlier ones; so any pairing
-    of processes keeps that independence in the resamples, which draw processes jointly.
-    """
-    timed = table.drop(columns="base").notna().groupby(level="process").any()
-    session = timed.groupby(list(timed.columns)).ngroup()
-    if (timed.groupby(session).any().sum() > 1).any():
-        return table
-    joined = timed.groupby(session).cumcount()
-    process = joined.loc[table.index.get_level_values("process")].to_numpy()
-    return table.groupby(
-        [
-            pd.Index(process, name="process"),
-            pd.Index(table.index.get_level_values("round"), name="round"),
-        ]
-    ).first()
 
 
 def rank_roles(roles: tuple[str, ...]) -> tuple[int, tuple[int, ...]]:

@@ -13,10 +13,17 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.errors import UserError
-from harness.latency_analysis.cost_model import CostModel, fit_cost_model
+from harness.latency_analysis.additivity import LEVEL, Additivity
+from harness.latency_analysis.cost_model import (
+    CHECKED,
+    CostModel,
+    check_predictions,
+    fit_cost_model,
+)
 from harness.latency_analysis.results import AXES, OPERATIONS, LatencyStudy, Point
 from harness.ratios import flag_outliers, pair_rounds, paired_ratio
 from harness.records import BASE
@@ -43,13 +50,18 @@ class Costs:
     """A row a point and role, as CostModel's; point, and trusted (its gate)."""
     predictions: pd.DataFrame
     """A row a point and target set, as CostModel's; point, and trusted (its gate)."""
+    checks: pd.DataFrame
+    """A row a target set that a later run timed, against the model of the first point of its axes,
+    as check_predictions'; added_to (the model's point), found (departs, no departure found or not
+    tested), and trusted (both gates)."""
 
 
-def check_gates(study: LatencyStudy) -> dict[int, Gate]:
-    """Return the A/A gate of every point that has timed calls."""
+def check_gates(study: LatencyStudy, time: str = "end_to_end") -> dict[int, Gate]:
+    """Return the A/A gate, in one of the times, of every point that has timed calls of it."""
     return {
-        point.number: check_gate(study.calls_of(point.number), study.facts.rule)
+        point.number: check_gate(study.calls_of(point.number), study.facts.rule, time)
         for point in list_timed_points(study)
+        if _has_time(point, time)
     }
 
 
@@ -84,17 +96,17 @@ def tabulate_ratios(study: LatencyStudy) -> pd.DataFrame:
     outliers                    rounds flagged as outliers; none is left out
     is_preregistered            the stopping rule waited for it
     is_publishable              rounds and processes are enough by the rule
-    trusted                     the point passed the A/A gate; where not, no verdict holds
+    trusted                     the point passed the A/A gate in this time; where not, no verdict
+                                holds
     """
-    gates, rows = check_gates(study), []
+    gates, rows = {time: check_gates(study, time) for time in TIMES}, []
     for point in list_timed_points(study):
         calls = study.calls_of(point.number)
         for arm, variant in list_arms(calls, point):
-            rows += [
-                _compare(study, point, calls, time, (arm, variant), (BASE, BASE))
-                | {"trusted": gates[point.number].is_trusted}
-                for time in TIMES
-            ]
+            for time in TIMES:
+                gate = gates[time].get(point.number)
+                row = _compare(study, point, calls, time, (arm, variant), (BASE, BASE))
+                rows.append(row | {"trusted": gate is not None and gate.is_trusted})
     return pd.DataFrame(rows, columns=list(RATIO_COLUMNS))
 
 
@@ -181,7 +193,7 @@ def tabulate_noise(study: LatencyStudy) -> pd.DataFrame:
 
 
 def tabulate_costs(study: LatencyStudy, time: str = "end_to_end") -> Costs:
-    """Fit the cost model of roles to the unmerged arm of every point.
+    """Fit the cost model of roles to the unmerged arm of every point, and check it on later ones.
 
     A point whose sets do not tell the roles' costs apart, or that has no such time, is named in
     `problems` and left out.
@@ -192,14 +204,64 @@ def tabulate_costs(study: LatencyStudy, time: str = "end_to_end") -> Costs:
         try:
             models[point.number] = fit_cost_model(study.calls_of(point.number), time=time)
         except UserError as error:
-            problems[point.number] = str(error)
-    gates = check_gates(study)
+            problems[point.number] = str(error).removeprefix("cost model: ")
+    gates = check_gates(study, time)
     return Costs(
         models,
         problems,
         _stack({number: model.terms for number, model in models.items()}, gates),
         _stack({number: model.predictions for number, model in models.items()}, gates),
+        _check_later_points(study, models, gates),
     )
+
+
+def select_held_out(model: CostModel) -> pd.DataFrame:
+    """Return the rows of `model.predictions` that were measured and not fitted on, with `found`.
+
+    found: departs (perhaps with the sets of which it is one), no departure found, or not tested.
+    """
+    predictions = model.predictions
+    rows = predictions[~predictions["fitted_on"] & predictions["measured"].notna()]
+    found = [_name_finding(model.additivity, name) for name in rows["target_set"]]
+    return rows.assign(found=found)
+
+
+def _name_finding(additivity: Additivity, target_set: str) -> str:
+    if target_set in additivity.departing:
+        groups = [each for each in additivity.alternatives if target_set in each]
+        others = [name for each in groups for name in each if name != target_set]
+        return f"departs, or {' or '.join(others)} does" if others else "departs"
+    is_tested = additivity.holds is not None and target_set in additivity.sets
+    return "no departure found" if is_tested else "not tested"
+
+
+def _check_later_points(
+    study: LatencyStudy, models: Mapping[int, CostModel], gates: Mapping[int, Gate]
+) -> pd.DataFrame:
+    frames = []
+    for number, model in models.items():
+        later = {
+            point.number: study.calls_of(point.number)
+            for point in list_timed_points(study)
+            if point.added_to == number
+        }
+        checks = check_predictions(model, later)
+        chances = checks["adjusted_p_value"].astype(float)
+        found = np.where(chances < LEVEL, "departs", "no departure found")
+        is_trusted = [
+            gates[number].is_trusted and gates[point].is_trusted for point in checks["point"]
+        ]
+        checks = checks.assign(
+            added_to=number, found=np.where(chances.isna(), "not tested", found), trusted=is_trusted
+        )
+        frames += [checks] if len(checks) else []
+    columns = [*CHECKED, "added_to", "found", "trusted"]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def _has_time(point: Point, time: str) -> bool:
+    """Whether the time exists: one output token leaves none after the first."""
+    return time != "tpot" or point.axes["output_tokens"] > 1
 
 
 def _compare(
@@ -220,7 +282,7 @@ def _compare(
     logs = pair_rounds(calls, column, arm, base_arm, variant, base_variant).logs
     rows = calls[(calls["arm"] == arm) & (calls["variant"] == variant)]
     verdict = str(judge(interval, facts.rule))
-    if time == "tpot" and point.axes["output_tokens"] == 1:
+    if not _has_time(point, time):
         verdict = "undefined"
     elif own == reference:
         verdict = "reference"

@@ -7,8 +7,9 @@ switching to it, merging and unmerging it.
 """
 
 import copy
+import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,11 +20,12 @@ import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from harness.adapters import load_adapter, load_adapters, load_owned
+from harness.adapters import load_adapters, load_owned, open_adapter
 from harness.errors import UserError
+from harness.memory import is_out_of_memory
 from harness.models import clone_sharing_weights
-from harness.timing.decoding import Decoder, synchronize
-from harness.timing.plan import CONTROLS, Build, TimedAdapter, name_planted
+from harness.timing.decoding import CacheHolder, Decoder, synchronize
+from harness.timing.plan import CONTROLS, Build, TimedAdapter, list_mixed_sets, name_planted
 
 BASE = "base"
 MIXED = "mixed"
@@ -70,80 +72,121 @@ class Failure:
 
 @dataclass
 class Built:
-    arms: list[Arm] = field(default_factory=list)
+    """The models of a process; `line_up` makes arms of them, point by point."""
+
+    models: list["BuiltModel"] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     adapted: Any = None
     """The model that holds all adapters; its rows of a mixed batch are set point by point."""
+    caches: CacheHolder | None = None
+    """Of a build with a static cache."""
 
 
-def build_arms(model: Any, build: Build) -> Built:
-    """Make every arm of `build` from the loaded base; an arm that fails is named, not raised."""
-    built = Built()
-    make_decoder = partial(_make_decoder, cache=build.cache, compile_mode=build.compile)
+@dataclass(frozen=True)
+class BuiltModel:
+    kind: str
+    variant: str
+    model: Any
+    planted: float = 0.0
+
+
+def build_models(model: Any, build: Build) -> Built:
+    """Make the models of every arm from the loaded base; one that fails is named, not raised."""
+    built = Built(caches=CacheHolder() if build.cache == "static" else None)
     base = clone_sharing_weights(model).eval()
-    decoder = make_decoder(base)
-    built.arms.append(Arm(BASE, BASE, base, decoder))
     again, cloned = CONTROLS
-    built.arms.append(Arm(again, BASE, base, decoder))
+    built.models += [BuiltModel(BASE, BASE, base), BuiltModel(again, BASE, base)]
     with _failures_kept(built, BASE, cloned):
-        copied = _copy_with_tensors(model)
-        built.arms.append(Arm(cloned, BASE, copied, make_decoder(copied)))
+        # A base whose tensors lie elsewhere in memory.
+        built.models.append(BuiltModel(cloned, BASE, copy.deepcopy(model).eval()))
     for share in build.planted:
-        slowed = Decoder(base, cache=build.cache, planted=share)
-        built.arms.append(Arm(PLANTED, name_planted(share), base, slowed))
+        built.models.append(BuiltModel(PLANTED, name_planted(share), base, share))
     for adapter in build.adapters:
         with _failures_kept(built, adapter.variant, "unmerged"):
-            built.arms.append(_attach(model, adapter, build.adapter_dtype, make_decoder, built))
+            attached = _attach(model, adapter, build.adapter_dtype, built)
+            built.models.append(BuiltModel("unmerged", adapter.variant, attached))
         if adapter.is_merged_too:
             with _failures_kept(built, adapter.variant, "merged"):
-                merged = _merge(model, adapter, built)
-                built.arms.append(Arm("merged", adapter.variant, merged, make_decoder(merged)))
+                merged = _merge(model, adapter, build.adapter_dtype, built)
+                built.models.append(BuiltModel("merged", adapter.variant, merged))
     if build.is_mixed_too and len(build.adapters) > 1:
         with _failures_kept(built, MIXED, MIXED):
             built.adapted = _hold_all(model, build, built)
     return built
 
 
-def make_mixed_arm(built: Built, build: Build, batch_size: int) -> Arm | None:
-    """The batch in which each row uses another adapter; None where there is none to make.
+def line_up(built: Built, build: Build, batch_size: int) -> list[Arm]:
+    """The arms of one point: a compiled step is made anew for each, since shapes differ."""
+    decoders: dict[tuple[int, float], Decoder] = {}
+    arms = []
+    for each in built.models:
+        # The base and its A/A control are one model and one decoder.
+        key = (id(each.model), each.planted)
+        if key not in decoders:
+            decoders[key] = Decoder(
+                each.model,
+                step=compile_step(each.model, build.compile),
+                caches=built.caches,
+                planted=each.planted,
+            )
+        dtype = find_adapter_dtype(each.model)
+        arms.append(Arm(each.kind, each.variant, each.model, decoders[key], dtype))
+    mixed = _make_mixed_arm(built, build, batch_size)
+    return arms if mixed is None else [*arms, mixed]
 
-    A batch of one row has nothing to mix; a compiled step does not see the rows' adapters.
-    """
-    if built.adapted is None or batch_size < 2 or build.compile != "off":
+
+def compile_step(model: Any, mode: str) -> Any:
+    """The decode step of a model compiled in a mode of torch.compile; None where it is `off`."""
+    if mode == "off":
+        return None
+    # All arms share the code of one forward, and so one list of compiled versions: without
+    # isolation its limit would leave the later arms uncompiled, with no more than a warning.
+    torch._dynamo.config.fail_on_recompile_limit_hit = True  # type: ignore[attr-defined]
+    isolated = "isolate_recompiles" in inspect.signature(torch.compile).parameters
+    if not isolated:
+        torch._dynamo.config.recompile_limit = 1024  # type: ignore[attr-defined]
+    options: dict[str, Any] = {"isolate_recompiles": True} if isolated else {}
+    return torch.compile(model, mode=None if mode == "default" else mode, **options)
+
+
+def _make_mixed_arm(built: Built, build: Build, batch_size: int) -> Arm | None:
+    """The batch in which each row uses another adapter; None where there is none to make."""
+    if built.adapted is None or list_mixed_sets(build, batch_size) is None:
         return None
     names = [_name_adapter(row % len(build.adapters)) for row in range(batch_size)]
     adapted: PeftModel = built.adapted
     inner = adapted.get_base_model()
-    # What PeftModel.generate does around a whole call, and its forward around every token.
-    surround = partial(adapted._enable_peft_forward_hooks, adapter_names=names)
-    decoder = Decoder(inner, cache=build.cache, surround=surround)
-    return Arm(MIXED, MIXED, inner, decoder, _find_adapter_dtype(inner))
+    surround = partial(_rows_adapted, adapted, names)
+    decoder = Decoder(inner, caches=built.caches, surround=surround)
+    return Arm(MIXED, MIXED, inner, decoder, find_adapter_dtype(inner))
 
 
-def _make_decoder(model: Any, *, cache: str, compile_mode: str) -> Decoder:
-    if compile_mode == "off":
-        return Decoder(model, cache=cache)
-    mode = None if compile_mode == "default" else compile_mode
-    return Decoder(model, step=torch.compile(model, mode=mode, dynamic=False), cache=cache)
+@contextmanager
+def _rows_adapted(adapted: PeftModel, names: list[str]) -> Iterator[None]:
+    """Give each row its adapter: what PeftModel.generate does around a whole call."""
+    try:
+        with adapted._enable_peft_forward_hooks(adapter_names=names):
+            yield
+    except BaseException:
+        # PEFT takes its hooks away only where all went well; left behind, they would slow the next.
+        for module in adapted.modules():
+            if isinstance(module, BaseTunerLayer):
+                module._forward_pre_hooks.clear()
+                module._forward_pre_hooks_with_kwargs.clear()
+        raise
 
 
-def _attach(
-    model: Any,
-    adapter: TimedAdapter,
-    dtype: str,
-    make_decoder: Callable[[Any], Decoder],
-    built: Built,
-) -> Arm:
+def _attach(model: Any, adapter: TimedAdapter, dtype: str, built: Built) -> Any:
+    clone = clone_sharing_weights(model)
     with _timed(built, model.device, adapter.variant, "unmerged", "load"):
-        adapted = load_adapter(model, Path(adapter.folder), dtype)
+        adapted = open_adapter(clone, Path(adapter.folder), dtype)
     # As generate runs it: PeftModel's own forward is not in the loop over tokens.
-    inner = adapted.get_base_model()
-    return Arm("unmerged", adapter.variant, inner, make_decoder(inner), _find_adapter_dtype(inner))
+    return adapted.get_base_model()
 
 
-def _merge(model: Any, adapter: TimedAdapter, built: Built) -> Any:
-    owned: Any = load_owned(model, Path(adapter.folder))
+def _merge(model: Any, adapter: TimedAdapter, dtype: str, built: Built) -> Any:
+    owned: Any = load_owned(model, Path(adapter.folder), dtype)
     with _timed(built, model.device, adapter.variant, "merged", "merge"):
         owned.merge_adapter()
     with _timed(built, model.device, adapter.variant, "merged", "unmerge"):
@@ -171,12 +214,8 @@ def _name_adapter(number: int) -> str:
     return f"adapter{number}"
 
 
-def _copy_with_tensors(model: Any) -> Any:
-    """A base whose tensors lie elsewhere in memory."""
-    return copy.deepcopy(model).eval()
-
-
-def _find_adapter_dtype(model: Any) -> str | None:
+def find_adapter_dtype(model: Any) -> str | None:
+    """Dtype of the LoRA weights in a model; None where it has none."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             for name, parameter in module.named_parameters():
@@ -213,13 +252,3 @@ def describe_error(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else repr(error)
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the CPU's allocator, had no memory left."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "DefaultCPUAllocator" in text or "out of memory" in text
-    )

@@ -43,7 +43,7 @@ class PointState:
     processes: int = 0
     """Processes with at least one round."""
     rounds_a_process: int = 0
-    """Rounds of its first process; 0 before that has ended."""
+    """Rounds of the first process that was not cut short; 0 before that has ended."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What the build came to: dtype, adapter_dtype and attention as they ran."""
 
@@ -83,24 +83,26 @@ def preregister(build: Build) -> list[tuple[str, str]]:
 
 def measure(
     build: Build,
-    points: Sequence[Point],
+    states: Sequence[PointState],
     budget: Budget,
     *,
+    earlier_calls: Sequence[dict[str, Any]] = (),
     loaded: LoadedModel | None = None,
     first_process: int = 0,
     open_host: Callable[[], Host] | None = None,
     keep: Callable[[Measurement], None] = lambda _: None,
     on_time: Callable[[PointState, float], None] = lambda *_: None,
 ) -> Measurement:
-    """Measure `points`, each until `budget` is satisfied; nothing else may run meanwhile.
+    """Measure points, each until `budget` is satisfied; nothing else may run meanwhile.
 
+    A state that is not new goes on from there, with its rows among `earlier_calls`.
     `loaded` is used where `budget` asks for no fresh process; `open_host` makes another kind of
     process. Processes are numbered from `first_process`. `on_time` gets a point and the seconds
     that went into it since the last time.
     Ctrl-C marks open points as interrupted, keeps what there is and is passed on.
     """
-    measurement = Measurement([PointState(point) for point in points])
-    controller = _Controller(build, budget, measurement, on_time)
+    measurement = Measurement(list(states))
+    controller = _Controller(build, budget, measurement, earlier_calls, keep, on_time)
     if open_host is None:
         open_host = FreshProcess if budget.is_fresh else partial(SameProcess, loaded)
     number = first_process
@@ -109,7 +111,6 @@ def measure(
             with open_host() as host:
                 controller.run_process(host, number)
             number += 1
-            keep(measurement)
     except BaseException:
         for state in measurement.pending:
             state.status = "interrupted"
@@ -123,6 +124,8 @@ class _Controller:
     build: Build
     budget: Budget
     measurement: Measurement
+    earlier_calls: Sequence[dict[str, Any]]
+    keep: Callable[[Measurement], None]
     on_time: Callable[[PointState, float], None]
 
     def run_process(self, host: Host, number: int) -> None:
@@ -134,23 +137,24 @@ class _Controller:
         except PointError as error:
             for state in pending:
                 _give_up(state, error)
+            self.keep(self.measurement)
             return
         startup = time.perf_counter() - started
-        first = pending[0].point.number
-        self._keep("operations", ready["operations"], first, number)
-        self._keep("failures", ready["failures"], first, number)
+        for state in pending:
+            # Each point tells by itself what its arms took to make, and which could not be made.
+            self._keep("operations", ready["operations"], state.point.number, number)
+            self._keep("failures", ready["failures"], state.point.number, number)
         for state in pending:
             state.settings = {key: ready[key] for key in ("dtype", "adapter_dtype", "attention")}
             self._charge(state, startup / len(pending))
             try:
                 self._measure_point(host, number, state, ready, startup)
-            except ProcessDiedError as error:
-                # The points after it get a process of their own.
-                _give_up(state, error)
-                return
             except PointError as error:
                 _give_up(state, error)
-                host.close()
+                if not _goes_on(host, error):
+                    return
+            finally:
+                self.keep(self.measurement)
 
     def _measure_point(
         self,
@@ -176,7 +180,7 @@ class _Controller:
             "environment": ready["environment"],
         }
         self._keep("processes", [about], point.number, number)
-        ready_at, rounds = state.seconds, 0
+        ready_at, rounds, is_full = state.seconds, 0, False
         while True:
             answer = host.run_round()
             self._keep("failures", answer["failures"], point.number, number)
@@ -185,22 +189,22 @@ class _Controller:
             rounds += 1
             state.rounds += 1
             clock.lap()
-            if self._has_hit_limit(state) or state.seconds - began >= share:
-                break
             if self.budget.is_fresh:
-                if self._has_its_rounds(state, rounds, state.seconds - ready_at, startup_seconds):
-                    break
-            elif self._may_look(rounds) and self._is_known(state):
+                is_full = self._is_full(state, rounds, state.seconds - ready_at, startup_seconds)
+            else:
+                is_full = self._may_look(rounds) and self._is_known(state)
+            if is_full or self._has_hit_limit(state) or state.seconds - began >= share:
                 break
         state.processes += 1
-        state.rounds_a_process = state.rounds_a_process or rounds
+        if is_full:
+            state.rounds_a_process = state.rounds_a_process or rounds
         if state.processes == 1:
             self._keep("operations", host.measure_memory(), point.number, number)
         host.close()
         clock.lap()
         self._conclude(state)
 
-    def _has_its_rounds(
+    def _is_full(
         self, state: PointState, rounds: int, seconds: float, startup_seconds: float
     ) -> bool:
         """Whether a process has measured long enough, or as much as the first one did.
@@ -244,7 +248,8 @@ class _Controller:
     def _is_known(self, state: PointState) -> bool:
         """Whether every preregistered ratio that can still be measured is as narrow as asked."""
         number = state.point.number
-        calls = pd.DataFrame([row for row in self.measurement.calls if row["point"] == number])
+        rows = [*self.earlier_calls, *self.measurement.calls]
+        calls = pd.DataFrame([row for row in rows if row["point"] == number])
         present = set(zip(calls["arm"], calls["variant"], strict=True))
         column = f"{PREREGISTERED_TIME}_seconds"
         return all(
@@ -272,6 +277,21 @@ class _Stopwatch:
         now = time.perf_counter()
         self._charge(now - self._last)
         self._last = now
+
+
+def _goes_on(host: Host, error: PointError) -> bool:
+    """Whether a process can take another point after what made it give one up.
+
+    After a lack of memory it can, where it frees what it held; any other error of the base may have
+    left the device unusable.
+    """
+    if isinstance(error, ProcessDiedError) or not error.is_out_of_memory:
+        return False
+    try:
+        host.close()
+    except PointError:
+        return False
+    return True
 
 
 def _give_up(state: PointState, error: PointError) -> None:

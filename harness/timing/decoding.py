@@ -25,13 +25,45 @@ def spin(seconds: float) -> None:
         pass
 
 
+class CacheHolder:
+    """One static cache for all arms: each call begins by resetting it.
+
+    A cache an arm would take a dozen times the memory; and CUDA graphs record its addresses, so it
+    stays the same from call to call.
+    """
+
+    def __init__(self) -> None:
+        self._cache: Any = None
+        self._size = (0, 0)
+
+    def take(self, model: Any, batch: int, total: int) -> Any:
+        """The cache for `batch` rows of `total` tokens, empty."""
+        if self._cache is None or self._size != (batch, total):
+            self._cache = StaticCache(config=model.config, max_cache_len=total)
+            self._size = (batch, total)
+        self._cache.reset()
+        return self._cache
+
+    def drop(self) -> None:
+        """Free it: another point has another size."""
+        self._cache, self._size = None, (0, 0)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes; 0 before its first use."""
+        layers = self._cache.layers if self._cache is not None else ()
+        tensors = [t for layer in layers for t in (layer.keys, layer.values) if t is not None]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
 class Decoder:
     """Writes a forced number of tokens with one model; every call does the same work.
 
     The end-of-text token does not stop it. `model` is in eval mode, on its device; `step` computes
-    the tokens after the first and is the model unless it was compiled; `surround` makes the context
-    of a whole call, such as the rows' adapters. `planted` adds that share of its own time to every
-    call: a slowdown whose size is known.
+    the tokens after the first and is the model unless it was compiled; `caches` holds the static
+    cache, without which it grows call by call; `surround` makes the context of a whole call, such
+    as the rows' adapters. `planted` adds that share of its own time to every call: a slowdown whose
+    size is known.
     """
 
     def __init__(
@@ -39,7 +71,7 @@ class Decoder:
         model: Any,
         *,
         step: Callable[..., Any] | None = None,
-        cache: str = "dynamic",
+        caches: CacheHolder | None = None,
         surround: Callable[[], AbstractContextManager[Any]] = nullcontext,
         planted: float = 0.0,
     ) -> None:
@@ -47,9 +79,7 @@ class Decoder:
         self._step = model if step is None else step
         self._surround = surround
         self._planted = planted
-        self._is_static = cache == "static"
-        self._cache: Any = None
-        self._cache_size = (0, 0)
+        self._caches = caches
 
     @torch.inference_mode()
     def run(self, input_ids: torch.Tensor, output_tokens: int) -> CallTimes:
@@ -62,7 +92,9 @@ class Decoder:
         total = length + output_tokens
         mask = torch.ones(batch, total, dtype=torch.long, device=input_ids.device)
         positions = torch.arange(total, device=input_ids.device).expand(batch, total)
-        cache = self._take_static_cache(batch, total) if self._is_static else None
+        # Tensors of their own, so that a compiled step sees the same strides every time.
+        steps = [positions[:, place : place + 1].clone() for place in range(length, total - 1)]
+        cache = self._caches.take(self._model, batch, total) if self._caches else None
         # A compiled step must see one shape; elsewhere the mask grows with the text.
         masks = [mask if cache is not None else mask[:, :end] for end in range(length, total)]
         synchronize(input_ids.device)
@@ -81,11 +113,10 @@ class Decoder:
             self._slow_down(started)
             first = time.perf_counter() - started
             for written in range(1, output_tokens):
-                end = length + written
                 output = self._step(
                     input_ids=token,
                     attention_mask=masks[written],
-                    position_ids=positions[:, end - 1 : end],
+                    position_ids=steps[written - 1],
                     past_key_values=output.past_key_values,
                     use_cache=True,
                     logits_to_keep=1,
@@ -101,18 +132,6 @@ class Decoder:
     def _slow_down(self, since: float) -> None:
         if self._planted:
             spin(self._planted * (time.perf_counter() - since))
-
-    def _take_static_cache(self, batch: int, total: int) -> Any:
-        """The same tensors call after call: CUDA graphs record their addresses."""
-        if self._cache is None or self._cache_size != (batch, total):
-            self._cache = StaticCache(config=self._model.config, max_cache_len=total)
-            self._cache_size = (batch, total)
-        self._cache.reset()
-        return self._cache
-
-    def forget(self) -> None:
-        """Drop the static cache, whose size is that of one point."""
-        self._cache, self._cache_size = None, (0, 0)
 
 
 def synchronize(device: torch.device) -> None:

@@ -32,7 +32,6 @@ class Build:
 
     model: ModelConfig
     adapters: tuple[TimedAdapter, ...]
-    rank: int
     adapter_dtype: str = "auto"
     """`auto` (PEFT's own: fp32 adapters on a half-precision base) or `base` (the base's)."""
     cache: str = "dynamic"
@@ -55,6 +54,17 @@ class Build:
         adapters = tuple(TimedAdapter(**adapter) for adapter in values["adapters"])
         typed = {"model": ModelConfig(**values["model"]), "adapters": adapters}
         return cls(**{**values, **typed, "planted": tuple(values["planted"])})
+
+
+def list_mixed_sets(build: Build, batch_size: int) -> list[str] | None:
+    """Variants of the rows of a batch in which each has another adapter; None where none is made.
+
+    A batch of one row has nothing to mix; a compiled step does not see the rows' adapters.
+    """
+    names = [adapter.variant for adapter in build.adapters]
+    if not build.is_mixed_too or len(names) < 2 or batch_size < 2 or build.compile != "off":
+        return None
+    return [names[row % len(names)] for row in range(batch_size)]
 
 
 @dataclass(frozen=True)

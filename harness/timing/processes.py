@@ -124,7 +124,8 @@ class FreshProcess(Host):
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
-        if not line:
+        # Half a line is the last word of a process that was killed while it wrote.
+        if not line.endswith("\n"):
             raise self._explain_death()
         answer: dict[str, Any] = json.loads(line)
         return answer

@@ -2,29 +2,28 @@
 
 import gc
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 
 from harness.environment import describe_environment
 from harness.errors import UserError
-from harness.memory import PeakMemory
+from harness.memory import PeakMemory, is_out_of_memory, read_memory_in_use
 from harness.models import LoadedModel, load_model
 from harness.noise import NoiseMeter, check_clock
 from harness.timing.arms import (
     Arm,
     Failure,
     Operation,
-    build_arms,
+    build_models,
     describe_error,
-    is_out_of_memory,
-    make_mixed_arm,
+    find_adapter_dtype,
+    line_up,
 )
-from harness.timing.plan import Build, Point
+from harness.timing.plan import CONTROLS, Build, Point
 from harness.timing.rounds import Lineup, WarmUp, Work, time_round, warm_up
 
 
@@ -52,7 +51,7 @@ class Opening:
     warmup_rounds: int
     is_settled: bool
     operations: tuple[Operation, ...]
-    """The cold calls."""
+    """The cold calls, at the first point of a process: later all arms have run before."""
     failures: tuple[Failure, ...]
 
 
@@ -77,10 +76,10 @@ class Session:
         self._device: torch.device = self._loaded.model.device
         self._meter = NoiseMeter(self._device)
         self._open: _Open | None = None
-        self._built = build_arms(self._loaded.model, build)
-        self.adapter_dtype = next(
-            (arm.adapter_dtype for arm in self._built.arms if arm.adapter_dtype), None
-        )
+        self._is_cold = True
+        self._built = build_models(self._loaded.model, build)
+        dtypes = (find_adapter_dtype(each.model) for each in self._built.models)
+        self.adapter_dtype = next(filter(None, dtypes), None)
         self.environment = describe_environment(self._device)
 
     @property
@@ -106,11 +105,7 @@ class Session:
 
         Raises PointError where the base fails.
         """
-        arms = list(self._built.arms)
-        mixed = make_mixed_arm(self._built, self._build, point.batch_size)
-        if mixed is not None:
-            arms.append(mixed)
-        lineup = Lineup(arms)
+        lineup = Lineup(line_up(self._built, self._build, point.batch_size))
         # A string seeds by its content, whatever the process's own hash seed.
         order = random.Random(f"{self._build.seed} {self._number} {point.number}")
         with _base_failure_explained(point):
@@ -123,14 +118,16 @@ class Session:
         gc.freeze()
         gc.disable()
         self._open.reported_failures = len(lineup.failures)
+        cold = _list_cold_calls(warmed) if self._is_cold else []
+        self._is_cold = False
         return Opening(
             warmup_rounds=warmed.rounds,
             is_settled=warmed.is_settled,
-            operations=tuple(_list_cold_calls(warmed)),
+            operations=tuple(cold),
             failures=tuple(lineup.failures),
         )
 
-    def run_round(self, on_call: Callable[[], None] = lambda: None) -> Round:
+    def run_round(self) -> Round:
         """Time every arm once."""
         current = self._current()
         with _base_failure_explained(current.point):
@@ -139,26 +136,26 @@ class Session:
                 current.work,
                 order=current.order,
                 meter=self._meter,
-                on_call=on_call,
             )
         lost = current.lineup.failures[current.reported_failures :]
         current.reported_failures = len(current.lineup.failures)
         return Round(tuple(rows), tuple(lost))
 
     def measure_memory(self) -> list[Operation]:
-        """Peak memory of each arm: its own weights, and what a call needs on top of all weights.
+        """Peak memory of each arm: its weights and cache, and what a call needs on top of them.
 
         A pass of its own, because sampling would disturb a timed call.
         """
         current = self._current()
         measured = []
         for arm in list(current.lineup.arms):
-            before = _memory_in_use(self._device)
+            before = read_memory_in_use(self._device)
             with PeakMemory(self._device) as peak:
                 times = current.lineup.call(arm, current.work)
             if times is not None:
                 rise = max(0, peak.peak_bytes - before)
-                size = float(_weigh(arm) + rise)
+                held = self._built.caches.bytes if self._built.caches else 0
+                size = float(_weigh(arm) + held + rise)
                 measured.append(
                     Operation(arm.variant, arm.kind, "memory", times.last_seconds, size)
                 )
@@ -166,10 +163,11 @@ class Session:
 
     def close(self) -> None:
         """Leave the point; safe to call twice."""
-        if self._open is not None:
-            for arm in self._open.lineup.arms:
-                arm.decoder.forget()
         self._open = None
+        if self._built.caches is not None:
+            self._built.caches.drop()
+        if self._build.compile != "off":
+            torch._dynamo.reset()
         gc.unfreeze()
         gc.enable()
         if self._device.type == "cuda":
@@ -198,13 +196,9 @@ def _list_cold_calls(warmed: WarmUp) -> list[Operation]:
     return [
         Operation(variant, arm, "cold_call", seconds)
         for (arm, variant), seconds in warmed.cold_seconds.items()
+        # Called right after the base, the same model is not cold.
+        if arm != CONTROLS[0]
     ]
-
-
-def _memory_in_use(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.memory_allocated(device))
-    return int(psutil.Process().memory_info().rss)
 
 
 def _weigh(arm: Arm) -> int:

@@ -18,8 +18,9 @@ from typing import IO, Any
 import torch
 
 from harness.errors import UserError
+from harness.memory import is_out_of_memory
 from harness.models import LoadedModel
-from harness.timing.arms import describe_error, is_out_of_memory
+from harness.timing.arms import describe_error
 from harness.timing.plan import Build, Point
 from harness.timing.session import PointError, Session
 

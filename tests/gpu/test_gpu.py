@@ -27,3 +27,34 @@ def test_a_variant_trains_scores_and_is_timed_on_the_gpu(
     assert record.train.peak_memory_bytes > 0
     calls = pd.read_parquet(folder / "latency.parquet")
     assert (calls.ttft_seconds > 0).all()
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_a_latency_study_on_the_gpu(tmp_path: Path, mode: str) -> None:
+    """CUDA graphs where compiled; the GPU's state stands beside every call."""
+    from harness import latency
+
+    modes = {
+        "eager": (),
+        "compiled": ("latency.cache=static", "latency.compile=reduce-overhead"),
+    }
+    status = latency.main(
+        [
+            *(
+                "model=random",
+                "model.shape=tiny-llama",
+                "model.device=cuda",
+                "model.dtype=bfloat16",
+            ),
+            *("target_modules=o_proj,all", "latency.batch_size=1,2", f"results_dir={tmp_path}"),
+            *("latency.prompt_tokens=16", "latency.output_tokens=4", "latency.max_rounds=4"),
+            *("latency.min_processes=1", *modes[mode]),
+        ]
+    )
+    assert status == 0
+    calls = pd.read_parquet(tmp_path / "latency" / "latency.parquet")
+    assert (calls["end_to_end_seconds"] > 0).all()
+    assert calls["gpu_clock_mhz"].notna().all()
+    operations = pd.read_parquet(tmp_path / "latency" / "operations.parquet")
+    memory = operations[operations["operation"] == "memory"]
+    assert (memory["bytes"] > 0).all()

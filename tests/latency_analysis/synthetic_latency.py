@@ -89,12 +89,10 @@ def write_latency_study(
     A point of `points` replaces some of AXES and fields of its entry in latency.json, as `facts`
     does for the whole file; one that failed or ran out of memory has no calls. `ratios` replaces
     the true ratio of an (arm, variant); `noise` is the standard deviation of a call's log time;
-    `busy` plants other programs' CPU time.
+    `busy` plants other programs' CPU time. `sets` are those of points that do not name their own
+    target_sets.
     """
     rng = np.random.default_rng(seed)
-    truth = {
-        (arm, variant): find_truth(arm, variant, interaction) for arm, variant in list_arms(sets)
-    } | dict(ratios or {})
     calls: list[dict[str, Any]] = []
     operations: list[dict[str, Any]] = []
     started: list[dict[str, Any]] = []
@@ -102,6 +100,8 @@ def write_latency_study(
     for point in listed:
         if point["status"] in ("failed", "out of memory"):
             continue
+        arms = list_arms(point["target_sets"])
+        truth = {each: find_truth(*each, interaction) for each in arms} | dict(ratios or {})
         for process in range(len(started), len(started) + processes):
             place = {"point": point["point"], "process": process}
             operations += [place | row for row in draw_operations(list(truth), rng)]
@@ -124,6 +124,7 @@ def write_latency_study(
         "seed": seed,
         "rule": RULE,
         "machine": dict(machine or MACHINE),
+        "versions": {name: ENVIRONMENT[name] for name in ("torch", "transformers", "peft")},
         "points": listed,
         "processes": started,
         "failures": [],
@@ -137,12 +138,15 @@ def write_latency_study(
 
 
 def describe_point(number: int, sets: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
+    sets = changes.get("target_sets", sets)
     ratios = [["base_again", "base"]]
     ratios += [[arm, name] for name in sets for arm in ("unmerged", "merged")]
     return {
         "point": number,
         **AXES,
+        "added_to": None,
         "target_sets": list(sets),
+        "mixed_sets": [sets[row % len(sets)] for row in range(4)],
         "preregistered": ratios,
         "status": "done",
         "message": None,

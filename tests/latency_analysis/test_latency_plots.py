@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
@@ -14,14 +15,18 @@ from synthetic_latency import SINGLES, write_latency_study
 from harness.latency_analysis.plots import (
     ARM_STYLES,
     RED,
-    has_held_out,
     list_batch_groups,
     plot_batches,
     plot_forest,
     plot_predictions,
 )
 from harness.latency_analysis.results import LatencyStudy, load_latency_study
-from harness.latency_analysis.tables import check_gates, tabulate_costs, tabulate_ratios
+from harness.latency_analysis.tables import (
+    check_gates,
+    select_held_out,
+    tabulate_costs,
+    tabulate_ratios,
+)
 from harness.plots import save_plot
 from harness.ratios import Interval
 from harness.timing_verdicts import Gate
@@ -126,6 +131,43 @@ def test_unknown_intervals_are_drawn_without_bars(tmp_path: Path) -> None:
     assert any("interval unknown" in text for text in check_texts(figure))
 
 
+@pytest.mark.parametrize("bound", [float("nan"), float("inf")])
+def test_unknown_and_endless_bounds_leave_the_rest_readable(tmp_path: Path, bound: float) -> None:
+    points = [{"batch_size": 1}, {"batch_size": 8}]
+    sets = (*SINGLES, "all", "qkv")
+    study = load_latency_study(write_latency_study(tmp_path / "s", sets, points=points))
+    rows = tabulate_ratios(study)
+    hit = (rows["arm"] == "unmerged") & (rows["variant"] == "all")
+    rows.loc[hit, ["ratio_low", "ratio_high", "half_width"]] = [-bound, bound, bound]
+    gate = Gate(False, ("its interval is unknown",), Interval(1, -bound, bound, 0.95, 24, 3))
+    forest = plot_forest(rows[rows["point"] == 0], gate, study.facts.rule, "batch 1")
+    assert "unmerged all" in check_texts(forest)
+    (group,) = list_batch_groups(rows)
+    batches = plot_batches(group, "prompt 128")
+    check_texts(batches)
+    held_out = select_held_out(tabulate_costs(study).models[0])
+    columns = [f"{name}{side}" for name in ("ratio", "measured") for side in ("_low", "_high")]
+    for some in (held_out["target_set"] == "all", held_out["target_set"] != ""):
+        damaged = held_out.copy()
+        damaged.loc[some, columns] = [-bound, bound] * 2
+        predictions = plot_predictions(damaged, "batch 1")
+        assert {"all", "qkv"} <= set(check_texts(predictions))
+        assert predictions.axes[0].get_xlim()[1] < 1.5
+    for figure in (forest, batches):
+        for axes in figure.axes:
+            assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
+
+
+def test_batches_of_later_runs_have_one_base(tmp_path: Path) -> None:
+    points = [{"batch_size": size, "target_sets": ["qkv"]} for size in (1, 8)]
+    points += [point | {"target_sets": ["all"], "added_to": i} for i, point in enumerate(points)]
+    study = load_latency_study(write_latency_study(tmp_path / "s", points=points, rounds=3))
+    (group,) = list_batch_groups(tabulate_ratios(study))
+    lines = {line.get_label(): line for line in plot_batches(group, "prompt 128").axes[0].lines}
+    for name in ("base", "qkv", "all"):
+        assert list(lines[name].get_xdata()) == [1, 8]
+
+
 def test_batches_are_grouped_by_all_else(tmp_path: Path) -> None:
     points = [
         *({"batch_size": size, "prompt_tokens": 128} for size in (1, 8)),
@@ -148,7 +190,7 @@ def test_tpot_against_batch(tmp_path: Path, sets: tuple[str, ...]) -> None:
     figure = plot_batches(group, "prompt 128", "float32 base")
     texts = check_texts(figure)
     assert {"base", *sets} <= set(texts)
-    assert "Hollow: UNTRUSTED point" in texts
+    assert "Hollow: UNTRUSTED" in texts
     left = figure.axes[0]
     base = next(line for line in left.lines if line.get_label() == "base")
     assert list(base.get_xdata()) == [1, 32]
@@ -159,17 +201,29 @@ def test_tpot_against_batch(tmp_path: Path, sets: tuple[str, ...]) -> None:
 def test_predictions_show_the_sets_that_were_not_fitted(tmp_path: Path) -> None:
     sets = (*SINGLES, "qkv", "qkv+o_proj", "o_proj+fc2", "all")
     study = load_latency_study(write_latency_study(tmp_path / "s", sets, interaction=0.03))
-    model = tabulate_costs(study).models[0]
-    assert has_held_out(model)
-    texts = check_texts(plot_predictions(model, "batch 1"))
+    rows = select_held_out(tabulate_costs(study).models[0])
+    texts = check_texts(plot_predictions(rows, "batch 1"))
     assert {"qkv", "qkv+o_proj", "o_proj+fc2", "all"} <= set(texts)
     assert "departs from its prediction" in texts
     assert "fc1" not in texts
 
 
+def test_predictions_name_what_was_found_and_long_titles_fit(tmp_path: Path) -> None:
+    sets = (*SINGLES, "qkv", "all")
+    study = load_latency_study(write_latency_study(tmp_path / "s", sets))
+    rows = select_held_out(tabulate_costs(study).models[0])
+    name = "batch 1, prompt 128, output 33, float32 base, float32 adapter, sdpa attention"
+    title = f"UNTRUSTED: {name}, added later: against the model of {name}"
+    assert "no departure found" in check_texts(plot_predictions(rows, title))
+    untested = rows.assign(found="not tested")
+    texts = check_texts(plot_predictions(untested, title))
+    assert "not tested" in texts
+    assert "no departure found" not in texts
+
+
 def test_nothing_is_held_out_of_single_roles(tmp_path: Path) -> None:
     study = load_latency_study(write_latency_study(tmp_path / "s", SINGLES))
-    assert not has_held_out(tabulate_costs(study).models[0])
+    assert select_held_out(tabulate_costs(study).models[0]).empty
 
 
 def test_the_same_study_gives_the_same_bytes(tmp_path: Path) -> None:

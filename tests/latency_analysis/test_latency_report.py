@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_latency import SINGLES, write_latency_study
+from synthetic_latency import RULE, SINGLES, write_latency_study
+from synthetic_study import write_study
 from test_report import Page, check_markdown_tables
 
 from harness.latency_analysis.report import build_latency_report
@@ -42,7 +43,8 @@ def find_boxes(folder: Path) -> list[tuple[str, str]]:
 
 def test_every_file_is_written(study: Path) -> None:
     names = {str(path.relative_to(study)) for path in study.rglob("*") if path.is_file()}
-    tables = {"ratios.csv", "ratios.parquet", "pairs.csv", "costs.csv", "operations.csv"}
+    tables = {"ratios.csv", "ratios.parquet", "pairs.csv", "costs.csv", "checks.csv"}
+    tables |= {"operations.csv"}
     plots = ("forest_point_0", "forest_point_1", "predictions_point_1", "tpot_against_batch_0")
     assert tables <= names
     assert {f"plots/{plot}.{kind}" for plot in plots for kind in ("png", "svg")} <= names
@@ -70,7 +72,10 @@ def test_the_verdicts_come_first(study: Path) -> None:
     assert {"fc1", "all"} <= set(re.findall(r"[\w+]+(?= \d)", slower))
     assert "Merged: equivalent within 3%: " in text
     assert "Mixed batch: slower: 1.2" in text
+    assert "The rows of the mixed batch take turns with q, k, v and o_proj." in text
+    assert re.search(r"the base with its tensors copied is (0\.99|1\.00)\dx ±[\d.]+, equiv", text)
     assert "Publishable: 18 rounds in 3 processes" in text
+    assert "One process" not in text
     page = (study / "latency.html").read_text(encoding="utf-8")
     assert page.index('class="verdict"') < page.index("<h2")
     assert "commit 0123abc" in page
@@ -100,7 +105,8 @@ def test_the_markdown_is_whole(study: Path) -> None:
 
 
 def test_all_is_rebuilt_from_the_raw_files(tmp_path: Path) -> None:
-    study = write_latency_study(tmp_path / "one" / "study", points=BATCHES, rounds=3)
+    sets = ("qkv", "all")
+    study = write_latency_study(tmp_path / "one" / "study", sets, points=BATCHES, rounds=3)
     build_latency_report(study)
     copy = tmp_path / "two" / "study"
     copy.mkdir(parents=True)
@@ -143,6 +149,83 @@ def test_an_untrusted_point_is_red_and_has_no_verdict(tmp_path: Path) -> None:
     assert all(cell.endswith("(untrusted)") for cell in cells)
 
 
+def test_an_untrusted_point_says_so_at_each_of_its_tables(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    ratios = {("base_again", "base"): 1.3}
+    sets = ("o_proj", "fc2", "o_proj+fc2")
+    write_latency_study(folder, sets, ratios=ratios, interaction=0.05)
+    build_latency_report(folder)
+    text, _ = read_page(folder)
+    captions = re.findall(r"<caption>(.*?)</caption>", text)
+    doubted = [caption for caption in captions if caption.startswith("UNTRUSTED: ")]
+    # Ratios, two of pairs, terms, held-out sets; not operations, noise and machine.
+    assert len(doubted) == 5
+    assert len(captions) == 8
+    assert re.search(r"<p>UNTRUSTED: The terms do not add up", text)
+    found = re.findall(r"<td>((?:departs|no departure found|not tested)[^<]*)</td>", text)
+    assert found == ["departs (untrusted)"]
+    markdown = (folder / "latency.md").read_text(encoding="utf-8")
+    assert markdown.count("\nUNTRUSTED: ") == 6
+    assert "Trusted" not in markdown
+
+
+def test_times_that_fail_their_own_control_are_marked(tmp_path: Path) -> None:
+    folder = write_latency_study(tmp_path / "s")
+    calls = pd.read_parquet(folder / "latency.parquet")
+    calls.loc[calls["arm"] == "base_again", "ttft_seconds"] *= 1.2
+    write_table(folder / "latency.parquet", calls)
+    report = build_latency_report(folder)
+    assert report.is_trusted
+    assert "TTFT is UNTRUSTED here: the TTFT of the base against itself" in report.text
+    assert "TPOT is UNTRUSTED" not in report.text
+    cells = re.findall(r"<td>([^<]*, untrusted)</td>", read_page(folder)[0])
+    # Every arm but the base has a TTFT over the base's.
+    assert len(cells) == 9
+
+
+def test_a_layout_that_matters_is_said_of_merged_sets(tmp_path: Path) -> None:
+    folder = write_latency_study(tmp_path / "s", ratios={("base_cloned", "base"): 1.06})
+    text = build_latency_report(folder).text
+    assert re.search(r"Memory layout: the base with its tensors copied is 1\.06\dx ±0\.\d+, ", text)
+    assert "slower: a difference of that size between a merged set and the base may be" in text
+
+
+def test_what_a_later_run_added_is_named_and_held_against_the_first(tmp_path: Path) -> None:
+    later = {"added_to": 0, "target_sets": ["o_proj+fc2", "fc1+fc2"]}
+    again = {"added_to": 0, "target_sets": ["o_proj+fc1"]}
+    folder, sets = tmp_path / "s", ("o_proj", "fc1", "fc2")
+    write_latency_study(folder, sets, points=[{}, later, again], interaction=0.05, processes=6)
+    report = build_latency_report(folder)
+    name = "batch 1, prompt 128, output 33"
+    titles = [text.split(" Trusted")[0] for _, text in find_boxes(folder)]
+    assert titles == [name, f"{name}, added later, point 1", f"{name}, added later, point 2"]
+    page = " ".join(read_page(folder)[1].texts)
+    sentence = re.search(rf"Against what the roles' terms at {name} predict: (.*?)\. \n", page)
+    assert sentence
+    found = r"departing: o_proj\+fc2 by \+[45]\.\d% of the base's time and fc1\+fc2 by"
+    assert re.match(found, sentence[1])
+    assert "No cost model" not in page
+    assert "The rows of the mixed batch take turns with o_proj+fc2 and fc1+fc2." in page
+    checks = pd.read_csv(report.checks_csv)
+    assert checks[["target_set", "point", "added_to"]].to_numpy().tolist() == [
+        ["o_proj+fc2", 1, 0],
+        ["fc1+fc2", 1, 0],
+        ["o_proj+fc1", 2, 0],
+    ]
+    assert (folder / "plots" / "checks_point_1.svg").is_file()
+    check_markdown_tables(report.markdown.read_text(encoding="utf-8"))
+
+
+def test_sets_without_a_model_say_what_to_time_and_no_more(tmp_path: Path) -> None:
+    folder = write_latency_study(tmp_path / "s", ("qkv+o_proj", "o_proj+fc2"), rounds=5)
+    build_latency_report(folder)
+    page = " ".join(read_page(folder)[1].texts)
+    problem = re.search(r"No cost model: (.*?\.) A model takes the sets of one run only\.", page)
+    assert problem
+    assert "cost model" not in problem[1]
+    assert "in addition" in problem[1]
+
+
 def test_points_that_failed_are_named_and_the_others_stay(tmp_path: Path) -> None:
     points = [
         {},
@@ -180,6 +263,22 @@ def test_lost_arms_and_cold_processes_are_named_once(tmp_path: Path) -> None:
     assert "at 3" not in report.text
     page = " ".join(read_page(folder)[1].texts)
     assert "merged all could not be timed: weights are torn" in page
+
+
+def test_arms_that_broke_off_keep_their_rounds_and_their_name(tmp_path: Path) -> None:
+    failures = [
+        {"point": 0, "process": 2, "variant": "all", "arm": "merged", "message": "no room"},
+        {"point": 0, "process": 0, "variant": "qkv", "arm": "unmerged", "message": "torn"},
+    ]
+    folder = write_latency_study(tmp_path / "s", rounds=5, facts={"failures": failures})
+    calls = pd.read_parquet(folder / "latency.parquet")
+    names = calls["arm"] + " " + calls["variant"]
+    cut = (names == "merged all") & ((calls["process"] == 2) & (calls["round"] > 0))
+    write_table(folder / "latency.parquet", calls[~cut & (names != "unmerged qkv")])
+    text = build_latency_report(folder).text
+    assert "merged all was lost after 11 rounds: no room" in text
+    assert "unmerged qkv could not be timed: torn" in text
+    assert "Preregistered and never timed: unmerged qkv." in text
 
 
 def test_an_unsettled_process_is_named(tmp_path: Path) -> None:
@@ -224,6 +323,33 @@ def test_the_limits_of_a_study_in_one_process_are_said(tmp_path: Path) -> None:
     text = build_latency_report(folder).text
     assert "Not publishable" in text
     assert "20 rounds in 1 process" in text
+    limit = "intervals say nothing of how processes differ, and assume independent rounds."
+    assert f"One process: {limit}" in text
+    page = " ".join(read_page(folder)[1].texts)
+    assert f"One process: {limit}" in page
+    assert f"Of one process {limit}" in page
+
+
+def test_a_lax_rule_makes_nothing_publishable(tmp_path: Path) -> None:
+    rule = RULE | {"min_rounds": 2, "min_processes": 1}
+    folder = write_latency_study(tmp_path / "s", rounds=4, facts={"rule": rule})
+    text = build_latency_report(folder).text
+    assert "Not publishable: 12 rounds in 3 processes, of 15 rounds in 3 processes needed." in text
+
+
+def test_a_torn_study_keeps_no_other_report_from_being_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_study(tmp_path / "s", sets=("qkv", "all"), tasks=("fincot",))
+    write_latency_study(folder, rounds=2)
+    (folder / "latency.json").write_text('{"schema_version": 1')
+    assert main([str(folder)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert "latency.json" in captured.err
+    assert (folder / "report.html").is_file()
+    assert str(folder / "report.html") in captured.out
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Latency studies read and tabulated: known truth found, bad files refused in one line."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_latency import AXES, MACHINE, SINGLES, find_truth, write_latency_study
+from synthetic_latency import AXES, MACHINE, RULE, SINGLES, find_truth, write_latency_study
 
 import harness
 from harness.errors import UserError
-from harness.latency_analysis.results import NOISE, load_latency_study
+from harness.latency_analysis.results import NOISE, find_versions, load_latency_study
 from harness.latency_analysis.tables import (
     check_gates,
+    select_held_out,
     tabulate_costs,
     tabulate_noise,
     tabulate_operations,
@@ -151,6 +153,28 @@ def test_a_base_that_differs_from_itself_is_not_trusted(tmp_path: Path) -> None:
     assert not tabulate_pairs(study)["trusted"].any()
 
 
+def test_each_time_goes_by_its_own_control(tmp_path: Path) -> None:
+    """A base whose TTFT differs from itself says nothing of TTFT, and no less of the whole call."""
+    folder = write_latency_study(tmp_path / "s")
+    calls = pd.read_parquet(folder / "latency.parquet")
+    calls.loc[calls["arm"] == "base_again", "ttft_seconds"] *= 1.2
+    calls.to_parquet(folder / "latency.parquet")
+    study = load_latency_study(folder)
+    rows = tabulate_ratios(study)
+    assert rows.groupby("time")["trusted"].agg(["all", "any"]).to_dict("index") == {
+        "ttft": {"all": False, "any": False},
+        "tpot": {"all": True, "any": True},
+        "end_to_end": {"all": True, "any": True},
+    }
+    assert not check_gates(study, "ttft")[0].is_trusted
+    assert check_gates(study)[0].is_trusted
+
+
+def test_a_time_that_does_not_exist_has_no_gate(tmp_path: Path) -> None:
+    folder = write_latency_study(tmp_path / "s", points=[{"output_tokens": 1}, {}], rounds=5)
+    assert set(check_gates(load_latency_study(folder), "tpot")) == {1}
+
+
 def test_too_few_rounds_and_processes_are_not_publishable(tmp_path: Path) -> None:
     for processes, rounds in ((3, 4), (2, 15)):
         name = f"{processes}-{rounds}"
@@ -231,6 +255,78 @@ def test_costs_predict_every_set_and_name_points_without(tmp_path: Path) -> None
     assert costs.predictions.empty
 
 
+def test_sets_of_a_later_run_stand_against_the_first_ones_prediction(tmp_path: Path) -> None:
+    """Each run has a machine state and a base of its own; only ratios may cross over."""
+    later = {"added_to": 0, "target_sets": ["o_proj+fc2", "all"]}
+    folder = write_latency_study(tmp_path / "s", SINGLES, points=[{}, later])
+    slower = pd.read_parquet(folder / "latency.parquet")
+    times = ["ttft_seconds", "tpot_seconds", "end_to_end_seconds"]
+    slower.loc[slower["point"] == 1, times] *= 3
+    slower.to_parquet(folder / "latency.parquet")
+    costs = tabulate_costs(load_latency_study(folder))
+    checks = costs.checks.set_index("target_set")
+    assert list(checks.index) == ["o_proj+fc2", "all"]
+    assert set(checks["added_to"]) == {0}
+    assert set(checks["point"]) == {1}
+    assert checks["trusted"].all()
+    assert set(checks["found"]) == {"no departure found"}
+    for name, row in checks.iterrows():
+        truth = find_truth("unmerged", str(name))
+        assert row["ratio_low"] < truth < row["ratio_high"]
+        assert row["measured_low"] < truth < row["measured_high"]
+        assert row["excess"] == pytest.approx(row["measured"] - row["ratio"])
+        # The two are independent: the excess is less sure than either.
+        width = row["excess_high"] - row["excess_low"]
+        assert width > max(
+            row["ratio_high"] - row["ratio_low"], row["measured_high"] - row["measured_low"]
+        )
+    first = costs.models[0].predictions.set_index("target_set")
+    assert math.isnan(first.loc["all", "measured"])
+
+
+def test_a_later_set_that_departs_is_found_and_its_doubt_is_kept(tmp_path: Path) -> None:
+    later = {"added_to": 0, "target_sets": ["o_proj+fc2", "all"]}
+    points = [{}, later]
+    folder = write_latency_study(
+        tmp_path / "s", SINGLES, points=points, interaction=0.05, processes=6
+    )
+    checks = tabulate_costs(load_latency_study(folder)).checks
+    assert set(checks["found"]) == {"departs"}
+    assert checks["excess"].tolist() == pytest.approx([0.05, 0.05], abs=0.015)
+    # The model's own point fails its gate, the later one passes.
+    calls = pd.read_parquet(folder / "latency.parquet")
+    doubted = (calls["point"] == 0) & (calls["arm"] == "base_again")
+    calls.loc[doubted, "end_to_end_seconds"] *= 1.2
+    calls.to_parquet(folder / "latency.parquet")
+    assert not tabulate_costs(load_latency_study(folder)).checks["trusted"].any()
+
+
+def test_a_set_that_could_not_be_tested_is_not_called_as_predicted(tmp_path: Path) -> None:
+    folder = write_latency_study(tmp_path / "s", sets=(*SINGLES, "qkv", "all"), interaction=0.04)
+    model = tabulate_costs(load_latency_study(folder)).models[0]
+    assert select_held_out(model).set_index("target_set")["found"].to_dict() == {
+        "qkv": "departs",
+        "all": "departs",
+    }
+    untested = dataclasses.replace(model.additivity, holds=None, departing=(), p_value=None)
+    rows = select_held_out(dataclasses.replace(model, additivity=untested))
+    assert set(rows["found"]) == {"not tested"}
+    torn = dataclasses.replace(model.additivity, alternatives=(("qkv", "all"),))
+    rows = select_held_out(dataclasses.replace(model, additivity=torn))
+    assert rows["found"].tolist() == ["departs, or all does", "departs, or qkv does"]
+
+
+def test_what_an_older_study_does_not_say_is_none(tmp_path: Path) -> None:
+    folder = write_latency_study(tmp_path / "s", rounds=1)
+    facts = json.loads((folder / "latency.json").read_text())
+    del facts["versions"], facts["points"][0]["added_to"], facts["points"][0]["mixed_sets"]
+    (folder / "latency.json").write_text(json.dumps(facts))
+    study = load_latency_study(folder)
+    assert study.facts.points[0].added_to is None
+    assert study.facts.points[0].mixed_sets == ()
+    assert find_versions(study)["torch"] == "2.9.0"
+
+
 def test_a_study_without_a_single_call_still_reads(tmp_path: Path) -> None:
     points = [{"status": "out of memory", "message": "no room", "stopped": None}]
     folder = write_latency_study(tmp_path / "s", points=points)
@@ -239,6 +335,7 @@ def test_a_study_without_a_single_call_still_reads(tmp_path: Path) -> None:
     for table in (tabulate_ratios, tabulate_pairs, tabulate_times, tabulate_operations):
         assert table(study).empty
     assert check_gates(study) == {}
+    assert find_versions(study)["torch"] == "2.9.0"
 
 
 def test_axes_are_those_that_ran(tmp_path: Path) -> None:
@@ -294,6 +391,15 @@ def test_studies_of_one_machine_stand_side_by_side(tmp_path: Path) -> None:
     assert list(rows["time"].drop_duplicates()) == ["ttft", "tpot", "end_to_end"]
     assert set(rows.loc[rows["study"] == "new", "torch"]) == {"2.10.0"}
     assert set(rows["git_commit"]) == {"0123abc"}
+    assert set(table["margin"]) == {0.03}
+    assert set(table["target_half_width"]) == {0.02}
+
+
+def test_rules_that_differ_stand_beside_the_verdicts(tmp_path: Path) -> None:
+    paths = [write_latency_study(tmp_path / name, rounds=2) for name in ("one", "two")]
+    edit_facts(paths[1], rule=RULE | {"margin": 0.2, "half_width": 0.1})
+    margins = harness.compare_latency(paths).groupby("study")[["margin", "target_half_width"]]
+    assert margins.first().to_numpy().tolist() == [[0.03, 0.02], [0.2, 0.1]]
 
 
 def test_two_studies_of_one_name_stay_apart(tmp_path: Path) -> None:
@@ -311,6 +417,27 @@ def test_studies_of_two_machines_are_refused(tmp_path: Path, fact: dict[str, obj
         harness.compare_latency([one, two])
     assert str(next(iter(fact.values()))) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_every_two_studies_are_held_against_each_other(tmp_path: Path) -> None:
+    """Memory may differ by a GiB: both others agree with the first and not with each other."""
+    paths = [
+        write_latency_study(tmp_path / str(size), rounds=1, machine=MACHINE | {"memory_gib": size})
+        for size in (16, 15, 17)
+    ]
+    harness.compare_latency(paths[:2])
+    with pytest.raises(UserError, match="memory in GiB differs: 15 and 17"):
+        harness.compare_latency(paths)
+
+
+def test_machines_that_nobody_named_are_not_one_machine(tmp_path: Path) -> None:
+    paths = [write_latency_study(tmp_path / name, rounds=1) for name in ("one", "two")]
+    for machine in ({}, dict.fromkeys(MACHINE)):
+        for path in paths:
+            edit_facts(path, machine=machine)
+        with pytest.raises(UserError, match="neither the CPU nor the GPU") as caught:
+            harness.compare_latency(paths)
+        assert "\n" not in str(caught.value)
 
 
 def test_nothing_to_compare_is_said() -> None:

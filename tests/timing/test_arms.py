@@ -10,9 +10,10 @@ from peft.tuners.lora import LoraLayer
 
 from harness.adapters import write_random_adapter
 from harness.config import ModelConfig
+from harness.memory import is_out_of_memory
 from harness.models import load_model, load_structure
 from harness.modules import map_modules
-from harness.timing.arms import Arm, Built, build_arms, is_out_of_memory, make_mixed_arm
+from harness.timing.arms import Arm, Built, build_models, line_up
 from harness.timing.plan import Build, TimedAdapter
 
 SETS = {"qkv": ("q", "k", "v"), "o_proj+fc2": ("o", "fc2")}
@@ -39,11 +40,12 @@ def make_build(folder: Path, **changes: Any) -> Build:
                 base_name="tiny",
             )
         adapters.append(TimedAdapter(label, str(path), True))
-    return Build(model=spec, adapters=tuple(adapters), rank=4, **changes)
+    return Build(model=spec, adapters=tuple(adapters), **changes)
 
 
-def find(built: Built, kind: str, variant: str) -> Arm:
-    return next(arm for arm in built.arms if (arm.kind, arm.variant) == (kind, variant))
+def make_arms(build: Build, rows: int = 2) -> tuple[Built, dict[tuple[str, str], Arm]]:
+    built = build_models(load_model(build.model).model, build)
+    return built, {(arm.kind, arm.variant): arm for arm in line_up(built, build, rows)}
 
 
 def logits(model: Any, rows: torch.Tensor = PROMPT) -> torch.Tensor:
@@ -60,25 +62,23 @@ def stock(build: Build, label: str) -> PeftModel:
 
 def test_every_arm_computes_what_it_stands_for(tmp_path: Path) -> None:
     build = make_build(tmp_path)
-    built = build_arms(load_model(build.model).model, build)
+    built, arms = make_arms(build)
     assert built.failures == []
     plain = logits(load_model(build.model).model)
     for kind in ("base", "base_again", "base_cloned"):
-        assert torch.equal(logits(find(built, kind, "base").model), plain)
+        assert torch.equal(logits(arms[kind, "base"].model), plain)
     for label in SETS:
         expected = logits(stock(build, label))
         assert (expected - plain).abs().max() > 0.05  # the adapter does something
         for kind in ("unmerged", "merged"):
             torch.testing.assert_close(
-                logits(find(built, kind, label).model), expected, atol=1e-4, rtol=1e-4
+                logits(arms[kind, label].model), expected, atol=1e-4, rtol=1e-4
             )
 
 
 def test_rows_of_a_mixed_batch_have_each_its_own_adapter(tmp_path: Path) -> None:
     build = make_build(tmp_path)
-    built = build_arms(load_model(build.model).model, build)
-    mixed = make_mixed_arm(built, build, 2)
-    assert mixed is not None
+    mixed = make_arms(build)[1]["mixed", "mixed"]
     seen: list[torch.Tensor] = []
     mixed.model.register_forward_hook(lambda _, __, output: seen.append(output.logits[:, -1]))
     mixed.decoder.run(PROMPT, 2)
@@ -89,18 +89,49 @@ def test_rows_of_a_mixed_batch_have_each_its_own_adapter(tmp_path: Path) -> None
 
 def test_one_row_or_a_compiled_step_has_no_mixed_batch(tmp_path: Path) -> None:
     build = make_build(tmp_path)
-    built = build_arms(load_model(build.model).model, build)
-    assert make_mixed_arm(built, build, 1) is None
+    assert ("mixed", "mixed") not in make_arms(build, rows=1)[1]
     compiled = make_build(tmp_path, compile="default", cache="static")
-    assert make_mixed_arm(built, compiled, 2) is None
+    assert ("mixed", "mixed") not in make_arms(compiled)[1]
+
+
+def test_a_mixed_call_that_fails_leaves_no_hook_behind(tmp_path: Path) -> None:
+    """PEFT's own context does: the next mixed call would pay for it."""
+    build = make_build(tmp_path)
+    built, arms = make_arms(build)
+    mixed = arms["mixed", "mixed"]
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("planted")
+
+    handle = mixed.model.get_output_embeddings().register_forward_pre_hook(fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        mixed.decoder.run(PROMPT, 2)
+    handle.remove()
+    assert sum(len(module._forward_pre_hooks) for module in built.adapted.modules()) == 0
+    mixed.decoder.run(PROMPT, 2)
+
+
+def test_all_arms_share_one_static_cache(tmp_path: Path) -> None:
+    """Eight times the cache of one would not fit where one does."""
+    build = make_build(tmp_path, cache="static")
+    built, arms = make_arms(build)
+    assert built.caches is not None
+    sizes = set()
+    for arm in arms.values():
+        arm.decoder.run(PROMPT, 2)
+        sizes.add(built.caches.bytes)
+    assert len(sizes) == 1
+    assert sizes.pop() > 0
+    built.caches.drop()
+    assert built.caches.bytes == 0
 
 
 def test_variants_share_the_base_and_wrap_only_their_own_targets(tmp_path: Path) -> None:
     build = make_build(tmp_path)
     base = load_model(build.model).model
-    built = build_arms(base, build)
+    built = build_models(base, build)
     embedding = base.get_input_embeddings().weight.data_ptr()
-    for arm in built.arms:
+    for arm in line_up(built, build, 1):
         shares = arm.model.get_input_embeddings().weight.data_ptr() == embedding
         assert shares == (arm.kind != "base_cloned"), arm.kind
         wrapped = {
@@ -118,8 +149,7 @@ def test_adapter_dtype_is_peft_s_own_or_the_base_s(
     tmp_path: Path, asked: str, expected: str
 ) -> None:
     build = make_build(tmp_path, dtype="bfloat16", adapter_dtype=asked)
-    built = build_arms(load_model(build.model).model, build)
-    arm = find(built, "unmerged", "qkv")
+    arm = make_arms(build)[1]["unmerged", "qkv"]
     assert arm.adapter_dtype == expected
     found = {p.dtype for name, p in arm.model.named_parameters() if "lora_" in name}
     assert found == {getattr(torch, expected)}
@@ -127,7 +157,7 @@ def test_adapter_dtype_is_peft_s_own_or_the_base_s(
 
 def test_operations_are_timed_for_every_variant(tmp_path: Path) -> None:
     build = make_build(tmp_path)
-    built = build_arms(load_model(build.model).model, build)
+    built, _ = make_arms(build)
     done = {(each.operation, each.variant) for each in built.operations}
     assert done == {(o, v) for o in ("load", "switch", "merge", "unmerge") for v in SETS}
     assert all(each.seconds > 0 for each in built.operations)
@@ -136,14 +166,15 @@ def test_operations_are_timed_for_every_variant(tmp_path: Path) -> None:
 def test_one_torn_adapter_costs_only_its_own_arms(tmp_path: Path) -> None:
     build = make_build(tmp_path)
     (tmp_path / "qkv" / "adapter_model.safetensors").write_bytes(b"torn")
-    built = build_arms(load_model(build.model).model, build)
+    built, arms = make_arms(build)
     assert {(f.arm, f.variant) for f in built.failures} == {
         ("unmerged", "qkv"),
         ("merged", "qkv"),
         ("mixed", "mixed"),
     }
     assert all("no usable adapter there" in failure.message for failure in built.failures)
-    assert {arm.kind for arm in built.arms if arm.variant == "o_proj+fc2"} == {"unmerged", "merged"}
+    kinds = {kind for kind, variant in arms if variant == "o_proj+fc2"}
+    assert kinds == {"unmerged", "merged"}
 
 
 def test_a_lack_of_memory_is_told_from_other_errors() -> None:

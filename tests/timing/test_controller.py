@@ -10,14 +10,14 @@ import pytest
 from harness.config import ModelConfig
 from harness.ratios import paired_ratio
 from harness.timing.budget import Budget
-from harness.timing.controller import Measurement, measure, preregister
+from harness.timing.controller import Measurement, PointState, measure, preregister
 from harness.timing.plan import Build, Point, TimedAdapter
 from harness.timing.processes import Host, ProcessDiedError
 from harness.timing_verdicts import Rule, judge
 
 RULE = Rule(half_width=0.02, margin=0.03, min_rounds=15, min_processes=3)
 ADAPTERS = (TimedAdapter("o_proj", "unused", True), TimedAdapter("all", "unused", True))
-BUILD = Build(model=ModelConfig(), adapters=ADAPTERS, rank=8)
+BUILD = Build(model=ModelConfig(), adapters=ADAPTERS)
 TRUTH = {
     ("base", "base"): 1.0,
     ("base_again", "base"): 1.0,
@@ -129,7 +129,7 @@ class World:
         settings = {"rule": RULE, "max_seconds": 600.0, **budget}
         return measure(
             BUILD,
-            [Point(number, ((1, 2),), 2) for number in range(points)],
+            [PointState(Point(number, ((1, 2),), 2)) for number in range(points)],
             Budget(**settings),
             open_host=lambda: SimulatedHost(self),
         )
@@ -236,7 +236,7 @@ def test_an_interrupt_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(KeyboardInterrupt):
         measure(
             BUILD,
-            [Point(0, ((1, 2),), 2)],
+            [PointState(Point(0, ((1, 2),), 2))],
             Budget(rule=RULE, max_seconds=600),
             open_host=lambda: SimulatedHost(world),
             keep=keep,
@@ -247,5 +247,34 @@ def test_an_interrupt_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_controls_are_preregistered_and_an_unmerged_only_adapter_is_not_merged() -> None:
-    build = Build(ModelConfig(), (TimedAdapter("q", "x", False),), rank=8, planted=(0.05,))
+    build = Build(ModelConfig(), (TimedAdapter("q", "x", False),), planted=(0.05,))
     assert preregister(build) == [("base_again", "base"), ("planted", "+5%"), ("unmerged", "q")]
+
+
+def test_a_point_that_was_cut_off_goes_on_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes are known already: one more is enough, and it has as many rounds as they."""
+    before = World(monkeypatch, noise=0.002).measure().calls
+    kept = [row for row in before if row["process"] < 2]
+    rounds = 1 + max(row["round"] for row in kept)
+    world = World(monkeypatch, noise=0.002)
+    state = PointState(
+        Point(0, ((1, 2),), 2),
+        seconds=40.0,
+        rounds=2 * rounds,
+        processes=2,
+        rounds_a_process=rounds,
+    )
+    measured = measure(
+        BUILD,
+        [state],
+        Budget(rule=RULE, max_seconds=600),
+        earlier_calls=kept,
+        first_process=2,
+        open_host=lambda: SimulatedHost(world),
+    )
+    assert world.started == [2]
+    assert (state.status, state.stopped) == ("done", "target reached")
+    assert state.seconds > 40
+    assert {(row["process"], row["round"]) for row in measured.calls} == {
+        (2, number) for number in range(rounds)
+    }

@@ -1,6 +1,7 @@
 """Forced decoding does the same work on every call, and the work that generate does."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch import nn
 
 from harness.config import ModelConfig
 from harness.models import clone_sharing_weights, load_model
-from harness.timing.decoding import Decoder
+from harness.timing.arms import compile_step
+from harness.timing.decoding import CacheHolder, Decoder
 
 PROMPT = torch.arange(40).reshape(2, 20) + 100
 
@@ -42,11 +44,35 @@ def test_writes_what_generate_writes(model: Any, cache: str) -> None:
         eos_token_id=None,
     )[:, PROMPT.shape[1] :]
     watched, chosen = watch(model)
-    decoder = Decoder(watched, cache=cache)
+    decoder = Decoder(watched, caches=CacheHolder() if cache == "static" else None)
     for _ in range(2):  # a cache that is used again must have forgotten the call before
         chosen.clear()
         decoder.run(PROMPT, 6)
         assert torch.equal(torch.stack(chosen, dim=1), expected)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_step_writes_the_same_and_is_compiled_once(model: Any) -> None:
+    if model.config.model_type != "llama":
+        pytest.skip("one architecture is enough for a compiler")
+    watched, chosen = watch(model)
+    Decoder(watched).run(PROMPT, 6)
+    expected = torch.stack(chosen, dim=1)
+    written: list[torch.Tensor] = []
+    compiled = compile_step(model, "default")
+
+    def step(**inputs: Any) -> Any:
+        output = compiled(**inputs)
+        written.append(output.logits[:, -1].argmax(-1))
+        return output
+
+    decoder = Decoder(model, step=step, caches=CacheHolder())
+    torch._dynamo.utils.counters.clear()
+    for _ in range(3):
+        written.clear()
+        decoder.run(PROMPT, 6)
+        assert torch.equal(torch.stack(written, dim=1), expected[:, 1:])
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
 def test_end_of_text_does_not_shorten_a_call(model: Any) -> None:
