@@ -2,17 +2,20 @@
 
     python benchmarks/latency_agreement.py
 
-The embedded model, base and unmerged with every role adapted, timed by the harness's own rounds and
-by `torch.utils.benchmark`, in turns in one process: medians, interquartile ranges, and whether each
-median lies inside the other's range. Where `optimum-benchmark` is installed, its prefill and decode
-times of the base stand beside TTFT and TPOT. Writes benchmarks/results/latency-agreement.json.
+The embedded model, base and unmerged with every role adapted, timed by the harness's decoder and by
+`torch.utils.benchmark`, in turns in one process: medians, interquartile ranges, and whether each
+median lies inside the other's range. And the base by transformers' own `generate`, as
+optimum-benchmark 0.6 times it (prefill: one new token; decode: the further ones), beside TTFT and
+the time after it; optimum-benchmark itself cannot be imported beside transformers 5. Writes
+benchmarks/results/latency-agreement.json.
 """
 
 import argparse
-import importlib.util
 import json
 import tempfile
+import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from torch.utils.benchmark import Timer
 from harness.adapters import write_random_adapter
 from harness.config import ModelConfig
 from harness.environment import describe_environment
-from harness.models import embedded_folder, load_model, load_structure
+from harness.models import load_model, load_structure
 from harness.modules import map_modules
 from harness.target_sets import ROLES
 from harness.timing.arms import Arm, build_models, line_up
@@ -77,41 +80,39 @@ def time_both(arm: Arm, input_ids: torch.Tensor, rounds: int) -> dict[str, Any]:
     }
 
 
-def time_by_optimum(rounds: int) -> dict[str, Any]:
-    """Prefill and decode of the base by optimum-benchmark, beside TTFT and TPOT taken after it."""
-    from optimum_benchmark import Benchmark, BenchmarkConfig, InferenceConfig, PyTorchConfig
-    from optimum_benchmark import InlineConfig as LauncherConfig
-
-    folder = embedded_folder()
-    report = Benchmark.launch(
-        BenchmarkConfig(
-            name="base",
-            launcher=LauncherConfig(),
-            backend=PyTorchConfig(
-                model=folder, device="cpu", no_weights=False, torch_dtype=_own_dtype()
-            ),
-            scenario=InferenceConfig(
-                latency=True,
-                memory=False,
-                input_shapes={"batch_size": BATCH, "sequence_length": PROMPT_TOKENS},
-                generate_kwargs={
-                    "max_new_tokens": OUTPUT_TOKENS,
-                    "min_new_tokens": OUTPUT_TOKENS,
-                },
-                iterations=rounds,
-                warmup_runs=3,
-                duration=0,
-            ),
-        )
+def time_by_generate(arm: Arm, input_ids: torch.Tensor, rounds: int) -> dict[str, Any]:
+    """Prefill and decode by `generate`, in turns with the harness's decoder."""
+    generate = partial(
+        arm.model.generate,
+        input_ids,
+        attention_mask=torch.ones_like(input_ids),
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
     )
+
+    def clock(tokens: int) -> float:
+        started = time.perf_counter()
+        generate(max_new_tokens=tokens, min_new_tokens=tokens)
+        return time.perf_counter() - started
+
+    own, prefills, wholes = [], [], []
+    for number in range(-2, rounds):
+        times = arm.decoder.run(input_ids, OUTPUT_TOKENS), clock(1), clock(OUTPUT_TOKENS)
+        if number >= 0:
+            for kept, value in zip((own, prefills, wholes), times, strict=True):
+                kept.append(value)
+    prefill, ttft = np.median(prefills), np.median([each.first_seconds for each in own])
+    decode = np.median(np.subtract(wholes, prefills))
+    rest = np.median([each.last_seconds - each.first_seconds for each in own])
     return {
-        "prefill_seconds": float(np.median(report.prefill.latency.values)),
-        "decode_seconds": float(np.median(report.decode.latency.values)),
+        "prefill_seconds": float(prefill),
+        "ttft_seconds": float(ttft),
+        "ttft_against_prefill": float(ttft / prefill),
+        "decode_seconds": float(decode),
+        "after_first_token_seconds": float(rest),
+        "decode_ratio": float(rest / decode),
     }
-
-
-def _own_dtype() -> str:
-    return str(load_model(ModelConfig()).model.dtype).removeprefix("torch.")
 
 
 def run(rounds: int) -> dict[str, Any]:
@@ -142,18 +143,8 @@ def run(rounds: int) -> dict[str, Any]:
         "torch_benchmark": [time_both(arm, input_ids, rounds) for arm in arms],
         "environment": describe_environment(torch.device("cpu")),
     }
-    if importlib.util.find_spec("optimum_benchmark"):
-        base = next(arm for arm in arms if arm.is_base)
-        theirs = [time_by_optimum(rounds)]
-        calls = [base.decoder.run(input_ids, OUTPUT_TOKENS) for _ in range(rounds + 2)][2:]
-        theirs.append(time_by_optimum(rounds))
-        result["optimum_benchmark"] = {
-            "runs": theirs,
-            "prefill_seconds": float(np.median([call.first_seconds for call in calls])),
-            "decode_seconds": float(
-                np.median([call.last_seconds - call.first_seconds for call in calls])
-            ),
-        }
+    base = next(arm for arm in arms if arm.is_base)
+    result["generate"] = time_by_generate(base, input_ids, rounds)
     return result
 
 
