@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
@@ -147,13 +146,6 @@ def load_adapters(base: nn.Module, folders: Mapping[str, Path], dtype: str = "au
                 str(folder), name, autocast_adapter_dtype=dtype == "auto", use_safetensors=True
             )
     return model.eval()
-
-
-def merge_adapter(base: nn.Module, folder: Path) -> nn.Module:
-    """Fold a saved adapter into weights of its own; the base's stay untouched."""
-    owned: Any = load_owned(base, folder)
-    merged: nn.Module = owned.merge_and_unload(safe_merge=True).eval()
-    return merged
 
 
 def load_owned(base: nn.Module, folder: Path, dtype: str = "auto") -> PeftModel:

@@ -62,6 +62,8 @@ class PlannedPoint:
 
     config: Config
     """Any of them: they differ in the target set alone."""
+    structure: Structure
+    modules: ModuleMap
     axes: dict[str, Any]
     target_sets: dict[str, Config]
 
@@ -98,7 +100,8 @@ def plan_points(configs: Sequence[Config]) -> list[PlannedPoint]:
                 f"{axes['output_tokens']} make {axes['prompt_tokens'] + axes['output_tokens']} "
                 f"tokens; {config.model_name} takes {longest}: shorten one"
             )
-        point = points.setdefault(str(axes), PlannedPoint(config, axes, {}))
+        planned = PlannedPoint(config, structure, mapped, axes, {})
+        point = points.setdefault(str(axes), planned)
         point.target_sets[config.target_set] = config
     return list(points.values())
 
@@ -206,23 +209,22 @@ def _add_state(
     entry: dict[str, Any],
 ) -> None:
     target_sets = {name: planned.target_sets[name] for name in entry["target_sets"]}
-    build = _make_build(folder.path, planned.config, target_sets)
+    build = _make_build(folder.path, planned, target_sets)
     point = Point(entry["point"], _draw_prompts(planned), planned.axes["output_tokens"])
     states = builds.setdefault(str(build), (build, []))[1]
     states.append(folder.resume(entry["point"], point))
 
 
-def _make_build(path: Path, config: Config, target_sets: dict[str, Config]) -> Build:
+def _make_build(path: Path, planned: PlannedPoint, target_sets: dict[str, Config]) -> Build:
     """The build of one point; adapters that are not there yet are written."""
-    structure = load_structure(config.model)
-    mapped = map_modules(structure.model, structure.config, config.model.roles)
+    config = planned.config
     adapters = []
     for label, each in target_sets.items():
         folder = path / "adapters" / f"{label}--r{config.adapter.rank}"
         if not (folder / "adapter_model.safetensors").exists():
             write_random_adapter(
-                structure.model,
-                mapped.select(each.roles),
+                planned.structure.model,
+                planned.modules.select(each.roles),
                 folder,
                 rank=config.adapter.rank,
                 alpha=config.adapter.alpha,
@@ -244,9 +246,8 @@ def _make_build(path: Path, config: Config, target_sets: dict[str, Config]) -> B
 def _draw_prompts(planned: PlannedPoint) -> tuple[tuple[int, ...], ...]:
     """Random token ids: what they say does not change how long they take."""
     generator = torch.Generator().manual_seed(planned.config.seed)
-    structure = load_structure(planned.config.model)
     size = (planned.axes["batch_size"], planned.axes["prompt_tokens"])
-    vocabulary = structure.config.get_text_config().vocab_size
+    vocabulary = planned.structure.config.get_text_config().vocab_size
     rows = torch.randint(vocabulary, size, generator=generator).tolist()
     return tuple(tuple(row) for row in rows)
 

@@ -7,7 +7,7 @@ from peft import PeftModel
 from harness.adapters import (
     attach_adapter,
     load_adapter,
-    merge_adapter,
+    load_owned,
     save_adapter,
     trainable_parameters,
 )
@@ -71,7 +71,7 @@ def test_merged_equals_unmerged_and_leaves_the_base_alone(model_type: str, tmp_p
     model = attach(loaded, mapped, ("o", "fc2")).eval()
     randomize(model)
     save_adapter(model, tmp_path, "a/base")
-    merged = merge_adapter(loaded.model, tmp_path)
+    merged = load_owned(loaded.model, tmp_path).merge_and_unload(safe_merge=True)
     torch.testing.assert_close(logits(merged), logits(model), rtol=0, atol=1e-5)
     after = loaded.model.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

@@ -191,7 +191,7 @@ def _merge(model: Any, adapter: TimedAdapter, dtype: str, built: Built) -> Any:
         owned.merge_adapter()
     with _timed(built, model.device, adapter.variant, "merged", "unmerge"):
         owned.unmerge_adapter()
-    return owned.merge_and_unload().eval()
+    return owned.merge_and_unload(safe_merge=True).eval()
 
 
 def _hold_all(model: Any, build: Build, built: Built) -> PeftModel:

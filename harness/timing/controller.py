@@ -2,7 +2,7 @@
 
 Fresh processes follow one another; each measures every point that is still open for at least as
 long as it took to get ready, so that starting costs at most half of the time. What has been
-measured is kept whatever happens, and handed to `keep` after every process.
+measured is kept whatever happens, and handed to `keep` after every point.
 """
 
 import math
