@@ -5,9 +5,9 @@
     python benchmarks/latency_trust.py --summarize
 
 Each study is an independent one, of fresh processes, on the embedded model: the base, the base
-again (the A/A control), a re-cloned base, and the base slowed down by 2%, 5% and 10% of each call's
-own time. `--loaded` keeps another process busy meanwhile, in random bursts, half of the time. Every
-call's row is kept in benchmarks/results/latency-trust-<idle|loaded>.parquet, from which
+again (the A/A control), and the base slowed down by 2%, 5% and 10% of each call's own time.
+`--loaded` adds a re-cloned base, and keeps another process busy meanwhile, in random bursts, half of
+the time. Every call's row is kept in benchmarks/results/latency-trust-<idle|loaded>.parquet, from which
 `--summarize` derives the counts in latency-trust.json; a run that was cut off goes on with its next
 study.
 """
@@ -43,7 +43,7 @@ from harness.timing_verdicts import Rule, check_gate, judge
 RESULTS = Path(__file__).resolve().parent / "results"
 PLANTED = (0.02, 0.05, 0.10)
 RULE = Rule(half_width=0.02, margin=0.03, min_rounds=15, min_processes=3)
-PROMPT_TOKENS, OUTPUT_TOKENS = 16, 4
+PROMPT_TOKENS, OUTPUT_TOKENS = 16, 2
 TIME = "end_to_end_seconds"
 
 
@@ -78,9 +78,11 @@ def load(is_on: bool) -> Iterator[None]:
             burner.join()
 
 
-def run_study(seed: int, max_seconds: float) -> pd.DataFrame:
+def run_study(seed: int, max_seconds: float, is_cloned_too: bool) -> pd.DataFrame:
     """Time one study; return its calls."""
-    build = Build(model=ModelConfig(), adapters=(), planted=PLANTED, seed=seed)
+    build = Build(
+        model=ModelConfig(), adapters=(), planted=PLANTED, is_cloned_too=is_cloned_too, seed=seed
+    )
     prompt = tuple(random.Random(seed).randrange(40_000) for _ in range(PROMPT_TOKENS))
     budget = Budget(rule=RULE, max_seconds=max_seconds)
     measured = measure(build, [PointState(Point(0, (prompt,), OUTPUT_TOKENS))], budget)
@@ -109,7 +111,7 @@ def run(studies: int, loaded: bool, max_seconds: float) -> None:
         for seed in range(studies):
             if seed in set(done["study"]):
                 continue
-            calls = run_study(seed, max_seconds)
+            calls = run_study(seed, max_seconds, is_cloned_too=loaded)
             done = pd.concat([done, calls], ignore_index=True) if len(done) else calls
             write_table(file, done)
             print(f"study {seed}: {describe(summarize_study(calls))}", flush=True)
@@ -127,6 +129,7 @@ def summarize_study(calls: pd.DataFrame) -> pd.DataFrame:
     """Ratio, interval and verdict of every arm of one study."""
     arms = [("base_again", "base", 0.0), ("base_cloned", "base", 0.0)]
     arms += [("planted", name_planted(share), share) for share in PLANTED]
+    arms = [each for each in arms if each[0] in set(calls["arm"])]
     rows = []
     for arm, variant, share in arms:
         ratio = paired_ratio(calls, TIME, arm, variant=variant)

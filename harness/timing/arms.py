@@ -97,9 +97,9 @@ def build_models(model: Any, build: Build) -> Built:
     base = clone_sharing_weights(model).eval()
     again, cloned = CONTROLS
     built.models += [BuiltModel(BASE, BASE, base), BuiltModel(again, BASE, base)]
-    with _failures_kept(built, BASE, cloned):
-        # A base whose tensors lie elsewhere in memory.
-        built.models.append(BuiltModel(cloned, BASE, copy.deepcopy(model).eval()))
+    if build.is_cloned_too:
+        with _failures_kept(built, BASE, cloned):
+            built.models.append(BuiltModel(cloned, BASE, copy.deepcopy(model).eval()))
     for share in build.planted:
         built.models.append(BuiltModel(PLANTED, name_planted(share), base, share))
     for adapter in build.adapters:

@@ -41,6 +41,8 @@ class Build:
     graphs on a GPU)."""
     is_mixed_too: bool = True
     """Also time one batch in which every row uses another adapter."""
+    is_cloned_too: bool = True
+    """Also time a base whose tensors lie elsewhere in memory."""
     planted: tuple[float, ...] = ()
     """Known slowdowns: for each, the base once more, slowed down by this share of its time."""
     seed: int = 0
