@@ -6,10 +6,10 @@
 
 Each study is an independent one, of fresh processes, on the embedded model: the base, the base
 again (the A/A control), and the base slowed down by 2%, 5% and 10% of each call's own time.
-`--loaded` adds a re-cloned base, and keeps another process busy meanwhile, in random bursts, half of
-the time. Every call's row is kept in benchmarks/results/latency-trust-<idle|loaded>.parquet, from which
-`--summarize` derives the counts in latency-trust.json; a run that was cut off goes on with its next
-study.
+`--loaded` adds a re-cloned base, and keeps another process busy meanwhile, in random bursts, half
+of the time. Every call's row is kept in benchmarks/results/latency-trust-<idle|loaded>.parquet,
+from which `--summarize` derives the counts in latency-trust.json; a run that was cut off goes on
+with its next study.
 """
 
 import argparse

@@ -23,7 +23,8 @@ from lm_eval.tasks import TaskManager
 from transformers import PreTrainedTokenizerBase
 
 from harness.data import encode_examples
-from harness.evaluation import score_examples
+from harness.engine import BASE_ROW, Pack
+from harness.evaluation import score_pack
 from tasks import TASKS
 
 RESULTS = Path(__file__).resolve().parent / "results" / "lm-eval-medmcqa.json"
@@ -63,8 +64,9 @@ def compare(
         context_length=4096,
         use_chat_template=use_chat_template,
     )
-    ours = score_examples(
-        model,
+    (ours,) = score_pack(
+        Pack(model, []),
+        [BASE_ROW],
         tokenizer,
         encoded,
         task,

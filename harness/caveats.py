@@ -100,10 +100,19 @@ def list_caveats(
     for line in list_untrusted_timing(results):
         yield f"Timing is untrusted. {line}"
     yield from _describe_constraint(results)
+    yield from _describe_packs(results)
     machines = results[["gpu", "cpu", "torch"]].fillna("").astype(str).to_numpy().tolist()
     known = sorted({" ".join(filter(None, machine)) for machine in machines} - {""})
     if len(known) > 1:
         yield f"Runs come from different machines or versions ({'; '.join(known)})."
+
+
+def _describe_packs(results: pd.DataFrame) -> Iterator[str]:
+    if "train_pack_size" in results and (results["train_pack_size"] > 1).any():
+        yield (
+            "Variants were trained in the same passes: a training time is an equal share of "
+            "theirs, and a peak memory that of all of them."
+        )
 
 
 def _spell(status: str) -> str:

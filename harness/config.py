@@ -233,9 +233,14 @@ class Config:
 
     @property
     def group(self) -> str:
-        """Same for variants that can share one pass: everything but the adapter agrees."""
-        kept = ("model", "task", "data_digest", "train", "evaluation", "latency", "seed")
-        return hash_values({key: self.identity[key] for key in kept})
+        """Same for variants that can share one pass: base, task, and how batches are cut.
+
+        Adapter, seed, rate, schedule and length of training may be each variant's own.
+        """
+        kept = ("model", "task", "data_digest", "evaluation", "latency")
+        cut = ("batch_size", "gradient_accumulation", "max_tokens_per_pass")
+        batches = {key: self.identity["train"][key] for key in (*cut, "gradient_checkpointing")}
+        return hash_values({key: self.identity[key] for key in kept} | batches)
 
     @property
     def identity(self) -> dict[str, Any]:

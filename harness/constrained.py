@@ -68,6 +68,10 @@ class SchemaProcessor(LogitsProcessor):  # type: ignore[misc]
         self._end_tokens = end_tokens
         self._has_started = False
 
+    def keep(self, rows: list[int]) -> None:
+        """Go on with some of the rows, by their places."""
+        self._matchers = [self._matchers[row] for row in rows]
+
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """[rows, length] ids and [rows, vocabulary] logits -> logits, -inf where not allowed."""
         if self._has_started:

@@ -50,6 +50,8 @@ class Batch:
     """Flat positions in [rows * length] whose next token is part of a completion."""
     labels: torch.Tensor
     """The token that follows each picked position."""
+    rows: torch.Tensor
+    """The row of each picked position."""
 
 
 @dataclass(frozen=True)
@@ -223,21 +225,36 @@ def plan_steps(
     return steps[:max_steps]
 
 
-def collate(examples: Sequence[EncodedExample], pad_token_id: int) -> Batch:
-    """Pad prompts with their completions into one batch, with the completion's positions."""
-    width = max(example.length for example in examples)
+def collate(examples: Sequence[EncodedExample | None], pad_token_id: int) -> Batch:
+    """Pad prompts with their completions into one batch, with the completion's positions.
+
+    A row without an example is one pad token that carries no loss.
+    """
+    width = max(example.length for example in examples if example)
     input_ids = torch.full((len(examples), width), pad_token_id, dtype=torch.long)
     attention_mask = torch.zeros_like(input_ids)
     picked: list[int] = []
     labels: list[int] = []
+    rows: list[int] = []
     for row, example in enumerate(examples):
+        if example is None:
+            # Attention over nothing would be NaN.
+            attention_mask[row, 0] = 1
+            continue
         ids = example.prompt_ids + example.completion_ids
         input_ids[row, : len(ids)] = torch.tensor(ids)
         attention_mask[row, : len(ids)] = 1
         first = row * width + len(example.prompt_ids) - 1
         picked += range(first, first + len(example.completion_ids))
         labels += example.completion_ids
-    return Batch(input_ids, attention_mask, torch.tensor(picked), torch.tensor(labels))
+        rows += [row] * len(example.completion_ids)
+    return Batch(
+        input_ids,
+        attention_mask,
+        torch.tensor(picked),
+        torch.tensor(labels),
+        torch.tensor(rows),
+    )
 
 
 def cut_into_batches(
@@ -259,22 +276,19 @@ def cut_into_batches(
     return batches
 
 
-def cut_into_passes(
-    step: Sequence[EncodedExample], *, parts: int, max_tokens: int
-) -> list[list[EncodedExample]]:
-    """Cut an optimizer step's examples into at least `parts` micro-batches, in order.
+def cut_into_passes(lengths: Sequence[int], *, parts: int, max_tokens: int) -> list[range]:
+    """Cut a step's examples, of `lengths`, into at least `parts` micro-batches, in order.
 
     None has more than `max_tokens` tokens, padding counted, unless it is one example.
     """
-    size = -(-len(step) // parts)
-    passes: list[list[EncodedExample]] = []
-    for start in range(0, len(step), size):
-        current: list[EncodedExample] = []
-        for example in step[start : start + size]:
-            width = max(item.length for item in [*current, example])
-            if current and width * (len(current) + 1) > max_tokens:
-                passes.append(current)
-                current = []
-            current.append(example)
-        passes.append(current)
+    size = -(-len(lengths) // parts)
+    passes: list[range] = []
+    for start in range(0, len(lengths), size):
+        first = start
+        for index in range(start, min(start + size, len(lengths))):
+            width = max(lengths[first : index + 1])
+            if index > first and width * (index + 1 - first) > max_tokens:
+                passes.append(range(first, index))
+                first = index
+        passes.append(range(first, min(start + size, len(lengths))))
     return passes

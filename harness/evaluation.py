@@ -1,16 +1,17 @@
-"""Score a model on a task, example by example: log-likelihood of choices, or greedy decoding."""
+"""Score the variants of a pack, and the base with them, example by example."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from harness.constrained import JsonConstraint
 from harness.data import EncodedExample, cut_into_batches
-from harness.models import compute_logits
+from harness.decoding import decode
+from harness.engine import Pack
+from harness.heads import Head, find_log_probabilities, run_body
 
 if TYPE_CHECKING:
     from tasks.base import TaskSpec
@@ -44,8 +45,9 @@ class Answer:
     completion_tokens: int | None = None
 
 
-def score_examples(
-    model: nn.Module,
+def score_pack(
+    pack: Pack,
+    owners: Sequence[int],
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[EncodedExample],
     spec: "TaskSpec",
@@ -55,28 +57,34 @@ def score_examples(
     max_new_tokens: int,
     constraint: JsonConstraint | None = None,
     on_examples: Callable[[int], None] = lambda count: None,
-) -> list[ScoredExample]:
-    """Predict and score every example, in the order they came in.
+) -> list[list[ScoredExample]]:
+    """Predict and score every example with each of `owners`: members' numbers, or BASE_ROW.
 
-    Examples with encoded choices are predicted by log-likelihood, the others by greedy decoding,
-    which `constraint` may hold to a schema.
+    Returns a list an owner, in the order of `examples`. Examples with encoded choices are predicted
+    by log-likelihood, the others by greedy decoding, which `constraint` may hold to a schema. A
+    batch has at most `batch_size` examples, and `max_tokens_per_batch` tokens over all owners'
+    rows. `on_examples` gets the number of examples that all owners are done with.
     """
-    model.eval()
-    answers: dict[str, Answer] = {}
+    pack.eval()
+    answers: list[dict[str, Answer]] = [{} for _ in owners]
     batches = cut_into_batches(
         examples,
         max_rows=batch_size,
-        max_tokens=max_tokens_per_batch,
+        max_tokens=max_tokens_per_batch // len(owners),
         new_tokens=max(map(len, examples[0].choice_ids), default=max_new_tokens),
     )
     for batch in batches:
         if batch[0].choice_ids:
-            given = choose(model, tokenizer, batch)
+            given = choose(pack, owners, tokenizer, batch)
         else:
-            given = generate(model, tokenizer, batch, max_new_tokens, constraint)
-        answers |= {item.example.id: answer for item, answer in zip(batch, given, strict=True)}
+            given = generate(pack, owners, tokenizer, batch, max_new_tokens, constraint)
+        for of_owner, its in zip(answers, given, strict=True):
+            of_owner |= {item.example.id: a for item, a in zip(batch, its, strict=True)}
         on_examples(len(batch))
-    return [_score(item, answers[item.example.id], spec, tokenizer) for item in examples]
+    return [
+        [_score(item, of_owner[item.example.id], spec, tokenizer) for item in examples]
+        for of_owner in answers
+    ]
 
 
 def _score(
@@ -105,26 +113,35 @@ def _score(
 
 @torch.inference_mode()
 def choose(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, batch: Sequence[EncodedExample]
-) -> list[Answer]:
-    """Return each example's choice of the highest summed log-likelihood (the first of equals)."""
-    # Choices that differ in their last token alone (letters) share one forward pass.
+    pack: Pack,
+    owners: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    batch: Sequence[EncodedExample],
+) -> list[list[Answer]]:
+    """Each owner's choice for each example: that of the highest summed log-likelihood.
+
+    Of equals it is the first.
+    """
+    # Choices that differ in their last token alone (letters) share one row.
     rows: dict[tuple[int, ...], int] = {}
-    wanted: list[list[list[tuple[tuple[int, ...], int, int]]]] = []
+    wanted: list[tuple[tuple[int, ...], int, int]] = []
     for item in batch:
-        per_choice = []
         for choice in item.choice_ids:
             ids = item.prompt_ids + choice[:-1]
             rows.setdefault(ids, len(rows))
             start = len(item.prompt_ids)
-            per_choice.append([(ids, start + i - 1, token) for i, token in enumerate(choice)])
-        wanted.append(per_choice)
-    flat = [entry for per_choice in wanted for tokens in per_choice for entry in tokens]
-    values = iter(_log_likelihoods(model, tokenizer, list(rows), rows, flat))
+            wanted += [(ids, start + i - 1, token) for i, token in enumerate(choice)]
+    values = _find_log_likelihoods(pack, owners, tokenizer, rows, wanted)
+    return [_pick_choices(batch, of_owner) for of_owner in values]
+
+
+def _pick_choices(batch: Sequence[EncodedExample], values: Sequence[float]) -> list[Answer]:
+    """Answers from the log-probabilities of all tokens of all choices, in their order."""
+    left = iter(values)
     answers = []
-    for item, per_choice in zip(batch, wanted, strict=True):
+    for item in batch:
         choices = item.example.choices
-        totals = [sum(next(values) for _ in tokens) for tokens in per_choice]
+        totals = [sum(next(left) for _ in tokens) for tokens in item.choice_ids]
         by_length = [total / len(choice) for total, choice in zip(totals, choices, strict=True)]
         answers.append(
             Answer(
@@ -136,81 +153,71 @@ def choose(
     return answers
 
 
-def _log_likelihoods(
-    model: nn.Module,
+def _find_log_likelihoods(
+    pack: Pack,
+    owners: Sequence[int],
     tokenizer: PreTrainedTokenizerBase,
-    sequences: list[tuple[int, ...]],
     rows: dict[tuple[int, ...], int],
-    wanted: list[tuple[tuple[int, ...], int, int]],
-) -> list[float]:
-    """Log-probability of each wanted (sequence, position, next token)."""
-    width = max(len(ids) for ids in sequences)
-    device = next(model.parameters()).device
-    input_ids = torch.full((len(sequences), width), int(tokenizer.pad_token_id or 0))
+    wanted: Sequence[tuple[tuple[int, ...], int, int]],
+) -> list[list[float]]:
+    """For each owner, the log-probability of each wanted (sequence, position, next token)."""
+    width = max(len(ids) for ids in rows)
+    device = pack.model.device
+    input_ids = torch.full((len(rows), width), int(tokenizer.pad_token_id or 0))
     attention_mask = torch.zeros_like(input_ids)
-    for row, ids in enumerate(sequences):
+    for ids, row in rows.items():
         input_ids[row, : len(ids)] = torch.tensor(ids)
         attention_mask[row, : len(ids)] = 1
     positions = [rows[ids] * width + position for ids, position, _ in wanted]
     distinct = sorted(set(positions))
-    logits = compute_logits(
-        model,
-        input_ids.to(device),
-        attention_mask.to(device),
-        torch.tensor(distinct, device=device),
-    )
-    log_probabilities = torch.log_softmax(logits.float(), dim=-1).cpu()
     place = {position: index for index, position in enumerate(distinct)}
-    return [
-        log_probabilities[place[position], token].item()
+    pack.rows.assign([owner for owner in owners for _ in rows])
+    shifts = torch.arange(len(owners))[:, None] * len(rows) * width
+    picked = (torch.tensor(distinct)[None] + shifts).flatten()
+    hidden = run_body(
+        pack.model,
+        input_ids.repeat(len(owners), 1).to(device),
+        attention_mask.repeat(len(owners), 1).to(device),
+        picked.to(device),
+    )
+    tokens = [
+        (number * len(distinct) + place[position], token)
+        for number in range(len(owners))
         for position, (_, _, token) in zip(positions, wanted, strict=True)
     ]
+    values = find_log_probabilities(Head(pack.model), hidden, tokens)
+    return [values[i * len(wanted) : (i + 1) * len(wanted)] for i in range(len(owners))]
 
 
 @torch.inference_mode()
 def generate(
-    model: Any,
+    pack: Pack,
+    owners: Sequence[int],
     tokenizer: PreTrainedTokenizerBase,
     batch: Sequence[EncodedExample],
     max_new_tokens: int,
     constraint: JsonConstraint | None = None,
-) -> list[Answer]:
-    """Decode greedily, in one batch padded on the left, up to the end-of-text token."""
-    device = next(model.parameters()).device
-    pad = int(tokenizer.pad_token_id or 0)
-    width = max(len(item.prompt_ids) for item in batch)
-    input_ids = torch.full((len(batch), width), pad)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, item in enumerate(batch):
-        input_ids[row, width - len(item.prompt_ids) :] = torch.tensor(item.prompt_ids)
-        attention_mask[row, width - len(item.prompt_ids) :] = 1
-    end_tokens = find_end_tokens(model, tokenizer)
-    output = model.generate(
-        input_ids=input_ids.to(device),
-        attention_mask=attention_mask.to(device),
-        generation_config=GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=pad,
-            eos_token_id=end_tokens,
-        ),
-        logits_processor=[constraint.start(len(batch))] if constraint else None,
+) -> list[list[Answer]]:
+    """What each owner writes to each example, greedily, up to an end token."""
+    written = decode(
+        pack,
+        [owner for owner in owners for _ in batch],
+        [item.prompt_ids for _ in owners for item in batch],
+        max_new_tokens=max_new_tokens,
+        end_tokens=find_end_tokens(pack.model, tokenizer),
+        pad_token=int(tokenizer.pad_token_id or 0),
+        constraint=constraint,
     )
-    written = output[:, width:]
     texts: list[str] = tokenizer.batch_decode(written, skip_special_tokens=True)
-    return [
-        Answer(text=text.strip(), completion_tokens=_count_until(row, end_tokens))
-        for text, row in zip(texts, written.tolist(), strict=True)
+    answers = [
+        Answer(text=text.strip(), completion_tokens=len(tokens))
+        for text, tokens in zip(texts, written, strict=True)
     ]
+    return [answers[i * len(batch) : (i + 1) * len(batch)] for i in range(len(owners))]
 
 
-def _count_until(tokens: Sequence[int], end_tokens: Sequence[int]) -> int:
-    """Number of tokens before the first end token."""
-    return next((i for i, token in enumerate(tokens) if token in end_tokens), len(tokens))
-
-
-def find_end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def find_end_tokens(model: object, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Completions end in the tokenizer's end token; chat models may name others as well."""
-    named = model.generation_config.eos_token_id
+    named = model.generation_config.eos_token_id  # type: ignore[attr-defined]
     extra = named if isinstance(named, list) else [named]
     return sorted({int(tokenizer.eos_token_id), *(int(token) for token in extra if token)})

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -184,33 +183,6 @@ def clone_sharing_weights(model: nn.Module, copied: tuple[str, ...] = ()) -> Any
         for name, parameter in list(module.named_parameters(recurse=False)):
             setattr(module, name, nn.Parameter(parameter.detach().clone(), requires_grad=False))
     return clone
-
-
-def compute_logits(
-    model: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor, picked: torch.Tensor
-) -> torch.Tensor:
-    """Logits at chosen positions only.
-
-    `input_ids` and `attention_mask` are [batch, length]; `picked` holds flat positions in
-    [batch * length]. Returns [len(picked), vocabulary] in the model's dtype. The rows are gathered
-    into a contiguous 2-D tensor before the head, whatever the architecture does after it.
-    """
-    whole: Any = model
-    inner = whole.get_base_model() if isinstance(model, PeftModel) else whole
-    head = inner.get_output_embeddings()
-
-    def gather(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden = inputs[0]
-        return (hidden.reshape(-1, hidden.shape[-1])[picked],)
-
-    handle = head.register_forward_pre_hook(gather)
-    try:
-        logits: torch.Tensor = whole(
-            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
-        ).logits
-    finally:
-        handle.remove()
-    return logits
 
 
 def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -19,7 +19,7 @@ from harness.models import (
     resolve_device,
     resolve_dtype,
 )
-from harness.modules import ModuleMap, map_modules
+from harness.modules import ModuleMap, Projection, map_modules
 from harness.prepare import PreparedTask, prepare_task
 from harness.progress import format_seconds
 
@@ -35,6 +35,16 @@ class VariantPlan:
     """Estimates, all three."""
     score_seconds: float
     latency_seconds: float
+
+    @property
+    def projections(self) -> tuple[Projection, ...]:
+        """What the adapter goes on."""
+        return self.modules.select(self.config.roles)
+
+    @property
+    def can_be_packed(self) -> bool:
+        """Whether the variant can share its passes with others."""
+        return not any(p.experts or ".experts." in p.path for p in self.projections)
 
     @property
     def train_tokens(self) -> int:

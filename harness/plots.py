@@ -186,7 +186,7 @@ def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
         lines.append((left, panel.majority.score, right, panel.majority.score))
     place_labels(axes, labels, lines)
     if len(unplaced):
-        text = f"Not shown (no score or no latency): {', '.join(sorted(unplaced))}"
+        text = f"Not shown (no score, or no trusted latency): {', '.join(sorted(unplaced))}"
         axes.text(0, -0.2, _plain(text), transform=axes.transAxes, fontsize=8, color="#555555")
 
 

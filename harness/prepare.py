@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,10 @@ from transformers import PreTrainedTokenizerBase
 from harness.config import Config, TaskConfig
 from harness.data import EncodedExample, encode_examples
 from harness.errors import UserError
-from harness.models import load_tokenizer
+from harness.models import cache_folder, load_tokenizer
 from harness.progress import announce
 from harness.task_source import bind_tasks
+from harness.token_cache import recall_or_encode
 
 if TYPE_CHECKING:
     from tasks.base import TaskSpec
@@ -25,7 +27,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class PreparedTask:
-    spec: "TaskSpec"
+    task: TaskConfig
     train: tuple[EncodedExample, ...]
     test: tuple[EncodedExample, ...]
     train_skipped_rows: int
@@ -38,6 +40,15 @@ class PreparedTask:
     """Rule for prompts that do not fit: `head` or `head_tail`."""
     schema: dict[str, Any] | None = None
     """JSON schema that generation is held to; None where it is free."""
+
+    @cached_property
+    def spec(self) -> "TaskSpec":
+        """What the task is."""
+        return _find_spec(self.task)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A task is made of functions, which another process finds by the task's name.
+        return {key: value for key, value in vars(self).items() if key != "spec"}
 
     @property
     def scoring(self) -> str:
@@ -83,7 +94,7 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
         for loaded in (train, test)
     ]
     return PreparedTask(
-        spec=spec,
+        task=task,
         train=encoded[0],
         test=encoded[1],
         train_skipped_rows=train.skipped_rows,
@@ -177,16 +188,16 @@ def _encode(
     truncation: Any,
     context_length: int,
 ) -> list[EncodedExample]:
-    return encode_examples(
-        loaded.examples,
-        tokenizer,
-        truncation=truncation,
-        max_prompt_tokens=config.task.max_prompt_tokens,
-        max_completion_tokens=config.task.max_completion_tokens,
-        context_length=context_length,
-        choose_by_likelihood=config.task.choose_by == "likelihood",
-        use_chat_template=config.model.chat_template == "auto",
-    )
+    settings = {
+        "truncation": truncation,
+        "max_prompt_tokens": config.task.max_prompt_tokens,
+        "max_completion_tokens": config.task.max_completion_tokens,
+        "context_length": context_length,
+        "choose_by_likelihood": config.task.choose_by == "likelihood",
+        "use_chat_template": config.model.chat_template == "auto",
+    }
+    folder = cache_folder() / "tokens"
+    return recall_or_encode(folder, loaded.examples, tokenizer, settings, encode_examples)
 
 
 def _make_schema(

@@ -62,7 +62,7 @@ class TrainRecord:
     truncated_examples: int
     """Distinct training examples whose prompt or completion was cut."""
     seconds: float
-    """Wall time of the training loop."""
+    """Wall time of the training loop, divided by the variants that it trained."""
     tokens_per_second: float
     """tokens / seconds."""
     peak_memory_bytes: int
@@ -75,6 +75,10 @@ class TrainRecord:
     """Share of the training prompts' tokens that was cut."""
     skipped_rows: int = 0
     """Bad training rows left out under `task.on_bad_row=skip`."""
+    pack: tuple[str, ...] = ()
+    """Run ids of the variants that were trained in the same passes, this one among them."""
+    gradient_energy: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Role -> squared norm of the first step's gradient of all its B matrices, before clipping."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +98,7 @@ class EvalRecord:
     scores: dict[str, float]
     """Mean of every score over the examples."""
     seconds: float
-    """Wall time of scoring."""
+    """Wall time of scoring, divided by the variants that were scored in the same passes."""
     truncated_examples: int
     """Examples whose prompt was cut to fit."""
     truncated_tokens_ratio: float

@@ -62,7 +62,7 @@ COLUMNS = (
     *("trainable_parameters", "module_count", "adapter_bytes", "mergeable"),
     *("train_steps", "train_tokens", "train_seconds", "train_tokens_per_second"),
     *("train_truncated_examples", "train_truncated_tokens_ratio", "train_skipped_rows"),
-    *("peak_memory_bytes", "final_loss", "eval_seconds"),
+    *("train_pack_size", "peak_memory_bytes", "final_loss", "eval_seconds"),
     *("batch_size", "prompt_tokens", "output_tokens", "latency_rounds"),
     *("latency_processes", "latency_stopped", "latency_trusted", "latency_distrust"),
     *("latency_interval_coverage", *SECONDS_COLUMNS, *RATIO_COLUMNS, "error_type"),
@@ -118,7 +118,10 @@ def load_results(path: Paths) -> pd.DataFrame:
     trainable_parameters, module_count, adapter_bytes, mergeable
     train_steps, train_tokens, train_seconds, train_tokens_per_second,
     train_truncated_examples, train_truncated_tokens_ratio, train_skipped_rows,
-    peak_memory_bytes, final_loss, eval_seconds
+    train_pack_size             variants that were trained in the same passes, this one among them:
+                                train_seconds is its equal share of their time,
+    peak_memory_bytes           and this is the peak of them all
+    final_loss, eval_seconds
     batch_size, prompt_tokens, output_tokens, latency_rounds    the timed call
     latency_processes, latency_stopped      processes behind it, and what ended its rounds
     latency_trusted, latency_distrust       whether the base timed against itself came out as 1,
@@ -229,6 +232,7 @@ def _describe_sections(record: Record) -> dict[str, Any]:
     if record.train:
         row |= {f"train_{name}": value for name, value in _take(record.train, TRAINED).items()}
         row |= _take(record.train, ("peak_memory_bytes", "final_loss"))
+        row["train_pack_size"] = max(1, len(record.train.pack))
     if record.eval:
         row |= _describe_scoring(record.eval)
     if record.latency:

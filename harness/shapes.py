@@ -82,6 +82,7 @@ _TINY_EXTRA: dict[str, dict[str, Any]] = {
     "falcon": {"ffn_hidden_size": 96},
     "gpt_neox": {"intermediate_size": 96},
     "phi": {"intermediate_size": 96},
+    "smollm3": _TINY_GROUPED | {"pad_token_id": 0},
     "phi3": {"intermediate_size": 96, "num_key_value_heads": 2, "pad_token_id": 0},
     "qwen3_moe": _TINY_GROUPED
     | {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2},

@@ -1,9 +1,10 @@
 """The stages of a run, each from a plan and a loaded base to a record on disk."""
 
 import dataclasses
+import math
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +13,20 @@ from typing import Any
 from peft import PeftModel
 
 from harness import records
-from harness.adapters import attach_adapter, save_adapter, trainable_parameters
+from harness.adapters import attach_adapter, load_adapter, save_adapter, trainable_parameters
 from harness.constrained import JsonConstraint
 from harness.data import TurnWriter
+from harness.engine import BASE_ROW, Pack
 from harness.errors import UserError
-from harness.evaluation import find_end_tokens, score_examples
+from harness.evaluation import ScoredExample, find_end_tokens, score_pack
+from harness.memory import is_out_of_memory
 from harness.models import LoadedModel, name_base
 from harness.plan import VariantPlan
 from harness.prepare import PreparedTask, share_cut
 from harness.progress import Progress, announce
-from harness.records import AdapterRecord, ErrorRecord, EvalRecord, Record
+from harness.records import AdapterRecord, ErrorRecord, Record
 from harness.scores import summarize, tabulate
-from harness.training import TrainResult, train_adapter
+from harness.training import DivergedError, Recipe, TrainResult, train_pack
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,17 @@ class Run:
     record: Record
 
     @property
+    def label(self) -> str:
+        """Target set, or `base`."""
+        return self.record.run_id.split("--")[2]
+
+    @property
     def title(self) -> str:
-        adapter = self.record.run_id.split("--")[2]
-        return f"{self.plan.config.task.name} · {adapter}"
+        return f"{self.plan.config.task.name} · {self.label}"
+
+    @property
+    def is_base(self) -> bool:
+        return self.record.run_id == self.plan.config.base_run_id
 
     @property
     def is_over(self) -> bool:
@@ -66,9 +77,13 @@ class Run:
 
     @property
     def is_trained(self) -> bool:
-        """Whether an earlier run left a trained and scored adapter."""
-        done = self.record.train is not None and self.record.eval is not None
-        return done and (self.folder / "adapter" / "adapter_config.json").is_file()
+        """Whether there is a trained adapter, from this run or an earlier one; the base is one."""
+        file = self.folder / "adapter" / "adapter_config.json"
+        return self.is_base or (self.record.train is not None and file.is_file())
+
+    @property
+    def is_scored(self) -> bool:
+        return self.is_trained and self.record.eval is not None
 
     def save(self, **changes: Any) -> None:
         """Change the record, here and on disk."""
@@ -93,102 +108,197 @@ def failures_recorded(runs: Sequence[Run]) -> Iterator[None]:
         yield
     except Exception as error:
         for run in runs:
-            run.fail(error)
-            announce(
-                f"failed: {run.title}: {str(error).splitlines()[0] if str(error) else error!r}"
-            )
+            report_failure(run, error)
 
 
-def score_base(run: Run, loaded: LoadedModel, progress: Progress) -> None:
-    """Score the frozen base and record it."""
-    scored = _score(run, loaded, loaded.model, progress)
-    run.save(eval=scored)
+def report_failure(run: Run, error: Exception) -> None:
+    """Record a failure, and say so."""
+    run.fail(error)
+    announce(f"failed: {run.title}: {str(error).splitlines()[0] if str(error) else error!r}")
 
 
-def train_and_score(run: Run, loaded: LoadedModel, progress: Progress) -> None:
-    """Attach, train, save and score one variant; record each as it comes."""
-    config = run.plan.config
-    projections = run.plan.modules.select(config.roles)
-    model = attach_adapter(
+def halve_on_failure(runs: Sequence[Run], work: Callable[[Sequence[Run]], None]) -> bool:
+    """Do `work` on all runs at once; where that fails, on each half; record what fails alone.
+
+    What lacks memory may fit in halves, and what one run breaks does not take the others with it.
+    Returns whether it went at once.
+    """
+    try:
+        work(runs)
+        return True
+    except Exception as error:
+        if len(runs) == 1:
+            report_failure(runs[0], error)
+            return False
+        reason = "out of memory" if is_out_of_memory(error) else repr(error).splitlines()[0]
+        announce(f"{name_pack(runs)}: {reason}; trying half of them at a time")
+    # Only now has the error let go of what it kept alive.
+    middle = (len(runs) + 1) // 2
+    for half in (runs[:middle], runs[middle:]):
+        halve_on_failure(half, work)
+    return False
+
+
+Members = dict[str, PeftModel]
+"""Run id -> the variant's model, from its training to its scoring."""
+
+
+def train(runs: Sequence[Run], loaded: LoadedModel, progress: Progress, trained: Members) -> None:
+    """Attach, train and save the variants of a pack, and put them into `trained`.
+
+    Each is recorded as it is saved. One that diverges is recorded as failed, and does not stop the
+    others.
+    """
+    for run in runs:
+        # What an earlier run left may be half overwritten if this one is cut off.
+        run.save(train=None, eval=None)
+    members = [_attach(run, loaded) for run in runs]
+    pack = Pack(loaded.model, members, [run.plan.config.seed for run in runs])
+    results = _train_pack(runs, pack, loaded, progress)
+    names = tuple(run.record.run_id for run in runs)
+    for run, member, result in zip(runs, members, results, strict=True):
+        if not isinstance(result, TrainResult):
+            report_failure(run, result)
+            continue
+        with failures_recorded([run]):
+            summary = _summarize_training(run, result, names)
+            run.save(adapter=_save(run, member), train=summary, eval=None)
+            trained[run.record.run_id] = member
+
+
+def _attach(run: Run, loaded: LoadedModel) -> PeftModel:
+    adapter = run.plan.config.adapter
+    return attach_adapter(
         loaded.model,
-        projections,
-        method=config.adapter.method,
-        rank=config.adapter.rank,
-        alpha=config.adapter.alpha,
-        dropout=config.adapter.dropout,
-        seed=config.seed,
+        run.plan.projections,
+        method=adapter.method,
+        rank=adapter.rank,
+        alpha=adapter.alpha,
+        dropout=adapter.dropout,
+        seed=run.plan.config.seed,
     )
-    trained = _train(run, loaded, model, progress)
-    adapter_bytes = save_adapter(model, run.folder / "adapter", name_base(config.model))
-    run.save(
-        adapter=AdapterRecord(
-            target_set=config.target_set,
-            roles=config.roles,
-            method=config.adapter.method,
-            rank=config.adapter.rank,
-            alpha=config.adapter.alpha,
-            module_count=len(projections),
-            trainable_parameters=sum(p.numel() for p in trainable_parameters(model)),
-            adapter_bytes=adapter_bytes,
-            mergeable=True,
-        ),
-        train=_summarize_training(run, trained),
-        eval=None,
-    )
-    run.save(eval=_score(run, loaded, model, progress))
 
 
-def _train(run: Run, loaded: LoadedModel, model: PeftModel, progress: Progress) -> TrainResult:
-    config, plan = run.plan.config, run.plan
-    steps = [[plan.prepared.train[i] for i in step] for step in plan.steps]
-    title = f"{run.title} · training"
-    with progress.stage(title, len(steps), plan.train_seconds) as stage:
-        return train_adapter(
-            model,
-            steps,
-            learning_rate=config.train.learning_rate,
-            schedule=config.train.schedule,
-            warmup_ratio=config.train.warmup_ratio,
-            weight_decay=config.train.weight_decay,
-            max_grad_norm=config.train.max_grad_norm,
-            gradient_accumulation=config.train.gradient_accumulation,
-            max_tokens_per_pass=config.train.max_tokens_per_pass,
-            gradient_checkpointing=config.train.gradient_checkpointing,
+def _train_pack(
+    runs: Sequence[Run], pack: Pack, loaded: LoadedModel, progress: Progress
+) -> list[TrainResult | DivergedError]:
+    settings = runs[0].plan.config.train
+    length = max(len(run.plan.steps) for run in runs)
+    planned = sum(run.plan.train_seconds for run in runs)
+    with progress.stage(f"{name_pack(runs)} · training", length, planned) as stage:
+
+        def show(losses: Mapping[int, float]) -> None:
+            if losses:
+                stage.advance(loss=sum(losses.values()) / len(losses))
+
+        return train_pack(
+            pack,
+            [_make_recipe(run) for run in runs],
+            gradient_accumulation=settings.gradient_accumulation,
+            max_tokens_per_pass=settings.max_tokens_per_pass,
+            gradient_checkpointing=settings.gradient_checkpointing,
             pad_token_id=int(loaded.tokenizer.pad_token_id),
-            seed=config.seed,
-            on_step=lambda loss: stage.advance(loss=loss),
+            on_step=show,
         )
 
 
-def _summarize_training(run: Run, trained: TrainResult) -> records.TrainRecord:
+def _make_recipe(run: Run) -> Recipe:
+    plan, train = run.plan, run.plan.config.train
+    return Recipe(
+        steps=[[plan.prepared.train[i] for i in step] for step in plan.steps],
+        learning_rate=train.learning_rate,
+        schedule=train.schedule,
+        warmup_ratio=train.warmup_ratio,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        seed=plan.config.seed,
+    )
+
+
+def _save(run: Run, member: PeftModel) -> AdapterRecord:
+    config = run.plan.config
+    return AdapterRecord(
+        target_set=config.target_set,
+        roles=config.roles,
+        method=config.adapter.method,
+        rank=config.adapter.rank,
+        alpha=config.adapter.alpha,
+        module_count=len(run.plan.projections),
+        trainable_parameters=sum(p.numel() for p in trainable_parameters(member)),
+        adapter_bytes=save_adapter(member, run.folder / "adapter", name_base(config.model)),
+        mergeable=True,
+    )
+
+
+def _summarize_training(
+    run: Run, trained: TrainResult, pack: tuple[str, ...]
+) -> records.TrainRecord:
     plan = run.plan
     seen = {i for step in plan.steps for i in step}
     tail = trained.loss[-max(1, len(trained.loss) // 10) :]
+    seconds = trained.seconds / len(pack)
     return records.TrainRecord(
         steps=len(plan.steps),
         examples=sum(len(step) for step in plan.steps),
         tokens=trained.tokens,
         completion_tokens=trained.completion_tokens,
         truncated_examples=sum(plan.prepared.train[i].is_cut for i in seen),
-        seconds=trained.seconds,
-        tokens_per_second=trained.tokens / trained.seconds,
+        seconds=seconds,
+        tokens_per_second=trained.tokens / seconds,
         peak_memory_bytes=trained.peak_memory_bytes,
         loss=trained.loss,
         final_loss=sum(tail) / len(tail),
         truncated_tokens_ratio=share_cut([plan.prepared.train[i] for i in seen]),
         skipped_rows=plan.prepared.train_skipped_rows,
+        pack=pack,
+        gradient_energy=_sum_by_role(plan, trained.first_gradients),
     )
 
 
-def _score(run: Run, loaded: LoadedModel, model: Any, progress: Progress) -> EvalRecord:
-    """Score `model`, write `examples.parquet`, and return the summary."""
-    config, prepared = run.plan.config, run.plan.prepared
-    with progress.stage(
-        f"{run.title} · scoring", len(prepared.test), run.plan.score_seconds
-    ) as stage:
+def _sum_by_role(plan: VariantPlan, by_path: Mapping[str, float]) -> dict[str, float]:
+    """Squared norms of the first gradients, a sum for each role (`q+k+v` where it is fused)."""
+    energy: dict[str, float] = {}
+    for projection in plan.projections:
+        role = "+".join(projection.roles)
+        energy[role] = energy.get(role, 0.0) + by_path.get(projection.path, math.nan)
+    return energy
+
+
+def score(runs: Sequence[Run], loaded: LoadedModel, progress: Progress, trained: Members) -> None:
+    """Score the variants of a pack, and the base where it is among them.
+
+    Those that are not in `trained` come from their saved adapters. Writes each one's
+    `examples.parquet` and record.
+    """
+    adapted = [run for run in runs if not run.is_base]
+    members = [
+        trained.get(run.record.run_id) or load_adapter(loaded.model, run.folder / "adapter")
+        for run in adapted
+    ]
+    numbers = iter(range(len(adapted)))
+    owners = [BASE_ROW if run.is_base else next(numbers) for run in runs]
+    scored, seconds = _score_pack(runs, Pack(loaded.model, members), owners, loaded, progress)
+    for run, examples in zip(runs, scored, strict=True):
+        with failures_recorded([run]):
+            records.write_table(run.folder / "examples.parquet", tabulate(examples))
+            run.save(eval=summarize(examples, run.plan.prepared, seconds / len(runs)))
+
+
+def _score_pack(
+    runs: Sequence[Run],
+    pack: Pack,
+    owners: Sequence[int],
+    loaded: LoadedModel,
+    progress: Progress,
+) -> tuple[list[list[ScoredExample]], float]:
+    config, prepared = runs[0].plan.config, runs[0].plan.prepared
+    planned = sum(run.plan.score_seconds for run in runs)
+    title = f"{name_pack(runs)} · scoring"
+    with progress.stage(title, len(prepared.test), planned) as stage:
         started = time.perf_counter()
-        scored = score_examples(
-            model,
+        scored = score_pack(
+            pack,
+            owners,
             loaded.tokenizer,
             prepared.test,
             prepared.spec,
@@ -198,9 +308,14 @@ def _score(run: Run, loaded: LoadedModel, model: Any, progress: Progress) -> Eva
             constraint=_constrain(prepared, loaded, config.model.chat_template),
             on_examples=stage.advance,
         )
-        seconds = time.perf_counter() - started
-    records.write_table(run.folder / "examples.parquet", tabulate(scored))
-    return summarize(scored, prepared, seconds)
+        return scored, time.perf_counter() - started
+
+
+def name_pack(runs: Sequence[Run]) -> str:
+    """How a pack is called on a terminal."""
+    if len(runs) <= 3:
+        return f"{runs[0].plan.config.task.name} · {', '.join(run.label for run in runs)}"
+    return f"{runs[0].plan.config.task.name} · {len(runs)} at once"
 
 
 def _constrain(

@@ -5,48 +5,79 @@ survives a crash, a failure of another variant or Ctrl-C, and a rerun goes on fr
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from harness import records
 from harness.config import Config
 from harness.environment import describe_environment
 from harness.errors import UserError
-from harness.models import LoadedModel, load_model
+from harness.models import LoadedModel, load_model, resolve_device
+from harness.packs import PackPlan, describe_layout, format_layout, lay_out, survey_room
 from harness.plan import VariantPlan, format_plan, plan_sweep, warm_cache
 from harness.progress import Progress, announce
 from harness.records import AdapterRecord, Record
 from harness.stages import (
+    Members,
     Outcome,
     Run,
     conclude,
     failures_recorded,
-    score_base,
-    train_and_score,
+    halve_on_failure,
+    report_failure,
+    score,
+    train,
 )
 from harness.timing_stage import close_untimed, release, time_runs
+from harness.workers import Job, run_apart, run_here, start_server
+
+RunJobs = Callable[[Sequence[Job], int, Progress], list[str | None]]
 
 
-def run_sweep(configs: Sequence[Config]) -> list[Outcome]:
-    """Plan, then run every variant group by group; return an outcome a variant, in order.
+def run_sweep(configs: Sequence[Config], *, in_processes: bool = False) -> list[Outcome]:
+    """Plan, then run every variant; return an outcome a variant, in order.
 
-    Variants that have run to their end before are left as they are. Raises UserError before
-    anything trains where any of the others cannot work.
+    `in_processes` runs packs in processes of their own, several at a time where there are cores for
+    it; else all runs here. Variants that have run to their end before are left as they are. A
+    failing one is recorded and does not stop the others. Ctrl-C marks what is unfinished as
+    interrupted and is passed on. Raises UserError before anything trains where any of the others
+    cannot work.
     """
     distinct = {config.run_id: config for config in configs}
     outcomes = {run_id: done for run_id, c in distinct.items() if (done := find_finished(c))}
     pending = [config for run_id, config in distinct.items() if run_id not in outcomes]
+    if in_processes and pending:
+        start_server()
     warm_cache(pending)
     plan = plan_sweep(pending)
     announce(format_plan(plan, finished=len(outcomes)))
-    progress = Progress(plan.seconds)
-    groups: dict[str, list[VariantPlan]] = {}
-    for item in plan.variants:
-        groups.setdefault(item.config.group, []).append(item)
-    for group in groups.values():
-        outcomes |= {outcome.run_id: outcome for outcome in run_group(group, progress)}
+    bases = {each.config.base_run_id: begin(open_base(each)) for each in plan.variants}
+    lost = {
+        each.config.run_id: begin(open_run(each)) or bases[each.config.base_run_id]
+        for each in plan.variants
+    }
+    begun = [each for each in plan.variants if lost[each.config.run_id] is None]
+    if begun:
+        with _interrupts_recorded(begun):
+            _run(begun, in_processes, Progress(plan.seconds))
+    for each in plan.variants:
+        run_id = each.config.run_id
+        outcomes[run_id] = lost[run_id] or _conclude(each)
     return [outcomes[config.run_id] for config in configs]
+
+
+def _conclude(plan: VariantPlan) -> Outcome:
+    """How a variant ended. Where its base failed there is nothing to compare it to."""
+    outcome, base = conclude(find_run(plan).record), find_base(plan).record
+    if base.status == "failed":
+        reason = f"the base failed: {conclude(base).error}"
+        return dataclasses.replace(outcome, status="failed", error=reason)
+    if outcome.status == "running":
+        reason = "its end could not be recorded: is the disk full?"
+        return dataclasses.replace(outcome, status="failed", error=reason)
+    return outcome
 
 
 def find_finished(config: Config) -> Outcome | None:
@@ -57,63 +88,162 @@ def find_finished(config: Config) -> Outcome | None:
     return conclude(finished[1]) if len(finished) == 2 else None
 
 
-def run_group(plans: Sequence[VariantPlan], progress: Progress | None = None) -> list[Outcome]:
-    """Run the variants of one group: same base model, task, data order and recipe.
+def _run(plans: Sequence[VariantPlan], in_processes: bool, progress: Progress) -> None:
+    """Train and score in packs; when all is trained, time."""
+    bases = {plan.config.base_run_id: plan for plan in plans}
+    left = [plan for plan in plans if not find_run(plan).is_over]
+    unscored = {name: plan for name, plan in bases.items() if not find_base(plan).is_scored}
+    room = survey_room(resolve_device(plans[0].config.model.device), in_processes)
+    layout = lay_out(left, room, unscored)
+    if in_processes:
+        announce(format_layout(layout))
+    records.write_json(plans[0].config.study_folder / "plan.json", describe_layout(layout))
+    run_jobs: RunJobs = run_apart if in_processes else run_here
+    _run_packs(layout.packs, run_pack, layout.workers, _needs_scores, run_jobs, progress)
+    timed: dict[tuple[object, ...], list[VariantPlan]] = {}
+    for plan in plans:
+        # The variants of one seed and recipe are timed together.
+        key = plan.config.group, plan.config.seed, plan.config.train
+        timed.setdefault(key, []).append(plan)
+    groups = [PackPlan(tuple(group), base=group[0]) for group in timed.values()]
+    # Nothing runs beside what is timed.
+    _run_packs(groups, time_pack, 1, _needs_times, run_jobs, progress)
 
-    Finished variants are skipped; a failing one is recorded and does not stop the others. Ctrl-C
-    marks what is unfinished as interrupted and is passed on. Where the base failed, no variant has
-    succeeded: there is nothing to compare it to.
+
+def _needs_scores(run: Run) -> bool:
+    return not run.is_over and not run.is_scored
+
+
+def _needs_times(run: Run) -> bool:
+    return not run.is_over
+
+
+def _run_packs(
+    packs: Sequence[PackPlan],
+    work: Callable[[PackPlan, Progress], None],
+    workers: int,
+    is_left: Callable[[Run], bool],
+    run_jobs: RunJobs,
+    progress: Progress,
+) -> None:
+    """Run packs; the members of one whose process died are tried apart, once."""
+    packs = [pack for pack in packs if any(map(is_left, find_runs(pack)))]
+    again: list[PackPlan] = []
+    for pack, reason in zip(packs, _start(packs, work, workers, run_jobs, progress), strict=True):
+        if reason is None:
+            continue
+        announce(f"{_name(pack, work)}: {reason}; its variants are tried apart")
+        again += [one for one in _take_apart(pack, work) if any(map(is_left, find_runs(one)))]
+    for pack, reason in zip(again, _start(again, work, workers, run_jobs, progress), strict=True):
+        for run in find_runs(pack) if reason else ():
+            if is_left(run):
+                report_failure(run, UserError(str(reason)))
+
+
+def _start(
+    packs: Sequence[PackPlan],
+    work: Callable[[PackPlan, Progress], None],
+    workers: int,
+    run_jobs: RunJobs,
+    progress: Progress,
+) -> list[str | None]:
+    jobs = [Job(_name(pack, work), work, (pack,)) for pack in packs]
+    return run_jobs(jobs, workers, progress)
+
+
+def _name(pack: PackPlan, work: Callable[[PackPlan, Progress], None]) -> str:
+    what = "timing" if work is time_pack else ", ".join(pack.labels)
+    return f"{pack.first.config.task.name} \N{MIDDLE DOT} {what}"
+
+
+def _take_apart(pack: PackPlan, work: Callable[[PackPlan, Progress], None]) -> list[PackPlan]:
+    if work is time_pack:
+        return [PackPlan((plan,), base=pack.base) for plan in pack.plans]
+    bases = [PackPlan((), base=pack.base)] if pack.base else []
+    return bases + [PackPlan((plan,)) for plan in pack.plans]
+
+
+def run_pack(pack: PackPlan, progress: Progress) -> None:
+    """Train what is to be trained, and score what is to be scored, all at once.
+
+    What a run was trained with shows in its last bits: so unless all have been trained, all are.
     """
-    progress = progress or Progress()
-    runs = [open_run(plan) for plan in plans]
-    pending = [run for run in runs if run.record.status != "ok"]
-    base = open_base(plans[0])
-    if pending or base.record.status != "ok":
-        with _interrupts_recorded([base, *pending]):
-            _run_pending(base, pending, progress)
-    outcomes = [conclude(run.record) for run in runs]
-    if base.record.status != "failed":
-        return outcomes
-    reason = f"the base failed: {conclude(base.record).error}"
-    return [dataclasses.replace(each, status="failed", error=reason) for each in outcomes]
+    runs = [run for run in find_runs(pack) if not run.is_over]
+    with failures_recorded(runs):
+        loaded = load_model(pack.first.config.model)
+        environment = describe_environment(loaded.model.device)
+        for run in runs:
+            run.save(environment=environment)
+        _train_and_score(runs, loaded, progress)
 
 
-def _run_pending(base: Run, pending: Sequence[Run], progress: Progress) -> None:
-    for run in pending:
-        with failures_recorded([run]):
-            run.save(status="running", error=None)
-    running = [run for run in pending if not run.is_over]
-    loaded: LoadedModel | None = None
-    if not running and pending:
-        return
-    with failures_recorded([*running, *([] if base.record.status == "ok" else [base])]):
-        loaded = load_model(base.plan.config.model)
-    if loaded is None:
-        return
-    environment = describe_environment(loaded.model.device)
-    for run in (base, *running):
-        if run.record.status == "running":
-            run.record = dataclasses.replace(run.record, environment=environment)
-    if base.record.status != "ok" and base.record.eval is None:
-        with failures_recorded([base]):
-            score_base(base, loaded, progress)
-    for run in running:
-        if not run.is_trained:
-            with failures_recorded([run]):
-                train_and_score(run, loaded, progress)
-    left = [run for run in running if not run.is_over]
-    latency = base.plan.config.latency
+def _train_and_score(runs: Sequence[Run], loaded: LoadedModel, progress: Progress) -> None:
+    adapted = [run for run in runs if not run.is_base]
+    members: Members = {}
+    if not all(run.is_trained for run in adapted) and halve_on_failure(
+        adapted, partial(train, loaded=loaded, progress=progress, trained=members)
+    ):
+        # What was planned is what ran.
+        together = tuple(run.record.run_id for run in adapted)
+        packs = [run.record.train.pack for run in adapted if run.record.train]
+        assert all(pack == together for pack in packs)
+    left = [run for run in runs if not run.is_over and run.is_trained]
+    if not all(run.is_scored for run in left):
+        halve_on_failure(left, partial(score, loaded=loaded, progress=progress, trained=members))
+
+
+def time_pack(pack: PackPlan, progress: Progress) -> None:
+    """Time the variants with their base, interleaved, and close their records."""
+    base, *runs = find_runs(pack)
+    left = [run for run in runs if not run.is_over]
+    latency = pack.first.config.latency
     if not latency.enabled:
         close_untimed([base, *left])
         return
+    loaded = None
     if latency.fresh_processes:
-        device, loaded = loaded.model.device, None
-        release(device)
+        # They load the model themselves, and need the memory.
+        release(resolve_device(pack.first.config.model.device))
+    else:
+        with failures_recorded([run for run in (base, *left) if not run.is_over]):
+            loaded = load_model(pack.first.config.model)
+        if loaded is None:
+            return
     time_runs(base, left, loaded, progress)
 
 
+def find_runs(pack: PackPlan) -> list[Run]:
+    """A pack's runs as they stand on disk, the base first where it is one of them."""
+    bases = [find_base(pack.base)] if pack.base else []
+    return bases + [find_run(plan) for plan in pack.plans]
+
+
+def find_run(plan: VariantPlan) -> Run:
+    """A variant's run as it stands on disk, which it has been since `begin`."""
+    folder = plan.config.study_folder / "runs" / plan.config.run_id
+    return Run(plan, folder, records.read_record(folder))
+
+
+def find_base(plan: VariantPlan) -> Run:
+    """The base's run as it stands on disk."""
+    folder = plan.config.study_folder / "runs" / plan.config.base_run_id
+    return Run(plan, folder, records.read_record(folder))
+
+
+def begin(run: Run) -> Outcome | None:
+    """Put a run that is not over on disk; return its outcome where even that cannot be done."""
+    if run.record.status == "ok":
+        return None
+    try:
+        run.save(status="running", error=None)
+    except UserError as error:
+        run.fail(error)
+        return conclude(run.record)
+    return None
+
+
 def open_run(plan: VariantPlan) -> Run:
-    """Continue a variant's record where an earlier run left it, else begin one."""
+    """Continue a variant's record where an earlier sweep left it, else begin one."""
     config = plan.config
     folder = config.study_folder / "runs" / config.run_id
     previous = read_previous(folder)
@@ -162,12 +292,13 @@ def read_previous(folder: Path) -> Record | None:
 
 
 @contextmanager
-def _interrupts_recorded(runs: Sequence[Run]) -> Iterator[None]:
+def _interrupts_recorded(plans: Sequence[VariantPlan]) -> Iterator[None]:
     """Mark unfinished runs as interrupted when the process is told to end, and pass that on."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
-        for run in runs:
+        bases = {plan.config.base_run_id: plan for plan in plans}.values()
+        for run in (*map(find_run, plans), *map(find_base, bases)):
             if not run.is_over:
                 run.fail(error, status="interrupted")
         raise

@@ -118,10 +118,11 @@ def test_run_id_changes_with_what_matters_but_the_base_does_not(override: str) -
     assert plain.base_run_id == changed.base_run_id
 
 
-def test_group_joins_target_sets_and_ranks_and_parts_recipes() -> None:
+def test_group_joins_what_can_share_a_pass() -> None:
     group = compose([]).group
     assert compose(["target_modules=all", "adapter.rank=32"]).group == group
-    assert compose(["train.learning_rate=1e-3"]).group != group
+    assert compose(["train.learning_rate=1e-3", "train.epochs=3", "seed=4"]).group == group
+    assert compose(["train.batch_size=2"]).group != group
     assert compose(["task=govreport"]).group != group
 
 

@@ -8,8 +8,16 @@ import torch
 from harness.config import ModelConfig
 from harness.constrained import JsonConstraint
 from harness.data import EncodedExample, encode_examples
+from harness.engine import BASE_ROW, Pack
 from harness.errors import UserError
-from harness.evaluation import choose, find_end_tokens, generate, score_examples
+from harness.evaluation import (
+    Answer,
+    ScoredExample,
+    choose,
+    find_end_tokens,
+    generate,
+    score_pack,
+)
 from harness.models import LoadedModel, load_model
 from tasks.base import Example, TaskSpec
 
@@ -46,6 +54,25 @@ def encode(loaded: LoadedModel, choices: tuple[str, ...] = ()) -> list[EncodedEx
     )
 
 
+def score_base(
+    loaded: LoadedModel, items: list[EncodedExample], **limits: int
+) -> list[ScoredExample]:
+    pack = Pack(loaded.model, [])
+    (scored,) = score_pack(pack, [BASE_ROW], loaded.tokenizer, items, SPEC, **limits)
+    return scored
+
+
+def write(
+    loaded: LoadedModel,
+    items: list[EncodedExample],
+    length: int,
+    constraint: JsonConstraint | None = None,
+) -> list[Answer]:
+    pack = Pack(loaded.model, [])
+    (answers,) = generate(pack, [BASE_ROW], loaded.tokenizer, items, length, constraint)
+    return answers
+
+
 @pytest.mark.parametrize(
     "choices", [("A", "B", "C", "D"), ("yes", "no at all", "perhaps so", "never ever in life")]
 )
@@ -63,7 +90,7 @@ def test_choice_is_that_of_scoring_each_sequence_alone(
             start = len(item.prompt_ids) - 1
             totals.append(sum(log_probabilities[start + i, t].item() for i, t in enumerate(ids)))
         expected.append(choices[totals.index(max(totals))])
-    answers = choose(loaded.model, loaded.tokenizer, encoded)
+    (answers,) = choose(Pack(loaded.model, []), [BASE_ROW], loaded.tokenizer, encoded)
     assert [answer.text for answer in answers] == expected
     for answer in answers:
         by_length = [
@@ -75,17 +102,15 @@ def test_choice_is_that_of_scoring_each_sequence_alone(
 
 def test_batched_decoding_is_that_of_one_row_at_a_time(loaded: LoadedModel) -> None:
     encoded = encode(loaded)
-    alone = [generate(loaded.model, loaded.tokenizer, [item], 8)[0] for item in encoded]
-    assert generate(loaded.model, loaded.tokenizer, encoded, 8) == alone
+    alone = [write(loaded, [item], 8)[0] for item in encoded]
+    assert write(loaded, encoded, 8) == alone
 
 
 def test_scores_come_in_the_order_of_the_examples(loaded: LoadedModel) -> None:
     encoded = encode(loaded, ("A", "B"))
-    scored = score_examples(
-        loaded.model,
-        loaded.tokenizer,
+    scored = score_base(
+        loaded,
         encoded,
-        SPEC,
         batch_size=3,
         max_tokens_per_batch=10_000,
         max_new_tokens=1,
@@ -98,16 +123,14 @@ def test_scores_come_in_the_order_of_the_examples(loaded: LoadedModel) -> None:
 
 
 def test_lengths_of_what_was_written_are_counted_to_the_end_token(loaded: LoadedModel) -> None:
-    scored = score_examples(
-        loaded.model,
-        loaded.tokenizer,
+    scored = score_base(
+        loaded,
         encode(loaded),
-        SPEC,
         batch_size=4,
         max_tokens_per_batch=10_000,
         max_new_tokens=8,
     )
-    whole = generate(loaded.model, loaded.tokenizer, encode(loaded), 8)
+    whole = write(loaded, encode(loaded), 8)
     assert [item.completion_tokens for item in scored] == [a.completion_tokens for a in whole]
     for item in scored:
         assert item.completion_tokens is not None
@@ -119,11 +142,9 @@ def test_lengths_of_what_was_written_are_counted_to_the_end_token(loaded: Loaded
 
 def test_memory_bounds_on_batches_change_no_score(loaded: LoadedModel) -> None:
     def score(max_tokens: int) -> list[str]:
-        scored = score_examples(
-            loaded.model,
-            loaded.tokenizer,
+        scored = score_base(
+            loaded,
             encode(loaded),
-            SPEC,
             batch_size=7,
             max_tokens_per_batch=max_tokens,
             max_new_tokens=6,
@@ -150,15 +171,13 @@ def test_constrained_decoding_writes_nothing_but_the_schema(loaded: LoadedModel,
     end_tokens = find_end_tokens(loaded.model, loaded.tokenizer)
     constraint = JsonConstraint(loaded.tokenizer, SCHEMA, lead=lead, end_tokens=end_tokens)
     encoded = encode(loaded)
-    free = generate(loaded.model, loaded.tokenizer, encoded, 30)
-    held = generate(loaded.model, loaded.tokenizer, encoded, 30, constraint)
+    free = write(loaded, encoded, 30)
+    held = write(loaded, encoded, 30, constraint)
     assert not any(answer.text.startswith("{") for answer in free)
     for answer in held:
         jsonschema.validate(json.loads(answer.text), SCHEMA)
         assert answer.text == json.dumps(json.loads(answer.text), separators=(",", ":"))
-    alone = [
-        generate(loaded.model, loaded.tokenizer, [item], 30, constraint)[0] for item in encoded
-    ]
+    alone = [write(loaded, [item], 30, constraint)[0] for item in encoded]
     assert alone == held
 
 

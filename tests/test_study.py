@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from harness import load_results, stages, study, timing_stage
 from harness.config import Config
+from harness.engine import BASE_ROW
 from harness.errors import UserError
 from harness.plan import plan_sweep
 from harness.records import read_record
@@ -84,7 +86,6 @@ def test_saved_adapter_is_the_one_that_was_scored(tiny_config: ConfigMaker) -> N
     """Stock PEFT, on a base of its own, must predict what the record says was predicted."""
     from peft import PeftModel
 
-    from harness.evaluation import choose
     from harness.models import load_model
 
     config = tiny_config("target_modules=all", "train.learning_rate=0.1")
@@ -93,10 +94,13 @@ def test_saved_adapter_is_the_one_that_was_scored(tiny_config: ConfigMaker) -> N
     stock = PeftModel.from_pretrained(loaded.model, str(folder_of(config) / "adapter")).eval()
     items = plan_sweep([config]).variants[0].prepared.test
     examples = pd.read_parquet(folder_of(config) / "examples.parquet")
-    answers = choose(stock, loaded.tokenizer, items)
-    assert [answer.text for answer in answers] == examples.prediction.tolist()
-    for answer, recorded in zip(answers, examples.log_likelihoods, strict=True):
-        assert list(answer.log_likelihoods) == pytest.approx(list(recorded), abs=1e-4)
+    for item, recorded in zip(items, examples.log_likelihoods, strict=True):
+        # Letters are one token each: all stand at the prompt's end.
+        ids = torch.tensor([item.prompt_ids])
+        with torch.no_grad():
+            values = stock(input_ids=ids).logits[0, -1].log_softmax(-1)
+        expected = [values[choice].item() for (choice,) in item.choice_ids]
+        assert list(recorded) == pytest.approx(expected, abs=1e-4)
 
 
 def test_finished_runs_are_not_touched_again(
@@ -111,22 +115,70 @@ def test_finished_runs_are_not_touched_again(
     assert (folder_of(config) / "record.json").read_bytes() == before
 
 
+def break_variant(
+    monkeypatch: pytest.MonkeyPatch, roles: tuple[str, ...], error: Exception
+) -> None:
+    """Let training fail whenever a variant of these roles is in the pack."""
+    real = stages.train_pack
+
+    def broken(pack: Any, recipes: Any, **named: Any) -> Any:
+        for member in pack.members:
+            modules = member.peft_config["default"].target_modules
+            if {name.rsplit(".", 1)[-1] for name in modules} == set(roles):
+                raise error
+        return real(pack, recipes, **named)
+
+    monkeypatch.setattr(stages, "train_pack", broken)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("planted"), torch.OutOfMemoryError("planted: out of memory")]
+)
 def test_a_failing_variant_is_recorded_and_the_others_go_on(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     configs = [tiny_config(f"target_modules={name}") for name in ("q", "k", "v")]
-    break_stage(monkeypatch, "train_adapter", RuntimeError("planted"), on_call=2)
+    break_variant(monkeypatch, ("k_proj",), error)
     outcomes = study.run_sweep(configs)
     assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
     record = read_record(folder_of(configs[1]))
     assert record.error is not None
-    assert (record.error.type, record.error.message) == ("RuntimeError", "planted")
-    assert "train_adapter" in record.error.traceback
+    assert (record.error.type, record.error.message) == (type(error).__name__, str(error))
+    assert "train_pack" in record.error.traceback
+    first = read_record(folder_of(configs[0])).train
+    assert first is not None
+    assert first.pack == (configs[0].run_id,)
     monkeypatch.undo()
-    trained = count_calls(monkeypatch, "train_adapter")
+    trained = count_calls(monkeypatch, "train_pack")
     assert [outcome.status for outcome in study.run_sweep(configs)] == ["ok"] * 3
     assert len(trained) == 1
     assert read_record(folder_of(configs[1])).error is None
+
+
+def test_a_group_goes_through_the_model_at_once(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sets, ranks, seeds and rates in one pack; the record says what was trained together."""
+    configs = [
+        tiny_config(*overrides.split())
+        for overrides in (
+            "target_modules=qkv",
+            "target_modules=all adapter.rank=4",
+            "target_modules=qkv seed=1",
+            "target_modules=qkv train.learning_rate=1e-3 train.epochs=2",
+        )
+    ]
+    trained = count_calls(monkeypatch, "train_pack")
+    scored = count_calls(monkeypatch, "score_pack")
+    assert {outcome.status for outcome in study.run_sweep(configs)} == {"ok"}
+    assert len(trained) == len(scored) == 1
+    names = {config.run_id for config in configs}
+    records = [read_record(folder_of(config)).train for config in configs]
+    assert all(record is not None and set(record.pack) == names for record in records)
+    assert [len(r.loss) for r in records if r] == [2, 2, 2, 4]
+    energies = [set(r.gradient_energy) for r in records if r]
+    assert energies[0] == {"q", "k", "v"}
+    assert energies[1] == {"q", "k", "v", "o", "fc1", "fc2"}
 
 
 def test_a_failed_base_fails_the_sweep_and_is_done_again(
@@ -134,47 +186,52 @@ def test_a_failed_base_fails_the_sweep_and_is_done_again(
 ) -> None:
     config = tiny_config("target_modules=q")
     base_folder = config.study_folder / "runs" / config.base_run_id
-    break_stage(monkeypatch, "score_examples", RuntimeError("planted"), on_call=1)
+    real = stages.score_pack
+
+    def broken(pack: Any, owners: Any, *arguments: Any, **named: Any) -> Any:
+        if BASE_ROW in owners:
+            raise RuntimeError("planted")
+        return real(pack, owners, *arguments, **named)
+
+    monkeypatch.setattr(stages, "score_pack", broken)
     outcome = study.run_sweep([config])[0]
     assert (outcome.status, outcome.error) == ("failed", "the base failed: planted")
     assert read_record(base_folder).status == "failed"
     assert read_record(folder_of(config)).status == "ok"
     monkeypatch.undo()
-    trained = count_calls(monkeypatch, "train_adapter")
+    trained = count_calls(monkeypatch, "train_pack")
     assert study.run_sweep([config])[0].status == "ok"
     assert read_record(base_folder).status == "ok"
     assert trained == []
 
 
 @pytest.mark.parametrize(
-    ("stage", "call", "still_to_train"),
-    [("train_adapter", 2, 1), ("score_examples", 3, 1), ("measure", 1, 0)],
+    ("stage", "still_to_train"), [("train_pack", 1), ("score_pack", 0), ("measure", 0)]
 )
 def test_an_interrupt_is_recorded_and_the_rerun_goes_on_from_there(
-    tiny_config: ConfigMaker,
-    monkeypatch: pytest.MonkeyPatch,
-    stage: str,
-    call: int,
-    still_to_train: int,
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, stage: str, still_to_train: int
 ) -> None:
     configs = [tiny_config(f"target_modules={name}") for name in ("q", "k")]
-    break_stage(monkeypatch, stage, KeyboardInterrupt(), on_call=call)
+    break_stage(monkeypatch, stage, KeyboardInterrupt(), on_call=1)
     with pytest.raises(KeyboardInterrupt):
         study.run_sweep(configs)
     assert [read_record(folder_of(config)).status for config in configs] == ["interrupted"] * 2
     monkeypatch.undo()
-    trained = count_calls(monkeypatch, "train_adapter")
+    trained = count_calls(monkeypatch, "train_pack")
     assert [outcome.status for outcome in study.run_sweep(configs)] == ["ok"] * 2
     assert len(trained) == still_to_train
 
 
+@pytest.mark.parametrize("call", [1, 2, 3])
 def test_interrupted_and_resumed_scores_equal_uninterrupted_ones(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
+    """Cut off before the first adapter is saved, between two of them, and after the last."""
     plain = [tiny_config(f"target_modules={name}", "study=plain") for name in ("q", "fc1")]
     study.run_sweep(plain)
     halted = [tiny_config(f"target_modules={name}", "study=halted") for name in ("q", "fc1")]
-    break_stage(monkeypatch, "train_adapter", KeyboardInterrupt(), on_call=2)
+    name, on_call = ("save_adapter", call) if call < 3 else ("score_pack", 1)
+    break_stage(monkeypatch, name, KeyboardInterrupt(), on_call=on_call)
     with pytest.raises(KeyboardInterrupt):
         study.run_sweep(halted)
     monkeypatch.undo()
@@ -204,11 +261,11 @@ def test_a_killed_run_is_done_again(tiny_config: ConfigMaker) -> None:
 
 def test_a_diverging_variant_fails_with_its_step(tiny_config: ConfigMaker) -> None:
     configs = [
-        tiny_config("target_modules=all", "train.learning_rate=1e30", "train.epochs=20")
-        # Its own group, since the recipe differs.
+        tiny_config("target_modules=all", "train.learning_rate=1e30", "train.epochs=20"),
+        tiny_config("target_modules=all"),
     ]
-    outcome = study.run_sweep(configs)[0]
-    assert outcome.status == "failed"
+    outcome, calm = study.run_sweep(configs)
+    assert (outcome.status, calm.status) == ("failed", "ok")
     assert outcome.error is not None
     assert "lower train.learning_rate" in outcome.error
 
@@ -216,7 +273,7 @@ def test_a_diverging_variant_fails_with_its_step(tiny_config: ConfigMaker) -> No
 def test_two_spellings_of_one_set_run_once(
     tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = count_calls(monkeypatch, "train_adapter")
+    trained = count_calls(monkeypatch, "train_pack")
     configs = [tiny_config(f"target_modules={name}") for name in ("q+fc2", "fc2+q_proj")]
     outcomes = study.run_sweep(configs)
     assert outcomes[0] == outcomes[1]
@@ -226,7 +283,7 @@ def test_two_spellings_of_one_set_run_once(
 def test_the_whole_sweep_is_checked_before_the_first_step(
     tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    trained = count_calls(monkeypatch, "train_adapter")
+    trained = count_calls(monkeypatch, "train_pack")
     (tmp_path / "train.jsonl").write_text('{"report": "a"}\n')
     (tmp_path / "test.jsonl").write_text('{"report": "a"}\n')
     configs = [
@@ -292,7 +349,7 @@ def test_prompts_can_be_given_any_length(tiny_config: ConfigMaker) -> None:
 def test_a_timed_call_that_the_context_cannot_hold_is_refused_beforehand(
     tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = count_calls(monkeypatch, "train_adapter")
+    trained = count_calls(monkeypatch, "train_pack")
     with pytest.raises(UserError, match=r"takes \d+: set latency.prompt_tokens"):
         study.run_sweep([tiny_config("latency.output_tokens=100000")])
     assert trained == []

@@ -1,5 +1,6 @@
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from transformers import PreTrainedTokenizerBase
 from harness.adapters import attach_adapter, trainable_parameters
 from harness.config import ModelConfig
 from harness.data import EncodedExample, encode_examples
+from harness.engine import Pack
 from harness.models import LoadedModel, load_model
 from harness.modules import map_modules
-from harness.training import DivergedError, TrainResult, train_adapter
+from harness.training import DivergedError, Recipe, TrainResult, train_pack
 from tasks.base import Example
 
 WORDS = ("red", "green blue", "one two three", "yes", "no no", "a b c d")
@@ -53,21 +55,34 @@ def attach(loaded: LoadedModel, dropout: float = 0.0) -> PeftModel:
 
 
 def train(
-    model: PeftModel, steps: Sequence[Sequence[EncodedExample]], **changes: object
+    loaded: LoadedModel,
+    model: PeftModel,
+    steps: Sequence[Sequence[EncodedExample]],
+    on_step: Callable[[Mapping[int, float]], None] = lambda losses: None,
+    **changes: Any,
 ) -> TrainResult:
-    settings: dict[str, object] = {
+    recipe: dict[str, Any] = {
         "learning_rate": 1e-2,
         "schedule": "cosine",
         "warmup_ratio": 0.1,
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
+        "seed": 0,
+    }
+    settings: dict[str, Any] = {
         "gradient_accumulation": 1,
         "max_tokens_per_pass": 8192,
         "gradient_checkpointing": False,
         "pad_token_id": 0,
-        "seed": 0,
     }
-    return train_adapter(model, steps, **(settings | changes))  # type: ignore[arg-type]
+    own = recipe | {key: value for key, value in changes.items() if key in recipe}
+    shared = settings | {key: value for key, value in changes.items() if key in settings}
+    assert own.keys() | shared.keys() >= changes.keys()
+    pack = Pack(loaded.model, [model], [own["seed"]])
+    (result,) = train_pack(pack, [Recipe(steps, **own)], on_step=on_step, **shared)
+    if isinstance(result, DivergedError):
+        raise result
+    return result
 
 
 def weights(model: PeftModel) -> torch.Tensor:
@@ -86,7 +101,7 @@ def test_first_loss_is_transformers_own_loss_on_masked_labels(loaded: LoadedMode
             loss = loaded.model(input_ids=ids, labels=labels).loss
         total += loss.item() * len(item.completion_ids)
         count += len(item.completion_ids)
-    result = train(attach(loaded), [encoded])
+    result = train(loaded, attach(loaded), [encoded])
     assert result.loss[0] == pytest.approx(total / count, rel=1e-5)
     assert result.completion_tokens == count
 
@@ -94,7 +109,7 @@ def test_first_loss_is_transformers_own_loss_on_masked_labels(loaded: LoadedMode
 def test_memorises_a_batch_and_leaves_the_base_alone(loaded: LoadedModel) -> None:
     before = [p.clone() for p in loaded.model.parameters()]
     model = attach(loaded)
-    result = train(model, [encode(loaded.tokenizer)] * 60)
+    result = train(loaded, model, [encode(loaded.tokenizer)] * 60)
     # The head is frozen at random rows of norm 0.16: no hidden state gets the loss much lower.
     assert result.loss[-1] < result.loss[0] - 0.5
     assert not model.training
@@ -107,16 +122,16 @@ def test_accumulation_changes_nothing_but_the_memory(loaded: LoadedModel) -> Non
     """Micro-batches hold different numbers of tokens: a mean of means would differ."""
     encoded = encode(loaded.tokenizer)
     whole, parts = attach(loaded), attach(loaded)
-    a = train(whole, [encoded] * 3)
-    b = train(parts, [encoded] * 3, gradient_accumulation=4)
+    a = train(loaded, whole, [encoded] * 3)
+    b = train(loaded, parts, [encoded] * 3, gradient_accumulation=4)
     assert a.loss == pytest.approx(b.loss, rel=1e-5)
     torch.testing.assert_close(weights(whole), weights(parts), rtol=1e-3, atol=1e-5)
 
 
 def test_checkpointing_changes_nothing_but_the_memory(loaded: LoadedModel) -> None:
     encoded = encode(loaded.tokenizer)
-    a = train(attach(loaded), [encoded] * 3)
-    b = train(attach(loaded), [encoded] * 3, gradient_checkpointing=True)
+    a = train(loaded, attach(loaded), [encoded] * 3)
+    b = train(loaded, attach(loaded), [encoded] * 3, gradient_checkpointing=True)
     assert a.loss == pytest.approx(b.loss, rel=1e-6)
 
 
@@ -124,25 +139,25 @@ def test_checkpointing_changes_nothing_but_the_memory(loaded: LoadedModel) -> No
 def test_same_seed_gives_the_same_weights_bit_for_bit(loaded: LoadedModel, dropout: float) -> None:
     encoded = encode(loaded.tokenizer)
     first, second = attach(loaded, dropout), attach(loaded, dropout)
-    train(first, [encoded] * 3)
+    train(loaded, first, [encoded] * 3)
     torch.manual_seed(99)
-    train(second, [encoded] * 3)
+    train(loaded, second, [encoded] * 3)
     assert torch.equal(weights(first), weights(second))
     if dropout:
         third = attach(loaded, dropout)
-        train(third, [encoded] * 3, seed=1)
+        train(loaded, third, [encoded] * 3, seed=1)
         assert not torch.equal(weights(first), weights(third))
 
 
 def test_divergence_is_named_at_its_step(loaded: LoadedModel) -> None:
     model = attach(loaded)
 
-    def poison(loss: float) -> None:
+    def poison(losses: Mapping[int, float]) -> None:
         with torch.no_grad():
             trainable_parameters(model)[0].fill_(math.inf)
 
     with pytest.raises(DivergedError, match=r"at step 2 of 5; lower train\.learning_rate, 0\.01"):
-        train(model, [encode(loaded.tokenizer)] * 5, on_step=poison)
+        train(loaded, model, [encode(loaded.tokenizer)] * 5, on_step=poison)
 
 
 def test_rate_warms_up_and_decays(loaded: LoadedModel) -> None:
@@ -150,7 +165,7 @@ def test_rate_warms_up_and_decays(loaded: LoadedModel) -> None:
     encoded = encode(loaded.tokenizer)
     model = attach(loaded)
     start = weights(model)
-    train(model, [encoded], warmup_ratio=1.0)
+    train(loaded, model, [encoded], warmup_ratio=1.0)
     assert torch.equal(start, weights(model))
-    result = train(attach(loaded), [encoded] * 5, schedule="constant")
+    result = train(loaded, attach(loaded), [encoded] * 5, schedule="constant")
     assert math.isfinite(result.loss[-1])

@@ -109,10 +109,10 @@ def _word(
 ) -> str:
     chance = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
     if departing:
+        tested = "the one set tested" if len(found) == 1 else f"{len(found)} sets tested"
         return (
-            f"The terms do not add up ({chance}). Of {len(found)} sets tested, these depart from "
-            f"the sum of their terms, in shares of the base's time: "
-            f"{'; '.join(_name_departures(found, departing))}."
+            f"The terms do not add up ({chance}). Of {tested}, these depart from the sum of their "
+            f"terms, in shares of the base's time: {'; '.join(_name_departures(found, departing))}."
         )
     room = float(np.abs([excess.low, excess.high]).max())
     return (

@@ -1,7 +1,7 @@
-"""The local default launcher: all jobs are checked first, then run group by group.
+"""The local default launcher: all jobs are checked first, then run in packs.
 
-A group is the variants that share base model, task, data order and recipe; it is handed to
-`harness.study` whole, so that the base is loaded and scored once and all are timed together.
+Variants that share base model, task and batches go through the model together, in processes of
+their own, so that the base is loaded and scored once and all are timed together.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class GroupedLauncher(Launcher):
             self._compose(initial_job_idx + number, overrides)
             for number, overrides in enumerate(job_overrides)
         ]
-        outcomes = run_sweep([to_config(job) for job in jobs])
+        outcomes = run_sweep([to_config(job) for job in jobs], in_processes=True)
 
         def conclude(job: DictConfig, outcome: Outcome) -> JobReturn:
             def return_outcome(_: DictConfig) -> float | None:

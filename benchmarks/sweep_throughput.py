@@ -1,0 +1,263 @@
+"""How long does the sweep of a task take here, and how long one process a variant of stock tools?
+
+    python benchmarks/sweep_throughput.py --task invoice_ocr --rounds 3
+
+The harness's arm is its own command. A stock arm is what a user writes instead: for the base and
+for each target set a process that loads the model, trains PEFT's LoRA with transformers' Trainer,
+and scores the test examples with `generate`, or with one forward pass where a choice is scored; in
+fp32, and in bf16. All arms get the same examples in the same order, the same recipe, and the same
+scores are asked for; the stock arms get theirs tokenized already. Rounds run the arms in turn.
+
+Figures go to benchmarks/results/sweep-throughput-<task>-<device>.json: seconds of every arm and
+round, ratios with their range, and the achieved operations a second of the harness's training.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.config import Config, compose
+from harness.environment import describe_environment
+from harness.models import load_model
+from harness.plan import VariantPlan, measure_rate, plan_sweep
+from harness.results import load_results
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SETS = ("qkv", "o_proj", "qkv+o_proj", "o_proj+fc2", "all")
+QUICKSTART = ("experiment=quickstart", "latency.enabled=false")
+
+
+def make_overrides(task: str, target_set: str, results_dir: Path) -> list[str]:
+    return [
+        *QUICKSTART, f"task={task}", f"target_modules={target_set}", f"results_dir={results_dir}"
+    ]  # fmt: skip
+
+
+def dump_work(plan: VariantPlan, path: Path) -> None:
+    """Write what a stock process needs: the steps' examples, the test set, the recipe."""
+    config, prepared = plan.config, plan.prepared
+    ordered = [prepared.train[i] for step in plan.steps for i in step]
+    work = {
+        "train": [[item.prompt_ids, item.completion_ids] for item in ordered],
+        "test": [[item.prompt_ids, item.choice_ids] for item in prepared.test],
+        "batch_size": config.train.batch_size,
+        "steps": len(plan.steps),
+        "learning_rate": config.train.learning_rate,
+        "schedule": config.train.schedule,
+        "max_grad_norm": config.train.max_grad_norm,
+        "rank": config.adapter.rank,
+        "alpha": config.adapter.alpha,
+        "eval_batch_size": config.evaluation.batch_size,
+        "max_new_tokens": config.task.max_completion_tokens,
+        "attention": config.model.attention,
+        "seed": config.seed,
+    }
+    path.write_text(json.dumps(work))
+
+
+def run_stock(work_file: str, target_set: str, dtype: str) -> None:
+    """One process of a stock arm."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+
+    from harness.models import embedded_folder
+
+    work = json.loads(Path(work_file).read_text())
+    folder = embedded_folder()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    torch.manual_seed(work["seed"])
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, dtype), attn_implementation=work["attention"]
+    )
+    if target_set != "base":
+        names = {
+            "qkv": ["q_proj", "k_proj", "v_proj"],
+            "o_proj": ["o_proj"],
+            "qkv+o_proj": ["q_proj", "k_proj", "v_proj", "o_proj"],
+            "o_proj+fc2": ["o_proj", "down_proj"],
+            "all": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        }[target_set]
+        adapter = LoraConfig(
+            r=work["rank"],
+            lora_alpha=work["alpha"],
+            target_modules=names,
+            task_type="CAUSAL_LM",
+        )
+        model = get_peft_model(model, adapter)
+
+        def collate(items: list[Any]) -> dict[str, torch.Tensor]:
+            width = max(len(prompt) + len(completion) for prompt, completion in items)
+            ids = torch.full((len(items), width), int(tokenizer.pad_token_id or 0))
+            mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+            for row, (prompt, completion) in enumerate(items):
+                length = len(prompt) + len(completion)
+                ids[row, :length] = torch.tensor(prompt + completion)
+                mask[row, :length] = 1
+                labels[row, len(prompt) : length] = torch.tensor(completion)
+            return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+        class InOrder(Trainer):  # type: ignore[misc]
+            def _get_train_sampler(self, *_: Any) -> Any:
+                return torch.utils.data.SequentialSampler(work["train"])
+
+        with tempfile.TemporaryDirectory() as output:
+            arguments = TrainingArguments(
+                output_dir=output,
+                per_device_train_batch_size=work["batch_size"],
+                max_steps=work["steps"],
+                learning_rate=work["learning_rate"],
+                lr_scheduler_type=work["schedule"],
+                max_grad_norm=work["max_grad_norm"],
+                weight_decay=0.0,
+                report_to=[],
+                save_strategy="no",
+                logging_steps=1,
+                disable_tqdm=True,
+                remove_unused_columns=False,
+                dataloader_pin_memory=False,
+                use_cpu=not torch.cuda.is_available(),
+            )
+            trainer = InOrder(
+                model=model, args=arguments, train_dataset=work["train"], data_collator=collate
+            )
+            trainer.train()
+            model.save_pretrained(output)
+    score_stock(model.eval(), tokenizer, work)
+
+
+@torch.inference_mode()
+def score_stock(model: Any, tokenizer: Any, work: dict[str, Any]) -> None:
+    """Answer every test example, in batches padded on the left."""
+    order = sorted(work["test"], key=lambda item: -len(item[0]))
+    size = work["eval_batch_size"]
+    pad = int(tokenizer.pad_token_id or 0)
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
+        width = max(len(prompt) for prompt, _ in batch)
+        ids = torch.full((len(batch), width), pad, device=model.device)
+        mask = torch.zeros_like(ids)
+        for row, (prompt, _) in enumerate(batch):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        if batch[0][1]:
+            logits = model(input_ids=ids, attention_mask=mask).logits[:, -1].float()
+            values = logits.log_softmax(-1)
+            for row, (_, choices) in enumerate(batch):
+                max(range(len(choices)), key=lambda i: float(values[row, choices[i][0]]))
+            continue
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=work["max_new_tokens"],
+            do_sample=False,
+            pad_token_id=pad,
+        )
+        tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+
+
+def time_stock(work_file: Path, dtype: str) -> float:
+    """Seconds of one process for the base and each target set, one after another."""
+    started = time.perf_counter()
+    for target_set in ("base", *SETS):
+        command = [sys.executable, __file__, "--stock", str(work_file), target_set, dtype]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def time_harness(task: str, folder: Path) -> tuple[float, dict[str, float]]:
+    """Seconds of the harness's command, and what its training reached."""
+    overrides = make_overrides(task, ",".join(SETS), folder)
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "harness", "--multirun", *overrides]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
+    results = load_results(folder / "quickstart")
+    trained = results[results["target_set"] != "base"]
+    assert set(trained["status"]) == {"ok"}
+    return seconds, {"train_seconds": float(trained["train_seconds"].sum())}
+
+
+def count_operations(plan: VariantPlan, roles: tuple[str, ...]) -> float:
+    """Of one variant's training: 4N + 6P a token, and the head twice where there is a label.
+
+    N are the projections' weights (a product forward, one backward through the activations), P the
+    adapter's (one more, for its own gradient).
+    """
+    every = plan.modules.projections
+    weights = sum(p.in_features * p.out_features for p in every)
+    chosen = plan.modules.select(roles)
+    adapter = sum(p.count_parameters(plan.config.adapter.rank) for p in chosen)
+    items = [plan.prepared.train[i] for step in plan.steps for i in step]
+    tokens = sum(item.length for item in items)
+    labels = sum(len(item.completion_ids) for item in items)
+    model = load_model(plan.config.model).model
+    head = model.get_output_embeddings().weight.numel()
+    return float((4 * weights + 6 * adapter) * tokens + 4 * head * labels)
+
+
+def summarize(times: dict[str, list[float]]) -> dict[str, Any]:
+    """Ratios of the stock arms to the harness's, round by round."""
+    ratios = {
+        name: [a / b for a, b in zip(seconds, times["harness"], strict=True)]
+        for name, seconds in times.items()
+        if name != "harness"
+    }
+    return {
+        name: {"median": statistics.median(each), "lowest": min(each), "highest": max(each)}
+        for name, each in ratios.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="invoice_ocr")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--stock", nargs=3, metavar=("WORK", "SET", "DTYPE"))
+    options = parser.parse_args()
+    if options.stock:
+        run_stock(*options.stock)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        configs: list[Config] = [
+            compose(make_overrides(options.task, each, folder)) for each in SETS
+        ]
+        plans = plan_sweep(configs).variants
+        dump_work(plans[0], folder / "work.json")
+        times: dict[str, list[float]] = {"harness": [], "float32": [], "bfloat16": []}
+        train_seconds = []
+        for number in range(options.rounds):
+            seconds, facts = time_harness(options.task, folder / str(number))
+            times["harness"].append(seconds)
+            train_seconds.append(facts["train_seconds"])
+            for dtype in ("float32", "bfloat16"):
+                times[dtype].append(time_stock(folder / "work.json", dtype))
+            print({key: round(value[-1], 1) for key, value in times.items()}, flush=True)
+    operations = sum(count_operations(plan, plan.config.roles) for plan in plans)
+    config = plans[0].config
+    peak = 2 * measure_rate(config.model.device, config.model.dtype)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "2-core-cpu"
+    written = {
+        "task": options.task,
+        "seconds": times,
+        "stock_over_harness": summarize(times),
+        "train_operations": operations,
+        "train_operations_per_second": operations / statistics.median(train_seconds),
+        "matrix_product_operations_per_second": peak,
+        "environment": describe_environment(torch.device("cpu")),
+    }
+    name = f"sweep-throughput-{options.task}-{device.lower().replace(' ', '-')}.json"
+    (RESULTS / name).write_text(json.dumps(written, indent=2, default=str) + "\n")
+    print(json.dumps(written["stock_over_harness"], indent=2))
+
+
+if __name__ == "__main__":
+    main()

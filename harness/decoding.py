@@ -1,0 +1,87 @@
+"""Greedy decoding of a pack's rows, in transformers' own `generate`; rows that have ended leave."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, StoppingCriteria
+
+from harness.constrained import JsonConstraint
+from harness.engine import Pack
+
+LEAVING_SHARE = 0.25
+"""Rows leave once so many of them have ended: taking them out copies the cache of the others."""
+
+
+class _EnoughHaveEnded(StoppingCriteria):  # type: ignore[misc]
+    """Stops all rows once enough of them have written an end token."""
+
+    def __init__(self, end_tokens: Sequence[int], rows: int, device: torch.device) -> None:
+        self._end_tokens = torch.tensor(end_tokens, device=device)
+        self._ended = torch.zeros(rows, dtype=torch.bool, device=device)
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        self._ended |= torch.isin(input_ids[:, -1], self._end_tokens)
+        enough = self._ended.sum() >= LEAVING_SHARE * len(self._ended)
+        return enough.expand(len(self._ended))
+
+
+def decode(
+    pack: Pack,
+    owners: Sequence[int],
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    end_tokens: Sequence[int],
+    pad_token: int,
+    constraint: JsonConstraint | None = None,
+) -> list[list[int]]:
+    """What each row's owner writes to its prompt, up to and without an end token.
+
+    `owners` are members' numbers, or BASE_ROW, a row each.
+    """
+    device = pack.model.device
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), pad_token)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    ids, mask = ids.to(device), mask.to(device)
+    held = constraint.start(len(prompts)) if constraint else None
+    written: list[list[int]] = [[] for _ in prompts]
+    rows, cache = list(range(len(prompts))), None
+    while rows and ids.shape[1] < width + max_new_tokens:
+        pack.rows.assign([owners[row] for row in rows])
+        output = pack.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            generation_config=GenerationConfig(
+                max_new_tokens=width + max_new_tokens - ids.shape[1],
+                do_sample=False,
+                pad_token_id=pad_token,
+                eos_token_id=list(end_tokens),
+                return_dict_in_generate=True,
+                use_cache=True,
+            ),
+            logits_processor=[held] if held else None,
+            stopping_criteria=[_EnoughHaveEnded(end_tokens, len(rows), device)],
+        )
+        ids, cache = output.sequences, output.past_key_values
+        mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
+        kept = []
+        for place, row in enumerate(rows):
+            tokens = ids[place, width:].tolist()
+            end = next((i for i, token in enumerate(tokens) if token in end_tokens), None)
+            written[row] = tokens[:end]
+            if end is None:
+                kept.append(place)
+        rows = [rows[place] for place in kept]
+        if len(kept) < len(ids) and kept:
+            index = torch.tensor(kept, device=device)
+            ids, mask = ids[index], mask[index]
+            cache.batch_select_indices(index)
+            if held:
+                held.keep(kept)
+    return written

@@ -1,0 +1,159 @@
+"""A sweep in processes of its own: what dies takes nothing else along, and scores stay the same."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness import study
+from harness.config import Config
+from harness.packs import PackPlan
+from harness.progress import Progress
+from harness.records import Record, read_record
+from harness.stages import Outcome
+
+ConfigMaker = Callable[..., Config]
+run_pack, time_pack = study.run_pack, study.time_pack
+
+
+def die(how: str) -> None:
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.exit(3)
+
+
+def die_together(pack: PackPlan, progress: Progress) -> None:
+    """Killed wherever `k` is not alone."""
+    if len(pack.plans) > 1 and "k" in pack.labels:
+        die("killed")
+    run_pack(pack, progress)
+
+
+def die_trained(pack: PackPlan, progress: Progress) -> None:
+    """Killed after everything has been trained and scored, but for the last word."""
+    run_pack(pack, progress)
+    if len(pack.plans) > 1:
+        die("killed")
+
+
+def die_always(pack: PackPlan, progress: Progress) -> None:
+    if "k" in pack.labels:
+        die("exit")
+    run_pack(pack, progress)
+
+
+def die_timing(pack: PackPlan, progress: Progress) -> None:
+    if len(pack.plans) > 1:
+        die("killed")
+    time_pack(pack, progress)
+
+
+def make_configs(tiny_config: ConfigMaker, name: str) -> list[Config]:
+    return [tiny_config(f"target_modules={each}", f"study={name}") for each in ("q", "k", "v")]
+
+
+def read(configs: list[Config]) -> list[Record]:
+    return [read_record(c.study_folder / "runs" / c.run_id) for c in configs]
+
+
+def read_predictions(configs: list[Config]) -> list[Any]:
+    folders = [config.study_folder / "runs" / config.run_id for config in configs]
+    return [pd.read_parquet(f / "examples.parquet")["prediction"].tolist() for f in folders]
+
+
+def statuses(outcomes: list[Outcome]) -> list[str]:
+    return [outcome.status for outcome in outcomes]
+
+
+@pytest.mark.parametrize(
+    ("stage", "broken", "packs"),
+    [
+        ("run_pack", die_together, 1),
+        ("run_pack", die_trained, 3),
+        ("time_pack", die_timing, 3),
+    ],
+)
+def test_variants_of_a_process_that_died_are_tried_apart(
+    tiny_config: ConfigMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stage: str,
+    broken: Callable[..., None],
+    packs: int,
+) -> None:
+    calm = make_configs(tiny_config, "calm")
+    assert statuses(study.run_sweep(calm)) == ["ok"] * 3
+    configs = make_configs(tiny_config, "broken")
+    monkeypatch.setattr(study, stage, broken)
+    assert statuses(study.run_sweep(configs, in_processes=True)) == ["ok"] * 3
+    printed = capsys.readouterr().err
+    assert printed.count("was killed (signal 9): out of memory, most likely") == 1
+    assert "its variants are tried apart" in printed
+    assert read_predictions(configs) == read_predictions(calm)
+    records = read(configs)
+    assert [len(record.train.pack) for record in records if record.train] == [packs] * 3
+    base = read_record(configs[0].study_folder / "runs" / configs[0].base_run_id)
+    assert base.status == "ok"
+
+
+def test_a_variant_that_dies_alone_too_fails_and_the_others_do_not(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = make_configs(tiny_config, "broken")
+    monkeypatch.setattr(study, "run_pack", die_always)
+    outcomes = study.run_sweep(configs, in_processes=True)
+    assert statuses(outcomes) == ["ok", "failed", "ok"]
+    assert outcomes[1].error == "its process ended by itself (exit status 3)"
+    assert read(configs)[1].status == "failed"
+    monkeypatch.undo()
+    assert statuses(study.run_sweep(configs, in_processes=True)) == ["ok"] * 3
+
+
+def test_the_plan_is_recorded_and_is_what_ran(
+    tiny_config: ConfigMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configs = make_configs(tiny_config, "planned")
+    study.run_sweep(configs, in_processes=True)
+    plan = json.loads((configs[0].study_folder / "plan.json").read_text())
+    planned = {
+        run_id: tuple(pack["run_ids"]) for pack in plan["packs"] for run_id in pack["run_ids"]
+    }
+    for record in read(configs):
+        assert record.train is not None
+        assert record.train.pack == planned[record.run_id]
+    assert sum(pack["scores_base"] for pack in plan["packs"]) == 1
+    assert "packs, " in capsys.readouterr().err
+
+
+def test_processes_and_this_one_score_alike(tiny_config: ConfigMaker) -> None:
+    here, apart = make_configs(tiny_config, "here"), make_configs(tiny_config, "apart")
+    study.run_sweep(here)
+    study.run_sweep(apart, in_processes=True)
+    for first, second in zip(read(here), read(apart), strict=True):
+        assert first.train is not None
+        assert second.train is not None
+        assert first.train.loss == pytest.approx(second.train.loss, rel=1e-5)
+    assert read_predictions(here) == read_predictions(apart)
+
+
+def test_a_finished_sweep_starts_no_process(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = make_configs(tiny_config, "done")
+    study.run_sweep(configs)
+    monkeypatch.setattr(study, "run_apart", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(study, "start_server", lambda: pytest.fail("started"))
+    assert statuses(study.run_sweep(configs, in_processes=True)) == ["ok"] * 3
+
+
+def test_finished_runs_are_left_alone(tiny_config: ConfigMaker) -> None:
+    configs = make_configs(tiny_config, "kept")
+    study.run_sweep(configs[:1])
+    before = {p: p.read_bytes() for p in configs[0].study_folder.glob("runs/*/record.json")}
+    study.run_sweep(configs, in_processes=True)
+    assert {path: path.read_bytes() for path in before} == before
