@@ -120,8 +120,9 @@ class TrainConfig:
     """Examples in an optimizer step."""
     gradient_accumulation: int = 1
     """Micro-batches that a step is cut into."""
-    max_tokens_per_pass: int = 8192
-    """Micro-batches are cut further to at most so many tokens, padding counted."""
+    max_tokens_per_pass: int | None = None
+    """Micro-batches are cut further to at most so many tokens, of all variants that train together,
+    padding counted; null takes what is fastest on the device."""
     schedule: str = "cosine"
     """Decay after warm-up: `cosine`, `linear` or `constant`."""
     warmup_ratio: float = 0.1

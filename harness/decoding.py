@@ -1,13 +1,16 @@
 """Greedy decoding of a pack's rows, in transformers' own `generate`; rows that have ended leave."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria
+from transformers import DynamicCache, GenerationConfig, StoppingCriteria
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from harness.constrained import JsonConstraint
 from harness.engine import Pack
+from harness.memory import find_pass_tokens
 
 LEAVING_SHARE = 0.25
 """Rows leave once so many of them have ended: taking them out copies the cache of the others."""
@@ -50,7 +53,7 @@ def decode(
     ids, mask = ids.to(device), mask.to(device)
     held = constraint.start(len(prompts)) if constraint else None
     written: list[list[int]] = [[] for _ in prompts]
-    rows, cache = list(range(len(prompts))), None
+    rows, cache = list(range(len(prompts))), _read_prompts(pack, owners, ids[:, :-1], mask[:, :-1])
     while rows and ids.shape[1] < width + max_new_tokens:
         pack.rows.assign([owners[row] for row in rows])
         output = pack.model.generate(
@@ -85,3 +88,43 @@ def decode(
             if held:
                 held.keep(kept)
     return written
+
+
+def _read_prompts(
+    pack: Pack, owners: Sequence[int], ids: torch.Tensor, mask: torch.Tensor
+) -> DynamicCache | None:
+    """The keys and values of all rows, [rows, length] of them, read some rows at a time.
+
+    None where there is nothing to read, or where an architecture's cache holds more than keys and
+    values: `generate` then reads the prompts itself, all at once.
+    """
+    model = pack.model
+    size = max(1, find_pass_tokens(model.device) // max(1, ids.shape[1]))
+    if not ids.shape[1] or size >= len(ids):
+        return None
+    positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 0)
+    is_placed = "position_ids" in inspect.signature(model.forward).parameters
+    caches = []
+    for start in range(0, len(ids), size):
+        cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+        if any(
+            type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
+        ):
+            return None
+        group = slice(start, start + size)
+        pack.rows.assign(owners[group])
+        inputs = model.prepare_inputs_for_generation(
+            ids[group],
+            attention_mask=mask[group],
+            past_key_values=cache,
+            use_cache=True,
+            is_first_iteration=True,
+            **({"position_ids": positions[group]} if is_placed else {}),
+        )
+        getattr(model, model.base_model_prefix)(**inputs)
+        caches.append(cache)
+    whole = caches[0]
+    for layer, *others in zip(*(cache.layers for cache in caches), strict=True):
+        layer.keys = torch.cat([layer.keys, *(other.keys for other in others)])
+        layer.values = torch.cat([layer.values, *(other.values for other in others)])
+    return whole

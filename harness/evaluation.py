@@ -12,6 +12,7 @@ from harness.data import EncodedExample, cut_into_batches
 from harness.decoding import decode
 from harness.engine import Pack
 from harness.heads import Head, find_log_probabilities, run_body
+from harness.memory import find_pass_tokens
 
 if TYPE_CHECKING:
     from tasks.base import TaskSpec
@@ -66,6 +67,8 @@ def score_pack(
     rows. `on_examples` gets the number of examples that all owners are done with.
     """
     pack.eval()
+    if examples[0].choice_ids:
+        max_tokens_per_batch = min(max_tokens_per_batch, find_pass_tokens(pack.model.device))
     answers: list[dict[str, Answer]] = [{} for _ in owners]
     batches = cut_into_batches(
         examples,

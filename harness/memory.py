@@ -1,4 +1,4 @@
-"""Memory: the peak of a stretch of work, and telling a lack of it from other errors."""
+"""Memory: how much a pass should take, the peak of a stretch of work, and telling a lack of it."""
 
 import contextlib
 import ctypes
@@ -7,6 +7,16 @@ from types import TracebackType
 
 import psutil
 import torch
+
+PASS_TOKENS = {"cpu": 2048, "cuda": 16384}
+"""Tokens of a pass beyond which its products get no faster, while its activations outgrow the
+caches and, on a CPU, every allocation is new memory to the system. On two cores, SmolLM2-135M in
+bf16, passes of 900 to 3,600 tokens took the same CPU time a token."""
+
+
+def find_pass_tokens(device: torch.device) -> int:
+    """Tokens that one pass through the model is best given."""
+    return PASS_TOKENS.get(device.type, PASS_TOKENS["cpu"])
 
 
 class PeakMemory:

@@ -1,7 +1,8 @@
 """Which variants go through the model together, and in how many processes at a time.
 
-A pack is cut by what fits in memory, by the tokens beyond which a pass gains nothing from more
-rows, and by the cores: two processes of one thread each beat one of two threads.
+A pack is cut by what fits in memory, by the tokens beyond which a pass gains nothing from more rows
+(a row of each variant has to fit), and by the cores: two processes of one thread each beat one of
+two threads.
 """
 
 import math
@@ -15,9 +16,6 @@ import psutil
 import torch
 
 from harness.plan import VariantPlan
-
-MOST_TOKENS = {"cpu": 8192, "cuda": 16384}
-"""Tokens of a pass beyond which matrix products are as fast a token as they get."""
 
 SAVED_SHARE = 0.25
 """Of a variant's time, what goes away where many share their passes."""
@@ -77,7 +75,10 @@ class PackPlan:
     @property
     def memory_bytes(self) -> int:
         """Estimated need: the base's weights, and each variant's share of a training pass."""
-        return count_base_bytes(self.first) + sum(map(count_variant_bytes, self.plans))
+        sharing = len(self.plans)
+        return count_base_bytes(self.first) + sum(
+            count_variant_bytes(plan, sharing) for plan in self.plans
+        )
 
 
 @dataclass(frozen=True)
@@ -151,11 +152,10 @@ def count_workers(packs: Sequence[PackPlan], room: Room) -> int:
 def cut_group(plans: Sequence[VariantPlan], room: Room) -> list[PackPlan]:
     """Cut a group into as few packs as memory and tokens allow."""
     packs: list[list[VariantPlan]] = []
-    most_tokens = MOST_TOKENS["cuda" if room.is_gpu else "cpu"]
     for plan in order_for_neighbours([plan for plan in plans if plan.can_be_packed]):
         last = [*packs[-1], plan] if packs else [plan]
         fits = PackPlan(tuple(last)).memory_bytes <= USED_SHARE * room.memory_bytes
-        if packs and fits and sum(map(count_pass_tokens, last)) <= most_tokens:
+        if packs and fits and sum(map(find_longest, last)) <= plan.max_tokens_per_pass:
             packs[-1].append(plan)
         else:
             packs.append([plan])
@@ -231,14 +231,19 @@ def find_makespan(packs: Sequence[PackPlan], room: Room) -> float:
     return max(ends) / math.sqrt(room.cores // workers)
 
 
-def count_pass_tokens(plan: VariantPlan) -> int:
-    """Tokens of a variant's largest training pass, padding counted."""
-    train = plan.config.train
+def find_longest(plan: VariantPlan) -> int:
+    """Tokens of the longest training example."""
+    return max(plan.prepared.train[i].length for step in plan.steps for i in step)
+
+
+def count_pass_tokens(plan: VariantPlan, sharing: int = 1) -> int:
+    """Tokens of a variant's own in its largest training pass, which so many share."""
+    limit = plan.max_tokens_per_pass // sharing
     largest = 0
     for step in plan.steps:
         longest = max(plan.prepared.train[i].length for i in step)
-        rows = -(-len(step) // train.gradient_accumulation)
-        largest = max(largest, min(rows * longest, max(train.max_tokens_per_pass, longest)))
+        rows = -(-len(step) // plan.config.train.gradient_accumulation)
+        largest = max(largest, min(rows * longest, max(limit, longest)))
     return largest
 
 
@@ -250,7 +255,7 @@ def count_base_bytes(plan: VariantPlan) -> int:
     )
 
 
-def count_variant_bytes(plan: VariantPlan) -> int:
+def count_variant_bytes(plan: VariantPlan, sharing: int = 1) -> int:
     """What a variant adds: activations kept for its backward pass, weights and AdamW's state."""
     every = plan.modules.projections
     features = sum(p.in_features + p.out_features for p in every)
@@ -259,4 +264,4 @@ def count_variant_bytes(plan: VariantPlan) -> int:
         inputs = sum(p.in_features for p in every) // max(1, len(every))
         features = features // plan.modules.block_count + inputs * plan.modules.block_count
     trained = sum(p.count_parameters(plan.config.adapter.rank) for p in plan.projections)
-    return BYTES_PER_FEATURE * features * count_pass_tokens(plan) + 16 * trained
+    return BYTES_PER_FEATURE * features * count_pass_tokens(plan, sharing) + 16 * trained

@@ -12,6 +12,7 @@ import torch
 from harness.config import Config, LatencyConfig, hash_values
 from harness.data import plan_steps
 from harness.errors import UserError
+from harness.memory import find_pass_tokens
 from harness.models import (
     embedded_folder,
     find_context_length,
@@ -45,6 +46,12 @@ class VariantPlan:
     def can_be_packed(self) -> bool:
         """Whether the variant can share its passes with others."""
         return not any(p.experts or ".experts." in p.path for p in self.projections)
+
+    @property
+    def max_tokens_per_pass(self) -> int:
+        """Tokens of a training pass, of all variants that share it."""
+        set_by_user = self.config.train.max_tokens_per_pass
+        return set_by_user or find_pass_tokens(resolve_device(self.config.model.device))
 
     @property
     def train_tokens(self) -> int:

@@ -195,7 +195,7 @@ def _train_pack(
             pack,
             [_make_recipe(run) for run in runs],
             gradient_accumulation=settings.gradient_accumulation,
-            max_tokens_per_pass=settings.max_tokens_per_pass,
+            max_tokens_per_pass=runs[0].plan.max_tokens_per_pass,
             gradient_checkpointing=settings.gradient_checkpointing,
             pad_token_id=int(loaded.tokenizer.pad_token_id),
             on_step=show,

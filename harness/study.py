@@ -53,14 +53,14 @@ def run_sweep(configs: Sequence[Config], *, in_processes: bool = False) -> list[
     warm_cache(pending)
     plan = plan_sweep(pending)
     announce(format_plan(plan, finished=len(outcomes)))
-    bases = {each.config.base_run_id: begin(open_base(each)) for each in plan.variants}
-    lost = {
-        each.config.run_id: begin(open_run(each)) or bases[each.config.base_run_id]
-        for each in plan.variants
-    }
-    begun = [each for each in plan.variants if lost[each.config.run_id] is None]
-    if begun:
-        with _interrupts_recorded(begun):
+    with _interrupts_recorded(plan.variants):
+        bases = {each.config.base_run_id: begin(open_base(each)) for each in plan.variants}
+        lost = {
+            each.config.run_id: begin(open_run(each)) or bases[each.config.base_run_id]
+            for each in plan.variants
+        }
+        begun = [each for each in plan.variants if lost[each.config.run_id] is None]
+        if begun:
             _run(begun, in_processes, Progress(plan.seconds))
     for each in plan.variants:
         run_id = each.config.run_id
@@ -297,8 +297,10 @@ def _interrupts_recorded(plans: Sequence[VariantPlan]) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
-        bases = {plan.config.base_run_id: plan for plan in plans}.values()
-        for run in (*map(find_run, plans), *map(find_base, bases)):
-            if not run.is_over:
-                run.fail(error, status="interrupted")
+        names = {name: p for p in plans for name in (p.config.run_id, p.config.base_run_id)}
+        for name, plan in names.items():
+            folder = plan.config.study_folder / "runs" / name
+            record = read_previous(folder)
+            if record is not None and record.status == "running":
+                Run(plan, folder, record).fail(error, status="interrupted")
         raise

@@ -132,8 +132,9 @@ def train_pack(
     """Train every member of `pack` by its own recipe; return each one's result, in order.
 
     The loss of a member's step is the mean over all completion tokens of its examples, however they
-    are cut into micro-batches of at most `max_tokens_per_pass` tokens of it. A member whose loss is
-    not finite leaves the pack, before its weights change, and so does one that has finished.
+    are cut into micro-batches: at most `max_tokens_per_pass` tokens of all members together, but at
+    least a row of each. A member whose loss is not finite leaves the pack, before its weights
+    change, and so does one that has finished.
     `on_step` gets the loss of each member that took a step.
     """
     learners = [_start(pack, number, recipe) for number, recipe in enumerate(recipes)]
@@ -204,7 +205,8 @@ class _Step:
         lengths = [max(example.length for example in place if example) for place in places]
         totals = [sum(len(example.completion_ids) for example in step) for step in of_each]
         losses = torch.zeros(len(of_each), dtype=torch.float64, device=self._device)
-        for indices in cut_into_passes(lengths, parts=parts, max_tokens=max_tokens):
+        each = max_tokens if self._is_shared else max_tokens // len(of_each)
+        for indices in cut_into_passes(lengths, parts=parts, max_tokens=each):
             columns = [places[index] for index in indices]
             losses += self._run_pass(columns, totals, first_row=indices.start)
         return losses

@@ -1,5 +1,7 @@
+import gc
 import json
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +14,7 @@ from harness.environment import (
     read_cpu_quota,
     read_governor,
 )
-from harness.memory import PeakMemory
+from harness.memory import PeakMemory, read_memory_in_use
 from harness.noise import Gpu
 
 
@@ -138,14 +140,15 @@ def test_other_processes_on_the_gpu(
 
 
 def test_peak_memory_sees_what_was_freed_again() -> None:
+    # What other tests left would otherwise be freed meanwhile, or used again.
+    gc.collect()
+    read_memory_in_use(torch.device("cpu"))
     with PeakMemory(torch.device("cpu")) as before:
         pass
     with PeakMemory(torch.device("cpu")) as memory:
         block = torch.ones(64 * 2**20)  # 256 MiB
         block.sum()
         torch.ones(1).sum()
-        import time
-
         time.sleep(0.1)
         del block
     assert memory.peak_bytes - before.peak_bytes > 200 * 2**20

@@ -10,6 +10,7 @@ import torch
 
 from harness import latency, load_latency_study
 from harness.records import write_json
+from harness.timing import session
 from harness.timing.decoding import Decoder
 
 TINY = (
@@ -212,15 +213,15 @@ def test_one_adapter_that_fails_to_load_leaves_the_others_measured(
 def test_an_interrupt_keeps_rows_and_the_next_run_goes_on(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = Decoder.run, []
+    real, rounds = session.time_round, []
 
-    def interrupt(self: Decoder, *arguments: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 40:
+    def interrupt(*arguments: Any, **named: Any) -> Any:
+        rounds.append(1)
+        if len(rounds) == 3:
             raise KeyboardInterrupt
-        return real(self, *arguments)
+        return real(*arguments, **named)
 
-    monkeypatch.setattr(Decoder, "run", interrupt)
+    monkeypatch.setattr(session, "time_round", interrupt)
     assert run(results, "target_modules=q", "latency.batch_size=1,2") == 130
     monkeypatch.undo()
     kept = pd.read_parquet(results / "latency" / "latency.parquet")

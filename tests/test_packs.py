@@ -15,6 +15,7 @@ from harness.packs import (
     Room,
     count_pass_tokens,
     cut_group,
+    find_longest,
     find_makespan,
     format_layout,
     lay_out,
@@ -78,13 +79,14 @@ def test_memory_cuts_packs_and_then_processes(plans: tuple[VariantPlan, ...]) ->
     assert lay_out(slow(plans, 100.0), tight, {}).workers < 8
 
 
-def test_tokens_cut_packs(plans: tuple[VariantPlan, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = count_pass_tokens(plans[0])
-    monkeypatch.setitem(packs.MOST_TOKENS, "cpu", 2 * tokens)
-    assert [len(pack.plans) for pack in cut_group(plans, PLENTY)] == [2, 2, 1]
-    monkeypatch.setitem(packs.MOST_TOKENS, "cuda", tokens - 1)
-    gpu = dataclasses.replace(PLENTY, is_gpu=True)
-    assert [len(pack.plans) for pack in cut_group(plans, gpu)] == [1] * 5
+def test_tokens_cut_packs(tiny_config: ConfigMaker) -> None:
+    """A row of each has to fit into one pass."""
+    longest = find_longest(plan_sweep([tiny_config("target_modules=q")]).variants[0])
+    for limit, sizes in ((2 * longest, [2, 2, 1]), (longest - 1, [1] * 5), (5 * longest, [5])):
+        names = [f"target_modules={name}" for name in SETS]
+        cut = f"train.max_tokens_per_pass={limit}"
+        plans = plan_sweep([tiny_config(name, cut) for name in names]).variants
+        assert [len(pack.plans) for pack in cut_group(plans, PLENTY)] == sizes
 
 
 def test_tokens_of_a_pass_are_those_that_training_will_see(tiny_config: ConfigMaker) -> None:

@@ -11,6 +11,7 @@ from harness.adapters import attach_adapter
 from harness.config import ModelConfig
 from harness.decoding import decode
 from harness.engine import BASE_ROW, Pack, lora_layers
+from harness.memory import PASS_TOKENS
 from harness.models import LoadedModel, load_model
 from harness.modules import map_modules
 
@@ -65,9 +66,15 @@ def write_alone(model: Any, prompt: list[int]) -> list[int]:
     return tokens
 
 
+@pytest.mark.parametrize("pass_tokens", [2048, 24])
 def test_rows_write_what_their_owner_writes_alone(
-    loaded: LoadedModel, members: list[PeftModel]
+    loaded: LoadedModel,
+    members: list[PeftModel],
+    pass_tokens: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Whether all prompts are read at once or two at a time, of different owners."""
+    monkeypatch.setitem(PASS_TOKENS, "cpu", pass_tokens)
     prompts = make_prompts()
     pairs = [(owner, prompt) for owner in (BASE_ROW, 0, 1, 2) for prompt in prompts]
     models = {BASE_ROW: loaded.model, **dict(enumerate(members))}
@@ -96,6 +103,9 @@ def test_rows_write_what_their_owner_writes_alone(
             pad_token=0,
         )
     assert written == expected
+    if pass_tokens == 24:
+        assert rows[:8] == [2] * 8
+        del rows[:8]
     # Rows that have ended leave, and nothing runs for the sake of nobody.
     assert rows[0] == len(pairs)
     assert rows == sorted(rows, reverse=True)
