@@ -8,7 +8,7 @@ from types import TracebackType
 import psutil
 import torch
 
-PASS_TOKENS = {"cpu": 2048, "cuda": 16384}
+PASS_TOKENS = {"cpu": 3072, "cuda": 16384}
 """Tokens of a pass beyond which its products get no faster, while its activations outgrow the
 caches and, on a CPU, every allocation is new memory to the system. On two cores, SmolLM2-135M in
 bf16, passes of 900 to 3,600 tokens took the same CPU time a token."""
