@@ -26,8 +26,8 @@ import torch
 
 from harness.config import Config, compose
 from harness.environment import describe_environment
-from harness.models import load_model
-from harness.plan import VariantPlan, measure_rate, plan_sweep
+from harness.models import load_model, resolve_device, resolve_dtype
+from harness.plan import VariantPlan, plan_sweep
 from harness.results import load_results
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -47,7 +47,7 @@ def dump_work(plan: VariantPlan, path: Path) -> None:
     ordered = [prepared.train[i] for step in plan.steps for i in step]
     work = {
         "train": [[item.prompt_ids, item.completion_ids] for item in ordered],
-        "test": [[item.prompt_ids, item.choice_ids] for item in prepared.test],
+        "test": [[item.prompt_ids, item.choice_ids, item.example.id] for item in prepared.test],
         "batch_size": config.train.batch_size,
         "steps": len(plan.steps),
         "learning_rate": config.train.learning_rate,
@@ -73,7 +73,6 @@ def run_stock(work_file: str, target_set: str, dtype: str) -> None:
     work = json.loads(Path(work_file).read_text())
     folder = embedded_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    torch.manual_seed(work["seed"])
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=getattr(torch, dtype), attn_implementation=work["attention"]
     )
@@ -91,6 +90,7 @@ def run_stock(work_file: str, target_set: str, dtype: str) -> None:
             target_modules=names,
             task_type="CAUSAL_LM",
         )
+        torch.manual_seed(work["seed"])
         model = get_peft_model(model, adapter)
 
         def collate(items: list[Any]) -> dict[str, torch.Tensor]:
@@ -130,28 +130,36 @@ def run_stock(work_file: str, target_set: str, dtype: str) -> None:
             )
             trainer.train()
             model.save_pretrained(output)
-    score_stock(model.eval(), tokenizer, work)
+    answers = score_stock(model.eval(), tokenizer, work)
+    name_answers(Path(work_file), target_set, dtype).write_text(json.dumps(answers))
+
+
+def name_answers(work_file: Path, target_set: str, dtype: str) -> Path:
+    """Where a stock process leaves its answers: test example's id -> number of choice, or text."""
+    return work_file.with_name(f"{work_file.stem}-{target_set}-{dtype}.json")
 
 
 @torch.inference_mode()
-def score_stock(model: Any, tokenizer: Any, work: dict[str, Any]) -> None:
+def score_stock(model: Any, tokenizer: Any, work: dict[str, Any]) -> dict[str, Any]:
     """Answer every test example, in batches padded on the left."""
+    answers: dict[str, Any] = {}
     order = sorted(work["test"], key=lambda item: -len(item[0]))
     size = work["eval_batch_size"]
     pad = int(tokenizer.pad_token_id or 0)
     for start in range(0, len(order), size):
         batch = order[start : start + size]
-        width = max(len(prompt) for prompt, _ in batch)
+        width = max(len(prompt) for prompt, _, _ in batch)
         ids = torch.full((len(batch), width), pad, device=model.device)
         mask = torch.zeros_like(ids)
-        for row, (prompt, _) in enumerate(batch):
+        for row, (prompt, _, _) in enumerate(batch):
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
             mask[row, width - len(prompt) :] = 1
         if batch[0][1]:
             logits = model(input_ids=ids, attention_mask=mask).logits[:, -1].float()
             values = logits.log_softmax(-1)
-            for row, (_, choices) in enumerate(batch):
-                max(range(len(choices)), key=lambda i: float(values[row, choices[i][0]]))
+            for row, (_, choices, name) in enumerate(batch):
+                likelihoods = [float(values[row, tokens[0]]) for tokens in choices]
+                answers[name] = likelihoods.index(max(likelihoods))
             continue
         output = model.generate(
             input_ids=ids,
@@ -160,7 +168,10 @@ def score_stock(model: Any, tokenizer: Any, work: dict[str, Any]) -> None:
             do_sample=False,
             pad_token_id=pad,
         )
-        tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+        texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+        for (_, _, name), text in zip(batch, texts, strict=True):
+            answers[name] = text.strip()
+    return answers
 
 
 def time_stock(work_file: Path, dtype: str) -> float:
@@ -172,8 +183,8 @@ def time_stock(work_file: Path, dtype: str) -> float:
     return time.perf_counter() - started
 
 
-def time_harness(task: str, folder: Path) -> tuple[float, dict[str, float]]:
-    """Seconds of the harness's command, and what its training reached."""
+def time_harness(task: str, folder: Path) -> tuple[float, float, int]:
+    """Seconds of the harness's command, of its processes' training, and processes at a time."""
     overrides = make_overrides(task, ",".join(SETS), folder)
     started = time.perf_counter()
     command = [sys.executable, "-m", "harness", "--multirun", *overrides]
@@ -182,7 +193,26 @@ def time_harness(task: str, folder: Path) -> tuple[float, dict[str, float]]:
     results = load_results(folder / "quickstart")
     trained = results[results["target_set"] != "base"]
     assert set(trained["status"]) == {"ok"}
-    return seconds, {"train_seconds": float(trained["train_seconds"].sum())}
+    workers = json.loads((folder / "quickstart" / "plan.json").read_text())["workers"]
+    return seconds, float(trained["train_seconds"].sum()), workers
+
+
+def measure_peak(config: Config, threads: int) -> float:
+    """Operations a second of a large matrix product, with a process's share of the threads."""
+    device = resolve_device(config.model.device)
+    size = 8192 if device.type == "cuda" else 1536
+    left = torch.randn(
+        size, size, device=device, dtype=resolve_dtype(config.model.dtype, config.model.device)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    seconds = []
+    for _ in range(10):
+        started = time.perf_counter()
+        (left @ left).sum().item()
+        seconds.append(time.perf_counter() - started)
+    torch.set_num_threads(before)
+    return 2 * size**3 / min(seconds)
 
 
 def count_operations(plan: VariantPlan, roles: tuple[str, ...]) -> float:
@@ -233,30 +263,32 @@ def main() -> None:
         plans = plan_sweep(configs).variants
         dump_work(plans[0], folder / "work.json")
         times: dict[str, list[float]] = {"harness": [], "float32": [], "bfloat16": []}
-        train_seconds = []
+        train_seconds, peaks = [], []
         for number in range(options.rounds):
-            seconds, facts = time_harness(options.task, folder / str(number))
+            seconds, trained, workers = time_harness(options.task, folder / str(number))
             times["harness"].append(seconds)
-            train_seconds.append(facts["train_seconds"])
+            train_seconds.append(trained)
+            peaks.append(measure_peak(configs[0], max(1, torch.get_num_threads() // workers)))
             for dtype in ("float32", "bfloat16"):
                 times[dtype].append(time_stock(folder / "work.json", dtype))
             print({key: round(value[-1], 1) for key, value in times.items()}, flush=True)
     operations = sum(count_operations(plan, plan.config.roles) for plan in plans)
-    config = plans[0].config
-    peak = 2 * measure_rate(config.model.device, config.model.dtype)
+    reached = operations / statistics.median(train_seconds)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "2-core-cpu"
     written = {
         "task": options.task,
         "seconds": times,
         "stock_over_harness": summarize(times),
         "train_operations": operations,
-        "train_operations_per_second": operations / statistics.median(train_seconds),
-        "matrix_product_operations_per_second": peak,
+        "processes_at_a_time": workers,
+        "train_operations_per_second_of_a_process": reached,
+        "matrix_product_operations_per_second_of_a_process": statistics.median(peaks),
+        "share_of_the_limit": reached / statistics.median(peaks),
         "environment": describe_environment(torch.device("cpu")),
     }
     name = f"sweep-throughput-{options.task}-{device.lower().replace(' ', '-')}.json"
     (RESULTS / name).write_text(json.dumps(written, indent=2, default=str) + "\n")
-    print(json.dumps(written["stock_over_harness"], indent=2))
+    print(json.dumps({key: written[key] for key in written if key != "environment"}, indent=2))
 
 
 if __name__ == "__main__":
