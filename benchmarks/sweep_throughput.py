@@ -57,7 +57,7 @@ def dump_work(plan: VariantPlan, path: Path) -> None:
         "alpha": config.adapter.alpha,
         "eval_batch_size": config.evaluation.batch_size,
         "max_new_tokens": config.task.max_completion_tokens,
-        "attention": config.model.attention,
+        "attention": None if config.model.attention == "auto" else config.model.attention,
         "seed": config.seed,
     }
     path.write_text(json.dumps(work))
