@@ -4,6 +4,7 @@ The key is a digest of the examples, the tokenizer and the settings, so that a c
 template or limit is another entry, and nothing can be out of date.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -45,10 +46,8 @@ def recall_or_encode(
     except (OSError, ValueError, KeyError):  # not there, torn, or of another layout
         encoded = encode(examples, tokenizer, **settings)
     if encoded:
-        try:
+        with contextlib.suppress(UserError):
             write_table(path, [_to_row(item) for item in encoded])
-        except UserError:
-            return encoded
     return encoded
 
 
