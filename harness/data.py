@@ -44,8 +44,6 @@ class EncodedExample:
 class Batch:
     input_ids: torch.Tensor
     """[rows, length], padded on the right."""
-    attention_mask: torch.Tensor
-    """[rows, length], 1 on real tokens."""
     picked: torch.Tensor
     """Flat positions in [rows * length] whose next token is part of a completion."""
     labels: torch.Tensor
@@ -232,25 +230,20 @@ def collate(examples: Sequence[EncodedExample | None], pad_token_id: int) -> Bat
     """
     width = max(example.length for example in examples if example)
     input_ids = torch.full((len(examples), width), pad_token_id, dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
     picked: list[int] = []
     labels: list[int] = []
     rows: list[int] = []
     for row, example in enumerate(examples):
         if example is None:
-            # Attention over nothing would be NaN.
-            attention_mask[row, 0] = 1
             continue
         ids = example.prompt_ids + example.completion_ids
         input_ids[row, : len(ids)] = torch.tensor(ids)
-        attention_mask[row, : len(ids)] = 1
         first = row * width + len(example.prompt_ids) - 1
         picked += range(first, first + len(example.completion_ids))
         labels += example.completion_ids
         rows += [row] * len(example.completion_ids)
     return Batch(
         input_ids,
-        attention_mask,
         torch.tensor(picked),
         torch.tensor(labels),
         torch.tensor(rows),

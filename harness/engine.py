@@ -20,9 +20,11 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn import functional
 
+from harness.attention import use_blocks
 from harness.dropout import MaskKey, drop
 from harness.errors import UserError
 from harness.models import clone_sharing_weights
+from harness.norms import fuse_norms
 
 BASE_ROW = -1
 """Member number of a row that the base alone computes."""
@@ -86,6 +88,28 @@ class Rows:
         return self._foreign[key]
 
 
+class _AddProducts(torch.autograd.Function):
+    """out[rows] += low @ up, block by block, in place: autograd would copy all of `out`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, out: torch.Tensor, low: torch.Tensor, up: torch.Tensor, rows: slice
+    ) -> torch.Tensor:
+        ctx.mark_dirty(out)
+        ctx.save_for_backward(low, up)
+        ctx.rows = rows
+        out[rows].view(len(low), -1, out.shape[-1]).baddbmm_(low, up)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        low, up = ctx.saved_tensors
+        (gradient,) = gradients
+        part = gradient[ctx.rows].reshape(len(low), -1, gradient.shape[-1])
+        of_low = torch.bmm(part, up.transpose(1, 2))
+        return gradient, of_low, torch.bmm(low.transpose(1, 2), part), None
+
+
 class PackedProjection(nn.Module):
     """A frozen projection with the adapters of those members that target it."""
 
@@ -118,27 +142,29 @@ class PackedProjection(nn.Module):
         members = self._rows.members
         height = x.shape[0] // len(members)
         blocks = enumerate(members)
-        parts = []
         # Neighbouring members that target this projection are one batched product.
         for is_targeted, run in groupby(blocks, key=lambda item: item[1] in self._adapters):
-            numbers, chosen = zip(*run, strict=True)
-            rows = slice(numbers[0] * height, (numbers[-1] + 1) * height)
-            part = out[rows]
             if is_targeted:
-                product = self._multiply_blocks(x[rows], [self._adapters[m] for m in chosen])
-                part = part + product.view(part.shape)
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+                numbers, chosen = zip(*run, strict=True)
+                rows = slice(numbers[0] * height, (numbers[-1] + 1) * height)
+                low, up = self._multiply_blocks(x[rows], [self._adapters[m] for m in chosen])
+                out = _AddProducts.apply(out, low, up, rows)  # type: ignore[no-untyped-call]
+        return out
 
-    def _multiply_blocks(self, x: torch.Tensor, adapters: Sequence[LowRank]) -> torch.Tensor:
-        """[k * height, ..., in] -> [k, rows, out], block i by adapter i; ranks padded with 0."""
+    def _multiply_blocks(
+        self, x: torch.Tensor, adapters: Sequence[LowRank]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A's product and B: [k * height, ..., in] -> [k, rows, rank] and [k, rank, out].
+
+        Block i is of adapter i; ranks are padded with 0.
+        """
         x = self._drop_out(x, adapters)
         rank = max(adapter.down.shape[0] for adapter in adapters)
         down = torch.stack([_pad(a.down, (0, 0, 0, rank - a.down.shape[0])) for a in adapters])
         up = torch.stack([_pad(a.up * a.scaling, (0, rank - a.up.shape[1])) for a in adapters])
         blocks = x.reshape(len(adapters), -1, x.shape[-1])
         low = torch.bmm(blocks, down.to(x.dtype).transpose(1, 2))
-        return torch.bmm(low, up.to(x.dtype).transpose(1, 2))
+        return low, up.to(x.dtype).transpose(1, 2)
 
     def _drop_out(self, x: torch.Tensor, adapters: Sequence[LowRank]) -> torch.Tensor:
         if not any(adapter.dropout for adapter in adapters) or not self.training:
@@ -202,12 +228,16 @@ class Pack:
 
     `members` were attached to clones of the same `base` (`harness.adapters.attach_adapter`);
     `seeds` are for their dropout. The base's own dropout is off: it is frozen, and its masks would
-    differ with what else is in the batch. Raises ValueError for several members that cannot be
-    packed.
+    differ with what else is in the batch. `attention` is the base's own or, by `auto`, the fastest
+    that computes the same. Raises ValueError for several members that cannot be packed.
     """
 
     def __init__(
-        self, base: nn.Module, members: Sequence[PeftModel], seeds: Sequence[int] | None = None
+        self,
+        base: nn.Module,
+        members: Sequence[PeftModel],
+        seeds: Sequence[int] | None = None,
+        attention: str = "auto",
     ) -> None:
         self.members = tuple(members)
         self.rows = Rows()
@@ -223,6 +253,9 @@ class Pack:
         else:
             raise ValueError("an adapter that cannot be packed has to run alone")
         _turn_dropout_off(self.model)
+        fuse_norms(self.model)
+        if attention == "auto":
+            use_blocks(self.model)
 
     def _replace_projections(self, seeds: Sequence[int]) -> None:
         by_path: dict[str, dict[int, LowRank]] = {}

@@ -167,10 +167,8 @@ def _find_log_likelihoods(
     width = max(len(ids) for ids in rows)
     device = pack.model.device
     input_ids = torch.full((len(rows), width), int(tokenizer.pad_token_id or 0))
-    attention_mask = torch.zeros_like(input_ids)
     for ids, row in rows.items():
         input_ids[row, : len(ids)] = torch.tensor(ids)
-        attention_mask[row, : len(ids)] = 1
     positions = [rows[ids] * width + position for ids, position, _ in wanted]
     distinct = sorted(set(positions))
     place = {position: index for index, position in enumerate(distinct)}
@@ -180,7 +178,6 @@ def _find_log_likelihoods(
     hidden = run_body(
         pack.model,
         input_ids.repeat(len(owners), 1).to(device),
-        attention_mask.repeat(len(owners), 1).to(device),
         picked.to(device),
     )
     tokens = [

@@ -16,16 +16,15 @@ CHUNK_VALUES = 2**24
 """Logits that exist at once: 64 MiB in fp32."""
 
 
-def run_body(
-    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, picked: torch.Tensor
-) -> torch.Tensor:
+def run_body(model: Any, input_ids: torch.Tensor, picked: torch.Tensor) -> torch.Tensor:
     """Hidden states at chosen positions, as the head takes them.
 
-    `input_ids` and `attention_mask` are [rows, length]; `picked` holds flat positions in
-    [rows * length]. Returns [len(picked), hidden] in the model's dtype.
+    `input_ids` are [rows, length], padded on the right: no token sees what comes after it, so no
+    mask is needed. `picked` holds flat positions in [rows * length]. Returns [len(picked), hidden]
+    in the model's dtype.
     """
     body = getattr(model, model.base_model_prefix)
-    output = body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    output = body(input_ids=input_ids, use_cache=False)
     hidden: torch.Tensor = output.last_hidden_state
     return hidden.reshape(-1, hidden.shape[-1])[picked]
 

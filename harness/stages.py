@@ -153,7 +153,7 @@ def train(runs: Sequence[Run], loaded: LoadedModel, progress: Progress, trained:
         # What an earlier run left may be half overwritten if this one is cut off.
         run.save(train=None, eval=None)
     members = [_attach(run, loaded) for run in runs]
-    pack = Pack(loaded.model, members, [run.plan.config.seed for run in runs])
+    pack = _pack(runs, members, loaded)
     results = _train_pack(runs, pack, loaded, progress)
     names = tuple(run.record.run_id for run in runs)
     for run, member, result in zip(runs, members, results, strict=True):
@@ -177,6 +177,11 @@ def _attach(run: Run, loaded: LoadedModel) -> PeftModel:
         dropout=adapter.dropout,
         seed=run.plan.config.seed,
     )
+
+
+def _pack(runs: Sequence[Run], members: Sequence[PeftModel], loaded: LoadedModel) -> Pack:
+    seeds = [run.plan.config.seed for run in runs if not run.is_base]
+    return Pack(loaded.model, members, seeds, runs[0].plan.config.model.attention)
 
 
 def _train_pack(
@@ -277,7 +282,7 @@ def score(runs: Sequence[Run], loaded: LoadedModel, progress: Progress, trained:
     ]
     numbers = iter(range(len(adapted)))
     owners = [BASE_ROW if run.is_base else next(numbers) for run in runs]
-    scored, seconds = _score_pack(runs, Pack(loaded.model, members), owners, loaded, progress)
+    scored, seconds = _score_pack(runs, _pack(runs, members, loaded), owners, loaded, progress)
     for run, examples in zip(runs, scored, strict=True):
         with failures_recorded([run]):
             records.write_table(run.folder / "examples.parquet", tabulate(examples))

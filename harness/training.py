@@ -233,7 +233,6 @@ class _Step:
         hidden = run_body(
             self._pack.model,
             batch.input_ids.to(self._device),
-            batch.attention_mask.to(self._device),
             batch.picked.to(self._device),
         )
         weights = weights.to(self._device, torch.promote_types(hidden.dtype, torch.float32))

@@ -109,7 +109,9 @@ def test_labels_are_the_completions_and_positions_the_tokens_before(
     following = batch.input_ids.flatten()[batch.picked + 1]
     assert following.tolist() == batch.labels.tolist()
     assert batch.labels.tolist() == [t for item in encoded for t in item.completion_ids]
-    assert batch.attention_mask.sum(1).tolist() == [item.length for item in encoded]
+    for ids, item in zip(batch.input_ids.tolist(), encoded, strict=True):
+        own = [*item.prompt_ids, *item.completion_ids]
+        assert ids == own + [0] * (len(ids) - len(own))
 
 
 def test_steps_cover_each_epoch_once_and_depend_on_the_seed_alone() -> None:
