@@ -2,8 +2,9 @@
 
 PyTorch's fused kernel is made for long rows; on a CPU, the rows of a fine-tuning task go faster as
 a few batched products: 64 queries at a time with the keys up to them, the queries that share a key
-head side by side, and the probabilities kept for the backward pass. It computes what transformers'
-`eager_attention_forward` does. transformers' AttentionInterface calls it by its name.
+head side by side, and the probabilities kept for the backward pass; so does the one query of a
+decoding step. It computes what transformers' `eager_attention_forward` does. transformers'
+AttentionInterface calls it by its name.
 """
 
 from typing import Any
@@ -27,7 +28,7 @@ def use_blocks(model: Any) -> None:
     """Let a model on a CPU that attends by PyTorch's fused kernel attend in blocks where it can."""
     if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, _attend)
-        AttentionMaskInterface.register(NAME, sdpa_mask)
+        AttentionMaskInterface.register(NAME, _make_mask)
         model.set_attn_implementation(NAME)
 
 
@@ -44,42 +45,90 @@ def _attend(
 ) -> tuple[torch.Tensor, None]:
     """[rows, heads, length, size] each -> [rows, length, heads, size]; see `AttentionInterface`."""
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
-    is_plain = attention_mask is None and causal and not dropout
-    fits = 1 < query.shape[2] == key.shape[2] <= LONGEST_ROW
-    if not (is_plain and fits) or kwargs.get("position_bias") is not None:
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
-            module, query, key, value, attention_mask,
-            dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs,
-        )  # fmt: skip
-    if scaling is None:
-        scaling = query.shape[-1] ** -0.5
-    out: torch.Tensor = _CausalAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, scaling
-    )
-    return out.transpose(1, 2), None
+    length, seen = query.shape[2], key.shape[2]
+    is_plain = causal and not dropout and kwargs.get("position_bias") is None
+    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if is_plain and attention_mask is None and 1 < length <= seen <= LONGEST_ROW:
+        out: torch.Tensor = _CausalAttention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, factor
+        )
+        return out.transpose(1, 2), None
+    if is_plain and length == 1:
+        return _attend_once(query, key, value, attention_mask, factor), None
+    if causal and attention_mask is None and 1 < length < seen:
+        visible = torch.ones(length, seen, dtype=torch.bool, device=query.device)
+        attention_mask = visible.tril(seen - length)[None, None]
+    return sdpa_attention_forward(  # type: ignore[no-any-return]
+        module, query, key, value, attention_mask,
+        dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs,
+    )  # fmt: skip
+
+
+def _make_mask(
+    *,
+    q_length: int,
+    kv_length: int,
+    q_offset: int = 0,
+    attention_mask: torch.Tensor | None = None,
+    local_size: int | None = None,
+    allow_is_causal_skip: bool = True,
+    **rest: Any,
+) -> torch.Tensor | None:
+    """None where each query sees all keys up to its own place, also behind a cache."""
+    has_all_keys = q_offset + q_length == kv_length and (not local_size or kv_length < local_size)
+    if allow_is_causal_skip and attention_mask is None and has_all_keys:
+        return None
+    return sdpa_mask(  # type: ignore[no-any-return]
+        q_length=q_length, kv_length=kv_length, q_offset=q_offset, attention_mask=attention_mask,
+        local_size=local_size, allow_is_causal_skip=allow_is_causal_skip, **rest,
+    )  # fmt: skip
+
+
+def _attend_once(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float,
+) -> torch.Tensor:
+    """One query a row, which sees all keys that `mask`, [rows, 1 or heads, 1, keys], leaves."""
+    rows, heads, _, size = query.shape
+    groups = rows * key.shape[1]
+    keys, values = (each.reshape(groups, -1, each.shape[-1]) for each in (key, value))
+    scores = torch.bmm(query.reshape(groups, -1, size), keys.transpose(1, 2)).mul_(scaling)
+    if mask is not None:
+        by_row = scores.view(rows, heads, 1, -1)
+        if mask.dtype == torch.bool:
+            by_row.masked_fill_(~mask, -torch.inf)
+        else:
+            by_row.add_(mask)
+    return torch.bmm(scores.softmax(-1), values).view(rows, 1, heads, -1)
 
 
 class _CausalAttention(torch.autograd.Function):
-    """softmax(scaling x Q K^T, later keys left out) V, and its gradients."""
+    """softmax(scaling x Q K^T, later keys left out) V, and its gradients.
+
+    The queries are those of the last places of the keys.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
         rows, heads, length, size = query.shape
-        groups = rows * key.shape[1]
+        groups, offset = rows * key.shape[1], key.shape[2] - length
         # Heads that share a key head are one group: [groups, heads of one, length, size].
         queries = query.reshape(groups, -1, length, size)
-        keys, values = key.reshape(groups, length, -1), value.reshape(groups, length, -1)
+        keys, values = (each.reshape(groups, -1, each.shape[-1]) for each in (key, value))
         out = queries.new_empty(*queries.shape[:3], values.shape[-1])
         kept = []
         for block in _cut(length):
-            seen = slice(block.stop)
+            seen = slice(offset + block.stop)
             part = queries[:, :, block]
             scores = torch.bmm(part.flatten(1, 2), keys[:, seen].transpose(1, 2)).mul_(scaling)
-            scores = scores.view(*part.shape[:3], block.stop)
+            scores = scores.view(*part.shape[:3], -1)
             later = torch.ones(2 * [part.shape[2]], dtype=torch.bool, device=query.device).triu_(1)
-            scores[..., block].masked_fill_(later, -torch.inf)
+            scores[..., offset + block.start :].masked_fill_(later, -torch.inf)
             weights = scores.softmax(-1)
             product = torch.bmm(weights.flatten(1, 2), values[:, seen])
             out[:, :, block] = product.view(*part.shape[:3], -1)
@@ -97,8 +146,9 @@ class _CausalAttention(torch.autograd.Function):
         of_queries = torch.empty_like(queries)
         of_keys = torch.zeros_like(keys, dtype=wide)
         of_values = torch.zeros_like(values, dtype=wide)
+        offset = keys.shape[1] - queries.shape[2]
         for block, weights in zip(_cut(queries.shape[2]), kept, strict=True):
-            seen = slice(block.stop)
+            seen = slice(offset + block.stop)
             part = queries[:, :, block].flatten(1, 2)
             wanted = gradient[:, :, block].flatten(1, 2)
             weights = weights.flatten(1, 2)

@@ -100,17 +100,14 @@ def _read_prompts(
     """
     model = pack.model
     size = max(1, find_pass_tokens(model.device) // max(1, ids.shape[1]))
-    if not ids.shape[1] or size >= len(ids):
+    if not ids.shape[1] or size >= len(ids) or make_cache(model) is None:
         return None
     positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 0)
     is_placed = "position_ids" in inspect.signature(model.forward).parameters
     caches = []
     for start in range(0, len(ids), size):
-        cache = DynamicCache(config=model.config.get_text_config(decoder=True))
-        if any(
-            type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
-        ):
-            return None
+        cache = make_cache(model)
+        assert cache is not None
         group = slice(start, start + size)
         pack.rows.assign(owners[group])
         inputs = model.prepare_inputs_for_generation(
@@ -128,3 +125,10 @@ def _read_prompts(
         layer.keys = torch.cat([layer.keys, *(other.keys for other in others)])
         layer.values = torch.cat([layer.values, *(other.values for other in others)])
     return whole
+
+
+def make_cache(model: Any) -> DynamicCache | None:
+    """An empty cache, or None where an architecture's holds more than keys and values."""
+    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    plain = DynamicLayer, DynamicSlidingWindowLayer
+    return cache if all(type(layer) in plain for layer in cache.layers) else None

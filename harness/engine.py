@@ -136,7 +136,7 @@ class PackedProjection(nn.Module):
             return self._add_blocks(x, out)
         if self._rows.mode == "shared":
             return out + self._multiply_shared(x, targeted)
-        return out + self._multiply_own(x)
+        return self._add_own(x, out)
 
     def _add_blocks(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         members = self._rows.members
@@ -181,14 +181,15 @@ class PackedProjection(nn.Module):
         up = torch.cat([a.up * a.scaling for a in adapters], dim=1).to(x.dtype)
         return functional.linear(functional.linear(x, down), up)
 
-    def _multiply_own(self, x: torch.Tensor) -> torch.Tensor:
-        """Each row's own member's product: all ranks side by side, those of others set to 0."""
+    def _add_own(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Add each row's own member's product: all ranks side by side, those of others set to 0."""
         columns, down, up = self._put_side_by_side(x)
         low = functional.linear(x, down)
         foreign = self._rows.find_foreign(columns, low)
         # Not a product: what another member's weights make of this row may be infinite.
         own = low.view(self._rows.count, -1, low.shape[-1]).masked_fill(foreign, 0)
-        return functional.linear(own.view(low.shape), up)
+        out.view(-1, out.shape[-1]).addmm_(own.view(-1, low.shape[-1]), up.t())
+        return out
 
     def _put_side_by_side(
         self, x: torch.Tensor

@@ -2,20 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import Cache, PreTrainedTokenizerBase
 
 from harness.constrained import JsonConstraint
 from harness.data import EncodedExample, cut_into_batches
-from harness.decoding import decode
+from harness.decoding import decode, make_cache
 from harness.engine import Pack
 from harness.heads import Head, find_log_probabilities, run_body
 from harness.memory import find_pass_tokens
 
 if TYPE_CHECKING:
     from tasks.base import TaskSpec
+
+SHORTEST_PREFIX = 8
+"""Tokens that rows have to begin with alike to be read apart from them."""
 
 
 @dataclass(frozen=True)
@@ -164,12 +168,13 @@ def _find_log_likelihoods(
     wanted: Sequence[tuple[tuple[int, ...], int, int]],
 ) -> list[list[float]]:
     """For each owner, the log-probability of each wanted (sequence, position, next token)."""
-    width = max(len(ids) for ids in rows)
+    cache, start = _read_prefix(pack, owners, list(rows), min(place for _, place, _ in wanted))
+    width = max(len(ids) for ids in rows) - start
     device = pack.model.device
     input_ids = torch.full((len(rows), width), int(tokenizer.pad_token_id or 0))
     for ids, row in rows.items():
-        input_ids[row, : len(ids)] = torch.tensor(ids)
-    positions = [rows[ids] * width + position for ids, position, _ in wanted]
+        input_ids[row, : len(ids) - start] = torch.tensor(ids[start:])
+    positions = [rows[ids] * width + position - start for ids, position, _ in wanted]
     distinct = sorted(set(positions))
     place = {position: index for index, position in enumerate(distinct)}
     pack.rows.assign([owner for owner in owners for _ in rows])
@@ -179,6 +184,7 @@ def _find_log_likelihoods(
         pack.model,
         input_ids.repeat(len(owners), 1).to(device),
         picked.to(device),
+        cache,
     )
     tokens = [
         (number * len(distinct) + place[position], token)
@@ -187,6 +193,25 @@ def _find_log_likelihoods(
     ]
     values = find_log_probabilities(Head(pack.model), hidden, tokens)
     return [values[i * len(wanted) : (i + 1) * len(wanted)] for i in range(len(owners))]
+
+
+def _read_prefix(
+    pack: Pack, owners: Sequence[int], rows: Sequence[Sequence[int]], before: int
+) -> tuple[Cache | None, int]:
+    """What all rows begin with, read once an owner: its keys and values, for every row; its length.
+
+    Ends before the position `before`, whose hidden state is wanted.
+    """
+    places = zip(*(row[:before] for row in rows), strict=False)
+    prefix = [tokens[0] for tokens in takewhile(lambda tokens: len(set(tokens)) == 1, places)]
+    cache = make_cache(pack.model)
+    if cache is None or len(rows) == 1 or len(prefix) < SHORTEST_PREFIX:
+        return None, 0
+    pack.rows.assign(owners)
+    ids = torch.tensor([prefix] * len(owners), device=pack.model.device)
+    run_body(pack.model, ids, torch.tensor([0], device=ids.device), cache)
+    cache.batch_repeat_interleave(len(rows))
+    return cache, len(prefix)
 
 
 @torch.inference_mode()

@@ -11,20 +11,23 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers import Cache
 
 CHUNK_VALUES = 2**24
 """Logits that exist at once: 64 MiB in fp32."""
 
 
-def run_body(model: Any, input_ids: torch.Tensor, picked: torch.Tensor) -> torch.Tensor:
+def run_body(
+    model: Any, input_ids: torch.Tensor, picked: torch.Tensor, cache: Cache | None = None
+) -> torch.Tensor:
     """Hidden states at chosen positions, as the head takes them.
 
     `input_ids` are [rows, length], padded on the right: no token sees what comes after it, so no
-    mask is needed. `picked` holds flat positions in [rows * length]. Returns [len(picked), hidden]
-    in the model's dtype.
+    mask is needed. `picked` holds flat positions in [rows * length]. `cache` holds what comes
+    before them, and takes them up. Returns [len(picked), hidden] in the model's dtype.
     """
     body = getattr(model, model.base_model_prefix)
-    output = body(input_ids=input_ids, use_cache=False)
+    output = body(input_ids=input_ids, past_key_values=cache, use_cache=cache is not None)
     hidden: torch.Tensor = output.last_hidden_state
     return hidden.reshape(-1, hidden.shape[-1])[picked]
 
