@@ -31,7 +31,7 @@ from harness.stages import (
     train,
 )
 from harness.timing_stage import close_untimed, release, time_runs
-from harness.workers import Job, run_apart, run_here, start_server
+from harness.workers import Job, run_apart, run_here
 
 RunJobs = Callable[[Sequence[Job], int, Progress], list[str | None]]
 
@@ -48,8 +48,6 @@ def run_sweep(configs: Sequence[Config], *, in_processes: bool = False) -> list[
     distinct = {config.run_id: config for config in configs}
     outcomes = {run_id: done for run_id, c in distinct.items() if (done := find_finished(c))}
     pending = [config for run_id, config in distinct.items() if run_id not in outcomes]
-    if in_processes and pending:
-        start_server()
     warm_cache(pending)
     plan = plan_sweep(pending)
     announce(format_plan(plan, finished=len(outcomes)))

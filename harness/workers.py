@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from harness.process_server import find_context
 from harness.progress import Board, Progress, SentProgress, send_announcements
 
 PATIENCE_SECONDS = 2.0
@@ -48,21 +49,6 @@ class _Running:
     error: str | None = None
 
 
-def start_server() -> None:
-    """Begin to import the libraries in the server, while this process does something else."""
-    context = _find_context()
-    if context.get_start_method() == "forkserver":
-        from multiprocessing import forkserver
-
-        context.set_forkserver_preload(["harness.study"])
-        forkserver.ensure_running()
-
-
-def _find_context() -> Any:
-    methods = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-
-
 def share_cores(workers: int) -> list[list[int]]:
     """Cut the cores that this process may use into equal shares, for pinning; empty: unpinned."""
     if not hasattr(os, "sched_setaffinity"):
@@ -86,7 +72,7 @@ def run_apart(jobs: Sequence[Job], workers: int, progress: Progress) -> list[str
     to end (Ctrl-C), all are told, and killed if they have not ended after a moment; the exception
     is passed on.
     """
-    context = _find_context()
+    context = find_context()
     cores = share_cores(workers)
     board = Board(progress)
     reasons: list[str | None] = [None] * len(jobs)

@@ -9,11 +9,14 @@ from peft import PeftModel
 
 from harness.adapters import attach_adapter
 from harness.config import ModelConfig
+from harness.data import EncodedExample
 from harness.decoding import decode
 from harness.engine import BASE_ROW, Pack, lora_layers
+from harness.evaluation import choose
 from harness.memory import PASS_TOKENS
 from harness.models import LoadedModel, load_model
 from harness.modules import map_modules
+from tasks.base import Example
 
 SETS = (("q", "k", "v"), ("o", "fc2"), ("fc1",))
 LENGTH = 24
@@ -121,3 +124,45 @@ def test_a_row_that_ends_at_once_writes_nothing(loaded: LoadedModel) -> None:
         pack, [BASE_ROW], [prompt], max_new_tokens=5, end_tokens=[first], pad_token=first
     )
     assert written == [[]]
+
+
+@pytest.mark.parametrize("shared", [0, 40])
+def test_choices_after_a_common_beginning_are_those_of_each_sequence_alone(
+    loaded: LoadedModel, members: list[PeftModel], shared: int
+) -> None:
+    """The common beginning is read once an owner, and counts as if each row had read it."""
+    draw = random.Random(3)
+    beginning = [draw.randrange(5, 40_000) for _ in range(shared)]
+    choices = ((11, 12), (11, 13), (14, 12, 15), (16,))
+    items = [
+        EncodedExample(
+            Example(str(i), "", "", "", "A", "A", ("A", "B", "C", "D")),
+            tuple(beginning + [draw.randrange(5, 40_000) for _ in range(length)]),
+            (),
+            choices,
+            0,
+            False,
+        )
+        for i, length in enumerate((9, 1, 14))
+    ]
+    models = {BASE_ROW: loaded.model, **dict(enumerate(members))}
+    pack = Pack(loaded.model, members)
+    pack.eval()
+    read: list[torch.Size] = []
+    embedding = pack.model.get_input_embeddings()
+    embedding.register_forward_hook(lambda module, inputs, output: read.append(inputs[0].shape))
+    answers = choose(pack, list(models), loaded.tokenizer, items)
+    if shared:
+        assert read[0] == (len(models), shared)
+        assert read[1][1] == 14 + 2
+    for model, given in zip(models.values(), answers, strict=True):
+        for item, answer in zip(items, given, strict=True):
+            expected = [score_alone(model, item.prompt_ids, tokens) for tokens in choices]
+            assert answer.log_likelihoods == pytest.approx(expected, rel=1e-4)
+
+
+@torch.no_grad()
+def score_alone(model: Any, prompt: tuple[int, ...], completion: tuple[int, ...]) -> float:
+    ids = torch.tensor([prompt + completion])
+    values = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    return sum(float(row[token]) for row, token in zip(values, completion, strict=True))

@@ -147,7 +147,6 @@ def test_a_finished_sweep_starts_no_process(
     configs = make_configs(tiny_config, "done")
     study.run_sweep(configs)
     monkeypatch.setattr(study, "run_apart", lambda *_: pytest.fail("started"))
-    monkeypatch.setattr(study, "start_server", lambda: pytest.fail("started"))
     assert statuses(study.run_sweep(configs, in_processes=True)) == ["ok"] * 3
 
 

@@ -38,6 +38,10 @@ class GroupedLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run all jobs; each keeps the folder and the return value that it would have alone."""
+        from harness.process_server import start_server
+
+        start_server()
+        # Both import the same libraries now, each on a core of its own.
         from harness.__main__ import RunFailedError
         from harness.stages import Outcome
         from harness.study import run_sweep
