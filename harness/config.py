@@ -43,7 +43,8 @@ class ModelConfig:
     dtype: str = "auto"
     """`auto` (bf16 where the hardware has it), `bfloat16`, `float16` or `float32`."""
     attention: str = "auto"
-    """`auto` (sdpa where the model has it), `sdpa`, `eager` or `flash_attention_2`."""
+    """`auto` (sdpa where the model has it; in training and scoring on a CPU what computes the same
+    faster), `sdpa`, `eager` or `flash_attention_2`."""
     device: str = "auto"
     """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`."""
     roles: dict[str, Any] = field(default_factory=dict)
