@@ -52,6 +52,8 @@ class Comparison:
     """Task -> its majority line, of tasks with fixed options. It takes no part in a verdict."""
     latency_doubts: Mapping[str, str]
     """Variant -> why timing of it was left out: `is not trusted`, say."""
+    drawn: Mapping[str, TaskDraws]
+    """Task -> its scores and their resamples, of `tasks`."""
 
 
 def compare(
@@ -70,16 +72,20 @@ def compare(
                 f"results[results.{column} == {names[0]!r}]"
             )
     notes: list[str] = []
+    results = results.fillna({"latency_session": results["run_id"]})
     results, doubts = _leave_out_timing(results, notes)
     drawn = _draw_tasks(results, examples, resamples, seed, notes)
     tasks = _choose_tasks(drawn, notes)
     majority = _find_majority(results, drawn, notes)
     by_task = add_majority(_tabulate_tasks(results, drawn), majority)
-    overall = _tabulate_overall(results, by_task, {task: drawn[task] for task in tasks}, notes)
+    counted = {task: drawn[task] for task in tasks}
+    overall = _tabulate_overall(results, by_task, counted, notes)
     seeds = [len(seeds) for each in drawn.values() for seeds in _trained_seeds(each)]
     model = str(results["model"].iloc[0]) if len(results) else "unknown"
     seed_count = min(seeds, default=0)
-    return Comparison(model, tasks, by_task, overall, tuple(notes), seed_count, majority, doubts)
+    return Comparison(
+        model, tasks, by_task, overall, tuple(notes), seed_count, majority, doubts, counted
+    )
 
 
 def _leave_out_timing(
@@ -186,11 +192,13 @@ def _tabulate_tasks(results: pd.DataFrame, drawn: Mapping[str, TaskDraws]) -> pd
         if each is not None and variant in each.means:
             row |= _score_task(each, str(variant))
         row |= {name: runs[name].mean() for name in (*LENGTHS, *COSTS)}
+        row |= {"latency_sessions": "; ".join(sorted(set(runs["latency_session"])))}
         rows.append(row | _average_ratios(runs))
     columns = ["variant", "target_set", "method", "rank", "task", "metric", "unfinished_runs"]
     columns += ["seeds", "examples"]
     columns += [f"{name}{bound}" for name in ("score", "difference", "regret") for bound in BOUNDS]
-    frame = pd.DataFrame(rows, columns=[*columns, *LENGTHS, *COSTS, *RATIO_COLUMNS])
+    columns += [*LENGTHS, *COSTS, "latency_sessions", *RATIO_COLUMNS]
+    frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(on_front=_mark_fronts(frame))
 
 
@@ -214,9 +222,10 @@ def _score_task(drawn: TaskDraws, variant: str) -> dict[str, float]:
 
 
 def _average_ratios(runs: pd.DataFrame) -> dict[str, float]:
+    """Means over the runs of a variant on a task; the times of a session count once."""
     row: dict[str, float] = {}
     for name in RATIOS:
-        timed = runs[runs[name].notna()]
+        timed = runs[runs[name].notna()].drop_duplicates("latency_session")
         mean = geometric_mean(*(timed[f"{name}{bound}"] for bound in BOUNDS))
         row |= {name: mean.estimate, f"{name}_low": mean.low, f"{name}_high": mean.high}
     return row
@@ -324,6 +333,8 @@ def _average_over_tasks(
         for variant in overall["variant"]:
             rows = timed[(timed["variant"] == variant) & timed["task"].isin(tasks)]
             rows = rows if len(rows) == len(tasks) else rows.iloc[:0]
+            # What several tasks share was measured once, and is known no better for that.
+            rows = rows.drop_duplicates("latency_sessions")
             mean = geometric_mean(*(rows[f"{name}{bound}"] for bound in BOUNDS))
             for bound, value in zip(BOUNDS, (mean.estimate, mean.low, mean.high), strict=True):
                 columns[f"{name}{bound}"].append(value)

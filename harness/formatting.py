@@ -36,6 +36,22 @@ def format_ratio_interval(value: float, low: float, high: float) -> str:
     return f"{value:.3f}x ({low:.3f} to {high:.3f})"
 
 
+def format_chance(value: float) -> str:
+    """A share of resamples, as a percentage; only all of them are 100%, and none of them 0%."""
+    if math.isnan(value):
+        return UNKNOWN
+    if 0 < value < 0.005 or 0.995 <= value < 1:
+        return "under 1%" if value < 0.5 else "over 99%"
+    return f"{value:.0%}"
+
+
+def format_p(value: float) -> str:
+    """The p value of a test."""
+    if math.isnan(value):
+        return UNKNOWN
+    return "under 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def format_share(value: float) -> str:
     """A share as a percentage; one too small for its decimal is not called 0."""
     if math.isnan(value):

@@ -55,6 +55,11 @@ class VariantPlan:
         return set_by_user or find_pass_tokens(resolve_device(self.config.model.device))
 
     @property
+    def timed_lengths(self) -> tuple[int, int]:
+        """Tokens of prompt and output of a timed call."""
+        return _find_timed_lengths(self.config.latency, self.prepared)
+
+    @property
     def train_tokens(self) -> int:
         return sum(self.prepared.train[i].length for step in self.steps for i in step)
 
@@ -67,9 +72,11 @@ class Plan:
     def seconds(self) -> float:
         """Estimated time of all variants, and of scoring the bases that they are compared to."""
         bases = {plan.config.base_run_id: plan for plan in self.variants}
-        return sum(
-            p.train_seconds + p.score_seconds + p.latency_seconds for p in self.variants
-        ) + sum(p.score_seconds for p in bases.values())
+        work = sum(p.train_seconds + p.score_seconds for p in self.variants)
+        work += sum(p.score_seconds for p in bases.values())
+        # What is timed in calls of the same lengths is timed once.
+        timed = {(p.config.target_set, p.timed_lengths): p.latency_seconds for p in self.variants}
+        return work + sum(timed.values())
 
 
 def plan_sweep(configs: Sequence[Config]) -> Plan:
@@ -119,8 +126,7 @@ def _plan_variant(
     prompts = sum(len(item.prompt_ids) for item in prepared.test)
     batches = -(-len(prepared.test) // config.evaluation.batch_size)
     writing = 0 if prepared.test[0].choice_ids else prepared.output_tokens
-    output = latency.output_tokens or prepared.timed_output_tokens(latency.max_output_tokens)
-    prompt = latency.prompt_tokens or prepared.timed_prompt_tokens
+    prompt, output = _find_timed_lengths(latency, prepared)
     call = 2 * weights * latency.batch_size * prompt / rate + _decode_seconds(
         weights, latency.batch_size, output - 1, rate
     )
@@ -144,12 +150,16 @@ def _count_rounds(latency: LatencyConfig) -> int:
     return min(latency.min_rounds, latency.max_rounds or latency.min_rounds) + 3 * processes
 
 
+def _find_timed_lengths(latency: LatencyConfig, prepared: PreparedTask) -> tuple[int, int]:
+    prompt = latency.prompt_tokens or prepared.timed_prompt_tokens
+    return prompt, latency.output_tokens or prepared.timed_output_tokens(latency.max_output_tokens)
+
+
 def _check_timed_length(config: Config, prepared: PreparedTask, context_length: int) -> None:
     latency = config.latency
     if not latency.enabled:
         return
-    prompt = latency.prompt_tokens or prepared.timed_prompt_tokens
-    output = latency.output_tokens or prepared.timed_output_tokens(latency.max_output_tokens)
+    prompt, output = _find_timed_lengths(latency, prepared)
     if prompt + output > context_length:
         raise UserError(
             f"latency: a prompt of {prompt} and an output of {output} tokens make "

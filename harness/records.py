@@ -147,6 +147,9 @@ class LatencyRecord:
     """Processes that the rule asked for."""
     adapter_dtype: str = ""
     """Dtype of the unmerged adapters' weights as they ran."""
+    session: str = ""
+    """Run id of the base that was timed. Runs with the same one share its calls, and so their
+    times, whatever their task and seed."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,10 +37,12 @@ from harness.records import BASE, write_table, write_text
 from harness.rendering import Picture, render, save_picture
 from harness.report_tables import (
     Table,
+    make_certainty_table,
     make_environment_table,
     make_evidence_table,
     make_gain_table,
     make_main_table,
+    make_pair_table,
     text_table,
 )
 from harness.results import Study, load_study
@@ -51,6 +53,15 @@ MAJORITY_NOTE = (
     "interval (Wilson). A score that is not above that interval shows no skill, and is marked so."
 )
 SCORES_NOTE = "Means over every example of every run; corpus scores are of the run's whole set."
+CERTAINTY_NOTE = (
+    "Shares of resamples of examples and seeds, in which latency varies within its interval; ranks "
+    "are averaged over tasks, 1 the best, with 95% intervals."
+)
+PAIRS_NOTE = (
+    "The set of the highest mean against each other one: paired difference with its 95% interval, "
+    "p of a t test after Holm's correction for all pairs of sets, and the true difference that a "
+    "study of this size would find 4 times in 5."
+)
 LENGTHS_NOTE = "Mean tokens an example; in brackets, those of the reasoning before the answer"
 
 
@@ -66,6 +77,8 @@ class ModelReport:
     lengths: Table | None
     """Mean tokens written; None where they are known nowhere."""
     evidence: Table
+    certainty: Table
+    pairs: Table
     pictures: tuple[Picture, ...]
     unskilled: tuple[str, ...]
     """A sentence for each task on which no set shows skill."""
@@ -172,6 +185,8 @@ def _report_model(
         scores=make_score_tables(comparison, results, choice),
         lengths=make_length_table(comparison, choice),
         evidence=make_evidence_table(recommendation),
+        certainty=make_certainty_table(comparison, recommendation.delta, choice),
+        pairs=make_pair_table(comparison),
         pictures=pictures,
         unskilled=tuple(list_unskilled_tasks(comparison)),
         text=f"{text_table(comparison, choice)}\n\n{comparison.model}: {recommendation.headline}",
@@ -216,6 +231,8 @@ def _gather_values(name: str, loaded: Study, parts: Sequence[ModelReport]) -> di
         "majority_note": MAJORITY_NOTE,
         "scores_note": SCORES_NOTE,
         "lengths_note": LENGTHS_NOTE,
+        "certainty_note": CERTAINTY_NOTE,
+        "pairs_note": PAIRS_NOTE,
     }
 
 

@@ -10,8 +10,10 @@ from harness.comparison import Comparison
 from harness.formatting import (
     UNKNOWN,
     format_bytes,
+    format_chance,
     format_count,
     format_difference_interval,
+    format_p,
     format_ratio,
     format_ratio_interval,
     format_score,
@@ -20,6 +22,7 @@ from harness.formatting import (
 )
 from harness.recommend import Recommendation
 from harness.records import BASE
+from harness.selection import compare_pairs, find_front_probability, find_near_best, rank_sets
 
 NO_SKILL_MARK = "!"
 """Stands behind a score without skill in the terminal's table."""
@@ -101,6 +104,39 @@ def make_evidence_table(recommendation: Recommendation) -> Table:
         *("Best in resamples", "End to end / base", "Trainable parameters", "By the rule"),
     )
     return Table(headers, tuple(rows), recommendation.choice)
+
+
+def make_certainty_table(comparison: Comparison, delta: float, chosen: str | None = None) -> Table:
+    """Return how sure each set's place is: near the best, its rank, its chance of the front."""
+    near = find_near_best(comparison.drawn, delta)
+    front = find_front_probability(comparison.overall, comparison.drawn)
+    ranks = rank_sets(comparison.drawn).set_index("variant")
+    rows = []
+    for row in sort_rows(comparison):
+        name = str(row["variant"])
+        if name in near:
+            low, high = ranks.loc[name, ["average_rank_low", "average_rank_high"]]
+            rank = f"{ranks.loc[name, 'average_rank']:.1f} ({low:.1f} to {high:.1f})"
+            rows.append((name, *map(format_chance, (near[name], front[name])), rank))
+    headers = ("Target set", f"Within {delta:g} of the best", "On the Pareto front", "Average rank")
+    return Table(headers, tuple(rows), chosen)
+
+
+def make_pair_table(comparison: Comparison) -> Table:
+    """Return the set of the highest mean against each other one, tested."""
+    pairs = compare_pairs(comparison.drawn)
+    first = pairs["better"].iloc[0] if len(pairs) else None
+    rows = [
+        (
+            f"{row['better']} over {row['worse']}",
+            format_difference_interval(row["difference"], row["low"], row["high"]),
+            format_p(row["p_holm"]),
+            format_score(row["detectable"]),
+        )
+        for row in pairs[pairs["better"] == first].to_dict("records")
+    ]
+    headers = ("Pair", "Difference of means over tasks", "p, corrected", "Detectable difference")
+    return Table(headers, tuple(rows))
 
 
 def make_environment_table(environments: Mapping[str, Mapping[str, Any]]) -> Table:

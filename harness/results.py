@@ -50,7 +50,8 @@ ENVIRONMENT_COLUMNS = ("torch", "transformers", "peft", "device", "gpu", "cpu")
 TEXT_COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
     *("source", "dataset", "stand_in", "split", "metric", "majority_prediction", "scoring"),
-    *("truncation", "mergeable", "latency_stopped", "latency_trusted", "latency_distrust"),
+    *("truncation", "mergeable", "latency_stopped", "latency_session", "latency_trusted"),
+    "latency_distrust",
     *("error_type", "error_message", *ENVIRONMENT_COLUMNS, "machine"),
 )
 COLUMNS = (
@@ -64,7 +65,8 @@ COLUMNS = (
     *("train_truncated_examples", "train_truncated_tokens_ratio", "train_skipped_rows"),
     *("train_pack_size", "peak_memory_bytes", "final_loss", "eval_seconds"),
     *("batch_size", "prompt_tokens", "output_tokens", "latency_rounds"),
-    *("latency_processes", "latency_stopped", "latency_trusted", "latency_distrust"),
+    *("latency_processes", "latency_stopped", "latency_session", "latency_trusted"),
+    "latency_distrust",
     *("latency_interval_coverage", *SECONDS_COLUMNS, *RATIO_COLUMNS, "error_type"),
     *("error_message", *ENVIRONMENT_COLUMNS, "machine"),
 )
@@ -74,7 +76,7 @@ TRAINED = (
 )
 """Fields of a TrainRecord whose columns begin with `train_`."""
 
-TIMED = ("rounds", "processes", "stopped")
+TIMED = ("rounds", "processes", "stopped", "session")
 """Fields of a LatencyRecord whose columns begin with `latency_`."""
 
 KEYS = ("run_id", "study", "model", "task", "variant", "target_set", "method", "rank", "seed")
@@ -124,6 +126,7 @@ def load_results(path: Paths) -> pd.DataFrame:
     final_loss, eval_seconds
     batch_size, prompt_tokens, output_tokens, latency_rounds    the timed call
     latency_processes, latency_stopped      processes behind it, and what ended its rounds
+    latency_session             the timed base's run id; runs that share one have the same calls
     latency_trusted, latency_distrust       whether the base timed against itself came out as 1,
                                 narrowly enough, and if not, why; NA where that was not timed
     <time>_seconds              median of the unmerged arm, of the base for base; <time> is
@@ -238,6 +241,8 @@ def _describe_sections(record: Record) -> dict[str, Any]:
     if record.latency:
         row |= _take(record.latency, ("batch_size", "prompt_tokens", "output_tokens"))
         row |= {f"latency_{name}": getattr(record.latency, name) for name in TIMED}
+    # Where none is named, as in an older record, its calls are its own.
+    row["latency_session"] = row.get("latency_session") or record.run_id
     return row
 
 

@@ -30,7 +30,13 @@ from harness.stages import (
     score,
     train,
 )
-from harness.timing_stage import close_untimed, release, time_runs
+from harness.timing_stage import (
+    close_untimed,
+    describe_calls,
+    release,
+    share_times,
+    time_runs,
+)
 from harness.workers import Job, run_apart, run_here
 
 RunJobs = Callable[[Sequence[Job], int, Progress], list[str | None]]
@@ -104,8 +110,28 @@ def _run(plans: Sequence[VariantPlan], in_processes: bool, progress: Progress) -
         key = plan.config.group, plan.config.seed, plan.config.train
         timed.setdefault(key, []).append(plan)
     groups = [PackPlan(tuple(group), base=group[0]) for group in timed.values()]
+    shared = _find_shared(groups)
     # Nothing runs beside what is timed.
-    _run_packs(groups, time_pack, 1, _needs_times, run_jobs, progress)
+    _run_packs([alike[0] for alike in shared], time_pack, 1, _needs_times, run_jobs, progress)
+    for first, *others in shared:
+        for other in others:
+            share_times(find_runs(first), find_runs(other))
+
+
+def _find_shared(groups: Sequence[PackPlan]) -> list[list[PackPlan]]:
+    """Put groups together whose times are the same; one of each has to be timed."""
+    shared: list[list[PackPlan]] = []
+    places: dict[str, int] = {}
+    for group in groups:
+        base, *runs = find_runs(group)
+        calls = describe_calls(base, runs)
+        if calls in places:
+            shared[places[calls]].append(group)
+            continue
+        if calls is not None:
+            places[calls] = len(shared)
+        shared.append([group])
+    return shared
 
 
 def _needs_scores(run: Run) -> bool:

@@ -1,6 +1,8 @@
 """The last stage of a group: time its variants with the base, and close their records."""
 
 import gc
+import json
+import shutil
 from collections.abc import Sequence
 
 import torch
@@ -25,6 +27,43 @@ def close_untimed(runs: Sequence[Run]) -> None:
     for run in runs:
         if run.record.status == "running":
             run.save(status="ok" if run.record.eval is not None else "failed")
+
+
+def describe_calls(base: Run, runs: Sequence[Run]) -> str | None:
+    """What the times of a group depend on: runs of which it is the same have the same times.
+
+    Neither task nor seed, but the model, the shape of a call, and the adapters that are left to be
+    timed. None where nothing is.
+    """
+    values = base.plan.config.as_record()
+    adapters = {_name_adapter(run) for run in runs if run.record.status == "running"}
+    if not adapters or not base.plan.config.latency.enabled:
+        return None
+    shape = [values["model"], values["latency"], base.plan.timed_lengths, sorted(adapters)]
+    return json.dumps(shape, sort_keys=True)
+
+
+def share_times(timed: Sequence[Run], runs: Sequence[Run]) -> None:
+    """Give `runs` the times of those in `timed` with the same adapter, and close their records.
+
+    Both begin with their base.
+    """
+    by_adapter = {_name_adapter(run): run for run in timed}
+    for run in runs:
+        if run.record.status != "running" or run.record.eval is None:
+            continue
+        with failures_recorded([run]):
+            source = by_adapter[_name_adapter(run)]
+            if source.record.latency is None:
+                reason = source.record.error.message if source.record.error else "not timed"
+                raise UserError(f"latency, timed with {source.title}: {reason}")
+            shutil.copyfile(source.folder / "latency.parquet", run.folder / "latency.parquet")
+            run.save(latency=source.record.latency, status="ok")
+
+
+def _name_adapter(run: Run) -> tuple[object, ...]:
+    adapter = run.plan.config.adapter
+    return () if run.is_base else (run.plan.config.roles, adapter.method, adapter.rank)
 
 
 def time_runs(
@@ -65,10 +104,8 @@ def _measure(
         is_mixed_too=latency.mixed,
         seed=config.seed,
     )
-    output_tokens = latency.output_tokens or base.plan.prepared.timed_output_tokens(
-        latency.max_output_tokens
-    )
-    prompts = pick_prompts(base.plan, latency.batch_size, latency.prompt_tokens)
+    length, output_tokens = base.plan.timed_lengths
+    prompts = pick_prompts(base.plan, latency.batch_size, length)
     point = Point(0, prompts, output_tokens)
     seconds = sum(run.plan.latency_seconds for run in timed)
     title = f"{config.task.name} \N{MIDDLE DOT} timing"
@@ -95,17 +132,14 @@ def _describe_adapter(run: Run) -> TimedAdapter:
     )
 
 
-def pick_prompts(
-    plan: VariantPlan, batch_size: int, length: int | None
-) -> tuple[tuple[int, ...], ...]:
-    """Real prompts, `batch_size` rows of one length: `length`, or the task's median.
+def pick_prompts(plan: VariantPlan, batch_size: int, length: int) -> tuple[tuple[int, ...], ...]:
+    """Real prompts, `batch_size` rows of one length.
 
     Prompts at and above the median, cut to it, so that no row is padded; taken again where the
     task has fewer, and repeated where they are shorter than `length`.
     """
     prompts = sorted((item.prompt_ids for item in plan.prepared.test), key=len)
     upper = prompts[len(prompts) // 2 :]
-    length = length or plan.prepared.timed_prompt_tokens
     rows = (upper[row % len(upper)] for row in range(batch_size))
     return tuple(tuple((ids * -(-length // len(ids)))[:length]) for ids in rows)
 
@@ -122,7 +156,7 @@ def _write_calls(run: Run, measured: Measurement, shared: Sequence[str]) -> None
 
 
 def _close(base: Run, timed: Sequence[Run], measured: Measurement, budget: Budget) -> None:
-    summary = _summarize(measured, budget)
+    summary = _summarize(base, measured, budget)
     lost = {failure["variant"]: failure["message"] for failure in measured.failures}
     lines = [f"{each['variant']} ({each['arm']}): {each['message']}" for each in measured.failures]
     for line in dict.fromkeys(lines):
@@ -138,7 +172,7 @@ def _close(base: Run, timed: Sequence[Run], measured: Measurement, budget: Budge
             base.save(latency=summary, status="ok")
 
 
-def _summarize(measured: Measurement, budget: Budget) -> LatencyRecord:
+def _summarize(base: Run, measured: Measurement, budget: Budget) -> LatencyRecord:
     state = measured.states[0]
     rule = budget.rule
     loads = [row["load_average"] for row in measured.calls]
@@ -156,6 +190,7 @@ def _summarize(measured: Measurement, budget: Budget) -> LatencyRecord:
         min_rounds=rule.min_rounds,
         min_processes=rule.min_processes if budget.is_fresh else 1,
         adapter_dtype=str(state.settings["adapter_dtype"] or ""),
+        session=base.record.run_id,
     )
 
 

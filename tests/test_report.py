@@ -110,7 +110,7 @@ def test_the_page_needs_no_network_and_fits_a_phone(study: Path) -> None:
 
 def test_the_markdown_is_whole(study: Path) -> None:
     text = (study / "report.md").read_text()
-    assert check_markdown_tables(text) == 4 + len(TASKS)
+    assert check_markdown_tables(text) == 6 + len(TASKS)
     for path in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
         assert (study / path).is_file()
     assert not re.search(r"^\|.*\n(?!\||\n)", text, flags=re.MULTILINE)
@@ -350,7 +350,7 @@ def test_hostile_text_is_escaped_everywhere(tmp_path: Path) -> None:
     assert "alert('x')" in "".join(page.texts)
     markdown = report.markdown.read_text()
     assert "<script" not in markdown
-    assert check_markdown_tables(markdown) == 4 + 1
+    assert check_markdown_tables(markdown) == 6 + 1
 
 
 def test_failures_and_unreadable_records_are_shown(tmp_path: Path) -> None:
@@ -392,7 +392,8 @@ def test_thin_studies_still_report(tmp_path: Path, case: str) -> None:
     report = build_report(folder)
     Page(report.html.read_text())
     has_scores = case not in ("all failed", "unreadable")
-    assert check_markdown_tables(report.markdown.read_text()) == 4 + has_scores
+    has_pairs = has_scores and case != "one set"
+    assert check_markdown_tables(report.markdown.read_text()) == 4 + has_scores + 2 * has_pairs
     assert report.recommendations[0].verdict in ("undecided", "chosen", "no skill")
     assert len(pd.read_parquet(report.summary_parquet)) == len(pd.read_csv(report.summary_csv))
 

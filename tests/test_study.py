@@ -333,7 +333,7 @@ def test_latency_can_be_switched_off(tiny_config: ConfigMaker) -> None:
 def test_prompts_for_timing_are_real_and_of_median_length(tiny_config: ConfigMaker) -> None:
     plan = plan_sweep([tiny_config()]).variants[0]
     prompts = sorted((item.prompt_ids for item in plan.prepared.test), key=len)
-    picked = timing_stage.pick_prompts(plan, 3, None)
+    picked = timing_stage.pick_prompts(plan, 3, plan.timed_lengths[0])
     assert [len(row) for row in picked] == [len(prompts[len(prompts) // 2])] * 3
     for row in picked:
         assert any(tuple(prompt[: len(row)]) == row for prompt in prompts)

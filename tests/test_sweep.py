@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 
 from harness import study
+from harness.comparison import compare
 from harness.config import Config
+from harness.errors import UserError
 from harness.packs import PackPlan
 from harness.progress import Progress
-from harness.records import Record, read_record
+from harness.records import BASE, Record, read_record
+from harness.results import load_examples, load_results
 from harness.stages import Outcome
 
 ConfigMaker = Callable[..., Config]
@@ -156,3 +159,72 @@ def test_finished_runs_are_left_alone(tiny_config: ConfigMaker) -> None:
     before = {p: p.read_bytes() for p in configs[0].study_folder.glob("runs/*/record.json")}
     study.run_sweep(configs, in_processes=True)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def count_timings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    timed: list[str] = []
+
+    def count(pack: PackPlan, progress: Progress) -> None:
+        timed.append(pack.first.config.task.name)
+        time_pack(pack, progress)
+
+    monkeypatch.setattr(study, "time_pack", count)
+    return timed
+
+
+def make_grid(tiny_config: ConfigMaker, name: str, *overrides: str) -> list[Config]:
+    return [
+        tiny_config(
+            f"task={task}", f"target_modules={each}", f"seed={seed}", f"study={name}", *overrides
+        )
+        for task in ("medmcqa", "fincot")
+        for seed in (0, 1)
+        for each in ("q", "k")
+    ]
+
+
+def test_calls_of_the_same_lengths_are_timed_once_for_all_tasks_and_seeds(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = ("latency.prompt_tokens=9", "latency.output_tokens=2", "latency.max_rounds=6")
+    configs = make_grid(tiny_config, "shared", *lengths)
+    timed = count_timings(monkeypatch)
+    assert statuses(study.run_sweep(configs)) == ["ok"] * 8
+    assert timed == ["medmcqa"]
+    results = load_results(configs[0].study_folder)
+    assert set(results["status"]) == {"ok"}
+    assert results["latency_session"].nunique() == 1
+    for _, rows in results.groupby("target_set"):
+        assert rows["end_to_end_seconds"].nunique() == 1
+    # Four times the same measurement is known no better than once. (The gate is another matter.)
+    believed = results.assign(latency_trusted=True)
+    overall = compare(believed, load_examples(configs[0].study_folder, texts=False)).overall
+    for row in overall[overall["target_set"] != BASE].to_dict("records"):
+        own = results[results["target_set"] == row["target_set"]].iloc[0]
+        for bound in ("", "_low", "_high"):
+            name = f"end_to_end_ratio{bound}"
+            assert row[name] == pytest.approx(own[name], nan_ok=True)
+
+
+def test_tasks_of_different_lengths_are_timed_apart(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = make_grid(tiny_config, "apart", "latency.output_tokens=2")
+    timed = count_timings(monkeypatch)
+    assert statuses(study.run_sweep(configs)) == ["ok"] * 8
+    assert sorted(timed) == ["fincot", "medmcqa"]
+
+
+def test_whose_times_are_shared_shares_their_failure(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise UserError("the clock stands still")
+
+    configs = make_grid(tiny_config, "failed", "latency.prompt_tokens=9", "latency.output_tokens=2")
+    monkeypatch.setattr("harness.timing_stage._measure", fail)
+    outcomes = study.run_sweep(configs)
+    assert statuses(outcomes) == ["failed"] * 8
+    assert all("the clock stands still" in str(outcome.error) for outcome in outcomes)
+    monkeypatch.undo()
+    assert statuses(study.run_sweep(configs)) == ["ok"] * 8

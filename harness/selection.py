@@ -1,0 +1,184 @@
+"""How sure a choice among target sets is: claims about pairs, ranks, the front, and the tasks.
+
+Everything starts from the resamples of a comparison, in which examples and seeds are drawn anew and
+tasks are not: `comparison.drawn`. Bounds are 95% intervals.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from harness.records import BASE
+from harness.statistics import TaskDraws
+
+POWER = 0.8
+"""Chance with which a detectable difference is found."""
+
+DIGITS = 12
+"""Equal scores that were summed in another order still tie."""
+
+
+def compare_pairs(drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
+    """Test every pair of sets that have all tasks on the difference of their mean scores.
+
+    One row a pair: `better` and `worse` by observed mean, `difference` with its 95% interval, `p`
+    of a two-sided t test with the standard error of the resamples and the degrees of freedom of
+    the smallest task's examples, `p_holm` with Holm's correction for all pairs (Scandinavian
+    Journal of Statistics 6:65, 1979), and `detectable`: the least true difference that a test of
+    one pair would find in 80% of studies of this size.
+    """
+    means, draws = average_tasks(drawn)
+    freedom = min((each.paired.example_count for each in drawn.values()), default=0) - 1
+    rows = []
+    for one, other in combinations(sorted(means, key=lambda name: (-means[name], name)), 2):
+        difference = draws[one] - draws[other]
+        error, observed = float(difference.std(ddof=1)), means[one] - means[other]
+        row: dict[str, Any] = {"better": one, "worse": other, "difference": observed}
+        row |= dict(zip(("low", "high"), np.quantile(difference, [0.025, 0.975]), strict=True))
+        known = freedom > 0 and not math.isnan(error)
+        row["p"] = _test(observed, error, freedom) if known else math.nan
+        quantiles = stats.t.ppf([0.975, POWER], freedom) if known else [math.nan]
+        rows.append(row | {"detectable": error * float(sum(quantiles))})
+    columns = ["better", "worse", "difference", "low", "high", "p", "detectable"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(p_holm=correct_holm(frame["p"].to_numpy(dtype=float)))
+
+
+def _test(difference: float, error: float, freedom: int) -> float:
+    if error < 10.0**-DIGITS:
+        return 1.0 if abs(difference) < 10.0**-DIGITS else 0.0
+    return float(2 * stats.t.sf(abs(difference) / error, freedom))
+
+
+def correct_holm(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down correction of p values; unknown ones stay unknown and do not count."""
+    corrected = np.full(len(p), math.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
+
+
+def average_tasks(
+    drawn: Mapping[str, TaskDraws],
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Mean over tasks of every set that has them all: as observed, and in each resample."""
+    names = _find_complete(drawn)
+    observed = {
+        name: float(np.mean([each.means[name] for each in drawn.values()])) for name in names
+    }
+    draws = {name: np.mean([each.draws[name] for each in drawn.values()], axis=0) for name in names}
+    return observed, draws
+
+
+def _find_complete(drawn: Mapping[str, TaskDraws]) -> list[str]:
+    sets = {name for each in drawn.values() for name in each.sets}
+    return sorted(name for name in sets if all(name in each.means for each in drawn.values()))
+
+
+def rank_sets(drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
+    """Average rank over tasks of every set that has them all, 1 the best; equal scores share one.
+
+    One row a set: `variant`, `average_rank` with `average_rank_low` and `_high`.
+    """
+    names = _find_complete(drawn)
+    columns = ["variant", "average_rank", "average_rank_low", "average_rank_high"]
+    if not names:
+        return pd.DataFrame(columns=columns)
+    observed = np.mean([_rank([[t.means[n]] for n in names]) for t in drawn.values()], axis=0)[:, 0]
+    ranks = np.mean([_rank([t.draws[n] for n in names]) for t in drawn.values()], axis=0)
+    low, high = np.quantile(ranks, [0.025, 0.975], axis=1)
+    rows = zip(names, observed, low, high, strict=True)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _rank(scores: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
+    """Ranks of the rows in each column, 1 the highest; a column with an unknown score has none."""
+    values = -np.asarray(scores, dtype=float).round(DIGITS)
+    ranks: np.ndarray = stats.rankdata(values, axis=0, nan_policy="propagate")
+    return ranks
+
+
+def find_near_best(drawn: Mapping[str, TaskDraws], delta: float) -> dict[str, float]:
+    """Share of resamples in which a set's mean over tasks is within `delta` of the best set's."""
+    _, draws = average_tasks(drawn)
+    if not draws:
+        return {}
+    table = np.array(list(draws.values()))
+    if np.isnan(table).any():
+        return dict.fromkeys(draws, math.nan)
+    is_near = table >= table.max(axis=0) - delta - 10.0**-DIGITS
+    return dict(zip(draws, is_near.mean(axis=1).tolist(), strict=True))
+
+
+def find_front_probability(
+    overall: pd.DataFrame, drawn: Mapping[str, TaskDraws], seed: int = 0
+) -> dict[str, float]:
+    """How likely a set, or the base, is on the Pareto front of mean score and latency.
+
+    Scores are those of the resamples. Latency ratios are drawn beside them, independently, from log
+    normal distributions with the intervals of `overall`'s end-to-end ratios; the base's is 1. Sets
+    without a latency, or without some task, have no place on it: NaN.
+    """
+    _, draws = average_tasks(drawn)
+    if draws and all(BASE in each.means for each in drawn.values()):
+        draws[BASE] = np.mean([each.draws[BASE] for each in drawn.values()], axis=0)
+    count = len(next(iter(draws.values()), []))
+    names, costs, values = [], [], []
+    rng = np.random.default_rng(seed)
+    for row in overall.sort_values("variant").to_dict("records"):
+        cost = _draw_cost(row, count, rng)
+        own = draws.get(row["variant"])
+        if cost is not None and own is not None and not np.isnan(own).any():
+            names.append(str(row["variant"]))
+            costs.append(cost)
+            values.append(own.round(DIGITS))
+    found: dict[str, float] = dict.fromkeys(map(str, overall["variant"]), math.nan)
+    for index, name in enumerate(names):
+        cost, value = costs[index], values[index]
+        is_beaten = np.zeros(len(cost), dtype=bool)
+        for other in range(len(names)):
+            no_worse = (costs[other] <= cost) & (values[other] >= value)
+            is_beaten |= no_worse & ((costs[other] < cost) | (values[other] > value))
+        found[name] = float(1 - is_beaten.mean())
+    return found
+
+
+def _draw_cost(
+    row: Mapping[str, object], count: int, rng: np.random.Generator
+) -> np.ndarray | None:
+    if row["target_set"] == BASE:
+        return np.ones(count)
+    ends = [float(str(row[f"end_to_end_ratio{bound}"])) for bound in ("", "_low", "_high")]
+    if not all(math.isfinite(end) and end > 0 for end in ends):
+        return None
+    center, low, high = np.log(ends)
+    spread = (high - low) / (2 * stats.norm.ppf(0.975))
+    costs: np.ndarray = np.exp(center + spread * rng.standard_normal(count))
+    return costs
+
+
+def split_variance(drawn: Mapping[str, TaskDraws], one: str, other: str) -> tuple[float, float]:
+    """Variance of the difference of two sets' mean scores that comes of examples, and of seeds.
+
+    The first shrinks with the number of examples, the second with that of seeds; it is NaN where
+    the sets were trained with one seed or with different ones.
+    """
+    of_examples, of_seeds = [], []
+    for each in drawn.values():
+        tables = each.paired.scores
+        same = each.paired.seeds[one] == each.paired.seeds[other]
+        by_example = tables[one].mean(axis=0) - tables[other].mean(axis=0)
+        count = len(by_example)
+        of_examples.append(by_example.var(ddof=1) / count if count > 1 else math.nan)
+        seeds = len(tables[one])
+        by_seed = (tables[one] - tables[other]).mean(axis=1) if same else np.empty(0)
+        of_seeds.append(by_seed.var(ddof=1) / seeds if len(by_seed) > 1 else math.nan)
+    size = len(drawn) ** 2
+    return float(np.sum(of_examples)) / size, float(np.sum(of_seeds)) / size
