@@ -162,23 +162,3 @@ def _draw_cost(
     spread = (high - low) / (2 * stats.norm.ppf(0.975))
     costs: np.ndarray = np.exp(center + spread * rng.standard_normal(count))
     return costs
-
-
-def split_variance(drawn: Mapping[str, TaskDraws], one: str, other: str) -> tuple[float, float]:
-    """Variance of the difference of two sets' mean scores that comes of examples, and of seeds.
-
-    The first shrinks with the number of examples, the second with that of seeds; it is NaN where
-    the sets were trained with one seed or with different ones.
-    """
-    of_examples, of_seeds = [], []
-    for each in drawn.values():
-        tables = each.paired.scores
-        same = each.paired.seeds[one] == each.paired.seeds[other]
-        by_example = tables[one].mean(axis=0) - tables[other].mean(axis=0)
-        count = len(by_example)
-        of_examples.append(by_example.var(ddof=1) / count if count > 1 else math.nan)
-        seeds = len(tables[one])
-        by_seed = (tables[one] - tables[other]).mean(axis=1) if same else np.empty(0)
-        of_seeds.append(by_seed.var(ddof=1) / seeds if len(by_seed) > 1 else math.nan)
-    size = len(drawn) ** 2
-    return float(np.sum(of_examples)) / size, float(np.sum(of_seeds)) / size

@@ -14,7 +14,6 @@ from harness.selection import (
     find_front_probability,
     find_near_best,
     rank_sets,
-    split_variance,
 )
 from harness.statistics import TaskDraws, resample_means
 
@@ -129,15 +128,3 @@ def test_the_front_is_as_likely_as_simulation_says() -> None:
     # Off the front only where the other is both faster and better.
     assert found["a"] == pytest.approx(1 - (1 - faster) * (1 - better), abs=0.02)
     assert found["b"] == pytest.approx(1 - faster * better, abs=0.02)
-
-
-def test_variance_is_split_between_examples_and_seeds() -> None:
-    rng = np.random.default_rng(4)
-    seeds, count = 40, 3000
-    noise = rng.normal(0, 0.1, (seeds, 1)) + rng.normal(0, 0.3, (1, count))
-    drawn = draw({"a": 0.5 + noise, "b": np.full((seeds, count), 0.5)}, resamples=10)
-    of_examples, of_seeds = split_variance(drawn, "a", "b")
-    assert of_examples == pytest.approx(0.3**2 / count, rel=0.1)
-    assert of_seeds == pytest.approx(0.1**2 / seeds, rel=0.5)
-    single = draw({"a": rng.random(50), "b": rng.random(50)}, resamples=10)
-    assert math.isnan(split_variance(single, "a", "b")[1])
