@@ -20,6 +20,9 @@ NAME = "harness_blocks"
 BLOCK = 64
 """Queries that are multiplied at a time."""
 
+EXTRAS = ("position_bias", "softcap", "s_aux")
+"""Arguments of transformers' attention functions that change what is computed."""
+
 LONGEST_ROW = 1024
 """Tokens up to which probabilities are kept; their memory grows with the square of the length."""
 
@@ -46,7 +49,9 @@ def _attend(
     """[rows, heads, length, size] each -> [rows, length, heads, size]; see `AttentionInterface`."""
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     length, seen = query.shape[2], key.shape[2]
-    is_plain = causal and not dropout and kwargs.get("position_bias") is None
+    # What else an architecture asks of its attention is for the kernel to do, or to refuse.
+    is_extra = any(kwargs.get(name) is not None for name in EXTRAS)
+    is_plain = causal and not dropout and not is_extra
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
     if is_plain and attention_mask is None and 1 < length <= seen <= LONGEST_ROW:
         out: torch.Tensor = _CausalAttention.apply(  # type: ignore[no-untyped-call]

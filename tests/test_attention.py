@@ -64,6 +64,25 @@ def test_nothing_comes_from_later_tokens() -> None:
     torch.testing.assert_close(before[:, :100], after[:, :100])
 
 
+@pytest.mark.parametrize("keys", [100, LONGEST_ROW + 5])
+@pytest.mark.parametrize("queries", [2, 70])
+def test_queries_behind_a_cache_see_what_comes_before_them(queries: int, keys: int) -> None:
+    query, key, value = (tensor.detach() for tensor in make(keys, 4, 2, 8))
+    query = query[:, :, -queries:]
+    found, _ = _attend(Layer(4, 2), query, key, value, None)
+    visible = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+    wanted = nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=visible, enable_gqa=True
+    )
+    torch.testing.assert_close(found, wanted.transpose(1, 2))
+
+
+def test_a_cap_on_scores_is_not_left_out_in_silence() -> None:
+    query, key, value = (tensor.detach() for tensor in make(20, 2, 2, 4))
+    with pytest.raises(ValueError, match="softcap"):
+        _attend(Layer(2, 2), query, key, value, None, softcap=30.0)
+
+
 @pytest.mark.parametrize("case", ["mask", "not causal", "one query", "long"])
 def test_what_blocks_are_not_for_goes_to_the_fused_kernel(case: str) -> None:
     length = LONGEST_ROW + 1 if case == "long" else 20
