@@ -9,7 +9,7 @@ import fnmatch
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,6 +151,28 @@ def list_projections(block: nn.Module) -> Iterator[tuple[str, tuple[int, int, in
 def generalize(path: str) -> str:
     """Replace every index in a path by `*`."""
     return re.sub(r"(?<=\.)\d+(?=\.|$)", "*", path)
+
+
+def shorten_paths(model: nn.Module, paths: Collection[str]) -> tuple[str, ...]:
+    """Return the shortest endings of `paths` that PEFT matches with these and no other path.
+
+    A path is a module's or a parameter's. PEFT matches whole names from the end of a path. Where no
+    ending without an index tells a path apart, it stands as a whole, with `*` for indices.
+    """
+    wanted = set(paths)
+    others = {name for name, _ in [*model.named_modules(), *model.named_parameters()]} - wanted
+    endings = {part for other in others for part in _list_endings(other)}
+    short: dict[str, None] = {}
+    for path in paths:
+        free = (each for each in _list_endings(generalize(path)) if each not in endings)
+        short[next((each for each in free if "*" not in each), generalize(path))] = None
+    return tuple(short)
+
+
+def _list_endings(path: str) -> list[str]:
+    """`a.b.c` -> `c`, `b.c`, `a.b.c`."""
+    parts = path.split(".")
+    return [".".join(parts[start:]) for start in reversed(range(len(parts)))]
 
 
 def resolve_roles(

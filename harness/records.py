@@ -47,6 +47,11 @@ class AdapterRecord:
     """Size of the saved adapter weights."""
     mergeable: bool
     """Whether the update can be folded into the base weights."""
+    module_names: tuple[str, ...] = ()
+    """Shortest endings of the adapted modules' paths that name no other module of the model, as
+    PEFT's `target_modules` takes them; a whole path, `*` for an index, where no ending does."""
+    parameter_names: tuple[str, ...] = ()
+    """The same of stacked experts, as PEFT's `target_parameters` takes them."""
 
 
 @dataclasses.dataclass(frozen=True)

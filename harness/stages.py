@@ -21,6 +21,7 @@ from harness.errors import UserError
 from harness.evaluation import ScoredExample, find_end_tokens, score_pack
 from harness.memory import is_out_of_memory
 from harness.models import LoadedModel, name_base
+from harness.modules import shorten_paths
 from harness.plan import VariantPlan
 from harness.prepare import PreparedTask, share_cut
 from harness.progress import Progress, announce
@@ -162,7 +163,7 @@ def train(runs: Sequence[Run], loaded: LoadedModel, progress: Progress, trained:
             continue
         with failures_recorded([run]):
             summary = _summarize_training(run, result, names)
-            run.save(adapter=_save(run, member), train=summary, eval=None)
+            run.save(adapter=_save(run, member, loaded), train=summary, eval=None)
             trained[run.record.run_id] = member
 
 
@@ -220,18 +221,22 @@ def _make_recipe(run: Run) -> Recipe:
     )
 
 
-def _save(run: Run, member: PeftModel) -> AdapterRecord:
-    config = run.plan.config
+def _save(run: Run, member: PeftModel, loaded: LoadedModel) -> AdapterRecord:
+    config, projections = run.plan.config, run.plan.projections
+    modules = [p.path for p in projections if not p.experts]
+    stacked = [p.path for p in projections if p.experts]
     return AdapterRecord(
         target_set=config.target_set,
         roles=config.roles,
         method=config.adapter.method,
         rank=config.adapter.rank,
         alpha=config.adapter.alpha,
-        module_count=len(run.plan.projections),
+        module_count=len(projections),
         trainable_parameters=sum(p.numel() for p in trainable_parameters(member)),
         adapter_bytes=save_adapter(member, run.folder / "adapter", name_base(config.model)),
         mergeable=True,
+        module_names=shorten_paths(loaded.model, modules),
+        parameter_names=shorten_paths(loaded.model, stacked),
     )
 
 

@@ -1,16 +1,19 @@
+import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PretrainedConfig
 
 from harness.config import ModelConfig
 from harness.errors import UserError
 from harness.models import load_structure
-from harness.modules import ModuleMap, map_modules
+from harness.modules import ModuleMap, map_modules, shorten_paths
 from harness.target_sets import ROLES
 
 GATED = {
@@ -184,10 +187,48 @@ def test_a_block_that_lacks_a_role_is_an_error() -> None:
         mapped.select(("o",))
 
 
+@pytest.mark.parametrize("model_type", sorted(EXPECTED))
+@pytest.mark.parametrize("roles", [("o",), ("q", "k", "v"), ("o", "fc2"), ROLES])
+def test_short_names_select_the_same_modules_in_peft(
+    model_type: str, roles: tuple[str, ...]
+) -> None:
+    model = load_structure(ModelConfig(source="random", shape=f"tiny-{model_type}")).model
+    chosen = map_tiny(model_type).select(roles)
+    modules = [p.path for p in chosen if not p.experts]
+    stacked = [p.path for p in chosen if p.experts]
+    names = shorten_paths(model, modules)
+    assert len(names) <= 7
+    # PEFT takes a pattern where a list of names would not do.
+    whole = "|".join(rf".*\b{re.escape(name)}".replace(r"\*", r"\d+") for name in names)
+    config = LoraConfig(
+        r=2,
+        target_modules=whole if any("*" in name for name in names) else list(names),
+        target_parameters=list(shorten_paths(model, stacked)) or None,
+    )
+    with torch.device("meta"):
+        wrapped = get_peft_model(model, config).get_base_model()  # type: ignore[arg-type]
+    adapted = {
+        f"{path.replace('.base_layer', '')}.{name}" if name else path
+        for path, module in wrapped.named_modules()
+        if isinstance(module, LoraLayer)
+        for name in [getattr(module, "parameter_name", None)]
+    }
+    assert adapted == {*modules, *stacked}
+
+
+def test_short_names_never_reach_another_tower() -> None:
+    tower = nn.ModuleDict({"o_proj": nn.Linear(2, 2), "fc2": nn.Linear(2, 2)})
+    text = nn.ModuleDict({"o_proj": nn.Linear(2, 2), "down": nn.Linear(2, 2)})
+    model = nn.ModuleDict(
+        {"vision": nn.ModuleList([tower]), "text": nn.ModuleList([text]), "fc2": nn.Linear(2, 2)}
+    )
+    assert shorten_paths(model, ["text.0.down"]) == ("down",)
+    assert shorten_paths(model, ["text.0.o_proj"]) == ("text.*.o_proj",)
+    assert shorten_paths(model, []) == ()
+
+
 def test_counts_agree_with_peft() -> None:
     """The same count, made by stock PEFT itself on a mixed, partly fused model."""
-    from peft import LoraConfig, get_peft_model
-
     mapped = map_tiny("gpt_neox")
     structure = load_structure(ModelConfig(source="random", shape="tiny-gpt_neox"))
     chosen = mapped.select(("q", "k", "v", "fc2"))
