@@ -78,8 +78,8 @@ def plot_tradeoff(comparison: Comparison) -> Figure:
     figure, grid = _make_grid(len(panels), legend_rows=1 if comparison.majority else 0)
     for axes, panel in zip(grid, panels, strict=True):
         _draw_tradeoff(axes, panel, styles)
-        axes.set_title(_plain(panel.title), loc="left", fontsize=11, color=INK)
-        axes.set_ylabel(_plain(panel.score))
+        axes.set_title(escape_dollars(panel.title), loc="left", fontsize=11, color=INK)
+        axes.set_ylabel(escape_dollars(panel.score))
         axes.set_xlabel("End-to-end latency, unmerged / base")
     caption = "Up and left is better. Bars: 95% intervals. Stepped line and rings: Pareto front."
     if comparison.majority:
@@ -98,11 +98,11 @@ def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> 
     tasks = sorted(losses["task"].unique())
     figure, grid = _make_grid(max(len(tasks), 1), legend_rows=math.ceil((len(styles) - 1) / 4))
     if not tasks:
-        _say(grid[0], "No training run left a loss curve.")
+        put_notice(grid[0], "No training run left a loss curve.")
     for axes, task in zip(grid, tasks, strict=False):
         for (variant, _), run in losses[losses["task"] == task].groupby(["variant", "run_id"]):
             _draw_curve(axes, run.sort_values("step"), str(variant), styles[str(variant)])
-        axes.set_title(_plain(task), loc="left", fontsize=11, color=INK)
+        axes.set_title(escape_dollars(task), loc="left", fontsize=11, color=INK)
         axes.set_xlabel("Optimizer step")
         axes.set_ylabel("Loss per completion token")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
@@ -164,7 +164,7 @@ def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
     unplaced = points[points["x"].isna() | points["score"].isna()]["variant"]
     points = points[points["x"].notna() & points["score"].notna()].sort_values("variant")
     if points.empty:
-        _say(axes, "No set has both a score and a latency here.")
+        put_notice(axes, "No set has both a score and a latency here.")
         return
     _draw_front(axes, points[points["on_front"]])
     for _, row in points.iterrows():
@@ -187,7 +187,9 @@ def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
     place_labels(axes, labels, lines)
     if len(unplaced):
         text = f"Not shown (no score, or no trusted latency): {', '.join(sorted(unplaced))}"
-        axes.text(0, -0.2, _plain(text), transform=axes.transAxes, fontsize=8, color="#555555")
+        axes.text(
+            0, -0.2, escape_dollars(text), transform=axes.transAxes, fontsize=8, color="#555555"
+        )
 
 
 def _draw_point(axes: Axes, row: pd.Series, style: Style) -> None:
@@ -264,7 +266,7 @@ def _draw_curve(axes: Axes, run: pd.DataFrame, variant: str, style: Style) -> No
         marker=style.marker,
         markersize=5,
         markevery=(len(run) // 12, max(1, len(run) // 5)),
-        label=_plain(variant),
+        label=escape_dollars(variant),
     )
 
 
@@ -286,12 +288,13 @@ def _add_legend(figure: Figure, grid: Sequence[Axes]) -> None:
         )
 
 
-def _say(axes: Axes, text: str) -> None:
+def put_notice(axes: Axes, text: str) -> None:
+    """Write what there is to say where there is nothing to draw."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#555555")
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def _plain(text: str) -> str:
+def escape_dollars(text: str) -> str:
     """Keep a dollar sign in a name from starting a formula."""
     return str(text).replace("$", r"\$")

@@ -87,7 +87,7 @@ def test_the_page_needs_no_network_and_fits_a_phone(study: Path) -> None:
     for tag, attributes in page.seen:
         for name in ("src", "href"):
             assert (attributes.get(name) or "#").startswith(("data:", "#")), (tag, attributes)
-    assert not re.search(r"url\(|@import|<script", text)
+    assert not re.search(r"url\(|@import|<script ", text)
     images = [attributes for tag, attributes in page.seen if tag == "img"]
     assert len(images) == 5
     assert all(attributes["alt"] for attributes in images)
@@ -361,7 +361,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
         write_table(folder / name, table)
     build_latency_report(folder)
     text, page = read_page(folder)
-    assert "<script" not in text
+    assert text.count("<script") == 1  # the page's own
     assert EVIL in "".join(page.texts)
     markdown = (folder / "latency.md").read_text(encoding="utf-8")
     assert escape_markdown(EVIL) in markdown
