@@ -8,9 +8,10 @@ Bounds named _low and _high are a two-sided 95% interval for scores, differences
 regrets each bound is one-sided at 95%: the true regret is above _high in 1 case of 20.
 """
 
+import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -25,7 +26,8 @@ from harness.pairing import pair_task
 from harness.ratios import geometric_mean
 from harness.records import BASE
 from harness.results import LENGTHS, RATIO_COLUMNS
-from harness.statistics import TaskDraws, bound_loss, find_front, resample_means
+from harness.spread import measure_spread
+from harness.statistics import TaskDraws, bound_loss, bound_regret, draw_task, find_front
 
 RESAMPLES = 4000
 
@@ -79,12 +81,26 @@ def compare(
     majority = _find_majority(results, drawn, notes)
     by_task = add_majority(_tabulate_tasks(results, drawn), majority)
     counted = {task: drawn[task] for task in tasks}
-    overall = _tabulate_overall(results, by_task, counted, notes)
+    overall = _tabulate_overall(by_task, counted, notes)
     seeds = [len(seeds) for each in drawn.values() for seeds in _trained_seeds(each)]
     model = str(results["model"].iloc[0]) if len(results) else "unknown"
     seed_count = min(seeds, default=0)
     return Comparison(
         model, tasks, by_task, overall, tuple(notes), seed_count, majority, doubts, counted
+    )
+
+
+def restrict_tasks(comparison: Comparison, tasks: Collection[str]) -> Comparison:
+    """Return the comparison as it would be with some of its tasks only."""
+    drawn = {task: each for task, each in comparison.drawn.items() if task in tasks}
+    by_task = comparison.by_task[comparison.by_task["task"].isin(tasks)]
+    return dataclasses.replace(
+        comparison,
+        tasks=tuple(drawn),
+        by_task=by_task,
+        overall=_tabulate_overall(by_task, drawn, []),
+        majority={task: line for task, line in comparison.majority.items() if task in tasks},
+        drawn=drawn,
     )
 
 
@@ -132,8 +148,7 @@ def _draw_tasks(
         rows = results[results["task"] == task]
         paired = pair_task(task, rows, examples[examples["task"] == task])
         notes += paired.notes
-        means = {name: float(scores.mean()) for name, scores in paired.scores.items()}
-        each = TaskDraws(paired, means, resample_means(paired, resamples, seed))
+        each = draw_task(paired, resamples, seed)
         if each.sets:
             drawn[task] = each
         else:
@@ -183,9 +198,16 @@ def _bounds(name: str, draws: np.ndarray, tail: float) -> dict[str, float]:
     return {f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
+def _bound_score(draws: np.ndarray) -> dict[str, float]:
+    return _bounds("score", np.clip(draws, 0, 1), 0.025)
+
+
 def _tabulate_tasks(results: pd.DataFrame, drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
     rows = []
-    for (task, variant), runs in results.groupby(["task", "variant"], sort=True):
+    # Only what is asked of a run: selecting rows of wide tables takes longer than the rest.
+    used = ["task", "variant", "target_set", "method", "rank", "metric", "status"]
+    used += ["latency_session", *LENGTHS, *COSTS, *RATIO_COLUMNS]
+    for (task, variant), runs in results[used].groupby(["task", "variant"], sort=True):
         row = {**_identify(runs), "task": task, "metric": runs["metric"].dropna().max()}
         row |= {"unfinished_runs": int((runs["status"] != "ok").sum())}
         each = drawn.get(task)
@@ -197,7 +219,7 @@ def _tabulate_tasks(results: pd.DataFrame, drawn: Mapping[str, TaskDraws]) -> pd
     columns = ["variant", "target_set", "method", "rank", "task", "metric", "unfinished_runs"]
     columns += ["seeds", "examples"]
     columns += [f"{name}{bound}" for name in ("score", "difference", "regret") for bound in BOUNDS]
-    columns += [*LENGTHS, *COSTS, "latency_sessions", *RATIO_COLUMNS]
+    columns += ["difference_p", *LENGTHS, *COSTS, "latency_sessions", *RATIO_COLUMNS]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(on_front=_mark_fronts(frame))
 
@@ -212,23 +234,28 @@ def _score_task(drawn: TaskDraws, variant: str) -> dict[str, float]:
         "seeds": len(drawn.paired.seeds[variant]),
         "examples": drawn.paired.example_count,
     }
-    row |= {"score": drawn.means[variant], **_bounds("score", drawn.draws[variant], 0.025)}
-    row |= {"regret": regret.observed, **_bounds("regret", regret.draws, 0.05)}
-    row["regret_low"] = bound_loss(drawn.draws, variant)
+    row |= {"score": drawn.means[variant], **_bound_score(drawn.draws[variant])}
+    row |= {"regret": regret.observed, "regret_low": bound_loss(drawn.draws, variant)}
+    row["regret_high"], _ = bound_regret([drawn], variant)
     if BASE in drawn.means and variant != BASE:
-        row["difference"] = drawn.means[variant] - drawn.means[BASE]
-        row |= _bounds("difference", drawn.draws[variant] - drawn.draws[BASE], 0.025)
+        row |= _compare_to_base([drawn], variant)
     return row
 
 
 def _average_ratios(runs: pd.DataFrame) -> dict[str, float]:
     """Means over the runs of a variant on a task; the times of a session count once."""
-    row: dict[str, float] = {}
+    means: dict[str, float] = {}
     for name in RATIOS:
-        timed = runs[runs[name].notna()].drop_duplicates("latency_session")
-        mean = geometric_mean(*(timed[f"{name}{bound}"] for bound in BOUNDS))
-        row |= {name: mean.estimate, f"{name}_low": mean.low, f"{name}_high": mean.high}
-    return row
+        means |= _average(name, runs[runs[name].notna()], "latency_session")
+    return means
+
+
+def _average(name: str, rows: pd.DataFrame, session: str) -> dict[str, float]:
+    """Geometric mean of a ratio; rows of one session were measured once, and count once."""
+    first = np.unique(rows[session].to_numpy(), return_index=True)[1]
+    values = rows[[f"{name}{bound}" for bound in BOUNDS]].to_numpy(dtype=float)[first]
+    mean = geometric_mean(*values.T)
+    return {name: mean.estimate, f"{name}_low": mean.low, f"{name}_high": mean.high}
 
 
 def _mark_fronts(by_task: pd.DataFrame) -> pd.Series:
@@ -244,16 +271,17 @@ def base_as_one(rows: pd.DataFrame, ratio: str = "end_to_end_ratio") -> pd.Serie
 
 
 def _tabulate_overall(
-    results: pd.DataFrame, by_task: pd.DataFrame, drawn: Mapping[str, TaskDraws], notes: list[str]
+    by_task: pd.DataFrame, drawn: Mapping[str, TaskDraws], notes: list[str]
 ) -> pd.DataFrame:
     rows = []
-    for variant, runs in results.groupby("variant", sort=True):
-        row = {**_identify(runs), "unfinished_runs": int((runs["status"] != "ok").sum())}
+    for variant, own in by_task.groupby("variant", sort=True):
+        row = {**_identify(own), "unfinished_runs": int(own["unfinished_runs"].sum())}
         row |= _score_overall(drawn, str(variant))
-        rows.append(row | {name: runs[name].mean() for name in COSTS})
+        rows.append(row | {name: own[name].mean() for name in COSTS})
     columns = ["variant", "target_set", "method", "rank", "unfinished_runs", "tasks", "is_complete"]
     names = ("score", "difference", "mean_regret", "worst_regret")
-    columns += [f"{name}{bound}" for name in names for bound in BOUNDS] + ["best_probability"]
+    columns += [f"{name}{bound}" for name in names for bound in BOUNDS]
+    columns += ["difference_p", "seed_share", "best_probability"]
     frame = pd.DataFrame(rows, columns=[*columns, *COSTS])
     frame["is_complete"] = frame["is_complete"].fillna(False).astype(bool)
     frame["best_probability"] = frame["variant"].map(_best_probabilities(drawn, frame))
@@ -267,28 +295,40 @@ def _score_overall(drawn: Mapping[str, TaskDraws], variant: str) -> dict[str, fl
     row["is_complete"] = bool(drawn) and len(having) == len(drawn)
     if not having:
         return row
-    regrets = [each.regret(variant) for each in having]
-    draws = np.array([regret.draws for regret in regrets])
-    row["mean_regret"] = float(np.mean([regret.observed for regret in regrets]))
-    row |= _bounds("mean_regret", draws.mean(axis=0), 0.05)
-    row["worst_regret"] = max(regret.observed for regret in regrets)
-    row |= _bounds("worst_regret", draws.max(axis=0), 0.05)
+    regrets = [each.regret(variant).observed for each in having]
+    row |= {"mean_regret": float(np.mean(regrets)), "worst_regret": max(regrets)}
+    row["mean_regret_high"], row["worst_regret_high"] = bound_regret(having, variant)
     row["mean_regret_low"] = bound_loss(_average_draws(having), variant)
     row["worst_regret_low"] = max(
         bound_loss(each.draws, variant, tests=len(having)) for each in having
     )
+    row["seed_share"] = _share_seeds(having, variant)
     if not row["is_complete"]:
         return row  # a mean score over fewer tasks stands beside no other
     row["score"] = float(np.mean([each.means[variant] for each in having]))
     own = np.mean([each.draws[variant] for each in having], axis=0)
-    row |= _bounds("score", own, 0.025)
+    row |= _bound_score(own)
     if variant != BASE and all(BASE in each.means for each in having):
-        base = np.mean([each.draws[BASE] for each in having], axis=0)
-        row["difference"] = float(
-            np.mean([each.means[variant] - each.means[BASE] for each in having])
-        )
-        row |= _bounds("difference", own - base, 0.025)
+        row |= _compare_to_base(having, variant)
     return row
+
+
+def _compare_to_base(tasks: Sequence[TaskDraws], variant: str) -> dict[str, float]:
+    """Paired difference of means over tasks, with a t interval and test of examples and seeds."""
+    difference = float(np.mean([each.means[variant] - each.means[BASE] for each in tasks]))
+    spread = measure_spread(tasks, variant, BASE)
+    low, high = spread.bound(difference)
+    bounds = {"difference": difference, "difference_low": low, "difference_high": high}
+    return bounds | {"difference_p": spread.test(difference)}
+
+
+def _share_seeds(tasks: Sequence[TaskDraws], variant: str) -> float:
+    """Share of the variance of the difference to the best other set that comes of seeds."""
+    common = set.intersection(*(set(each.sets) for each in tasks)) - {variant}
+    if variant == BASE or not common:
+        return math.nan
+    rival = max(sorted(common), key=lambda name: sum(each.means[name] for each in tasks))
+    return measure_spread(tasks, variant, rival).seed_share
 
 
 def _average_draws(tasks: Sequence[TaskDraws]) -> dict[str, np.ndarray]:
@@ -319,7 +359,8 @@ def _average_over_tasks(
 ) -> pd.DataFrame:
     """Geometric means of each ratio over the tasks that every timed, complete set has it for."""
     complete = set(overall.loc[overall["is_complete"], "variant"]) - {BASE}
-    columns: dict[str, list[float]] = {name: [] for name in RATIO_COLUMNS}
+    by_task = by_task[["variant", "task", "latency_sessions", *RATIO_COLUMNS]]
+    means: dict[str, dict[str, float]] = {variant: {} for variant in overall["variant"]}
     for name in RATIOS:
         timed = by_task[by_task[name].notna()]
         counted = timed[timed["variant"].isin(complete)]
@@ -330,12 +371,9 @@ def _average_over_tasks(
             notes.append(
                 f"latency over tasks is over {listed}: not every set has one on the others"
             )
-        for variant in overall["variant"]:
+        for variant, own in means.items():
             rows = timed[(timed["variant"] == variant) & timed["task"].isin(tasks)]
             rows = rows if len(rows) == len(tasks) else rows.iloc[:0]
-            # What several tasks share was measured once, and is known no better for that.
-            rows = rows.drop_duplicates("latency_sessions")
-            mean = geometric_mean(*(rows[f"{name}{bound}"] for bound in BOUNDS))
-            for bound, value in zip(BOUNDS, (mean.estimate, mean.low, mean.high), strict=True):
-                columns[f"{name}{bound}"].append(value)
-    return pd.DataFrame(columns, index=overall.index)
+            own |= _average(name, rows, "latency_sessions")
+    frame = pd.DataFrame(list(means.values()), index=overall.index)
+    return frame.reindex(columns=list(RATIO_COLUMNS))

@@ -2,11 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.comparison import Comparison
 from harness.records import BASE
+
+
+LEVEL = 0.05
+"""How often a study in which no set learned anything may seem to show skill."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,13 @@ class Evidence:
     """Unmerged against base, geometric mean over tasks."""
     end_to_end_ratio_low: float
     end_to_end_ratio_high: float
+    tpot_ratio: float
+    """Of the time for each token after the first."""
+    tpot_ratio_low: float
+    tpot_ratio_high: float
     trainable_parameters: float
+    seed_share: float
+    """Share of what is uncertain in its regret that comes of seeds; NaN with one seed."""
 
     def qualifies(self, delta: float) -> bool:
         """Whether its upper bounds are within the rule's limits."""
@@ -44,20 +53,41 @@ class Evidence:
         return not self.is_complete or beyond
 
     @property
+    def is_bounded(self) -> bool:
+        """Whether its regrets have bounds; one example gives none."""
+        return not math.isnan(self.mean_regret_high)
+
+    def cost(self, name: str) -> tuple[float, float, float]:
+        """Estimate and 95% bounds of a profile's cost; a number of parameters is known exactly."""
+        low, high = (getattr(self, f"{name}_{end}", getattr(self, name)) for end in ("low", "high"))
+        return getattr(self, name), low, high
+
+    @property
     def needed_delta(self) -> float:
         """Smallest delta at which it would qualify."""
         return max(self.mean_regret_high, self.worst_regret_high / 2)
 
-    def needed_factor(self, delta: float) -> float:
-        """About how many times the examples would let it qualify, if the means stay as they are.
+    def needed_examples(self, delta: float) -> float:
+        """About how many times the examples would let it qualify, if the means stay as they are."""
+        seeds = 0.0 if math.isnan(self.seed_share) else self.seed_share
+        return self._needed_factor(delta, 1 - seeds)
 
-        A bound's distance from its estimate shrinks with the root of the number of examples.
-        """
-        factors = [
-            _shrink_factor(self.mean_regret, self.mean_regret_high, delta),
-            _shrink_factor(self.worst_regret, self.worst_regret_high, 2 * delta),
+    def needed_seeds(self, delta: float) -> float:
+        """About how many times the seeds would; infinite where it is not seeds that are lacking."""
+        return (
+            math.inf if math.isnan(self.seed_share) else self._needed_factor(delta, self.seed_share)
+        )
+
+    def _needed_factor(self, delta: float, share: float) -> float:
+        """Times of what brings `share` of the variance that make both bounds narrow enough."""
+        rooms = [
+            _leave_room(self.mean_regret, self.mean_regret_high, delta),
+            _leave_room(self.worst_regret, self.worst_regret_high, 2 * delta),
         ]
-        return max(factors)
+        rest = min(rooms) ** 2 - (1 - share)
+        if min(rooms) == 1:
+            return 1.0
+        return share / rest if rest > 0 else math.inf
 
 
 def gather_evidence(comparison: Comparison) -> list[Evidence]:
@@ -68,23 +98,17 @@ def gather_evidence(comparison: Comparison) -> list[Evidence]:
 
 
 def shows_skill(comparison: Comparison) -> bool | None:
-    """Whether any set beats the base on any task beyond its interval; None where none is known."""
-    low = comparison.by_task["difference_low"].dropna()
-    return bool((low > 0).any()) if len(low) else None
+    """Whether any set beats the base on any task; None where no difference is known.
+
+    Tested at 5% for all sets and tasks together (Bonferroni), since of twenty chances one is lucky.
+    """
+    tested = comparison.by_task.dropna(subset=["difference_p"])
+    beats = (tested["difference"] > 0) & (tested["difference_p"] * len(tested) < LEVEL)
+    return bool(beats.any()) if len(tested) else None
 
 
-def sort_by_latency(sets: Sequence[Evidence]) -> list[Evidence]:
-    """Fastest first; sets that were not timed come last."""
-
-    def order(each: Evidence) -> tuple[float, float, str]:
-        ratio = math.inf if math.isnan(each.end_to_end_ratio) else each.end_to_end_ratio
-        return ratio, each.trainable_parameters, each.variant
-
-    return sorted(sets, key=order)
-
-
-def _shrink_factor(estimate: float, bound: float, limit: float) -> float:
-    """Times the examples that bring `bound` down to `limit`; infinite if the estimate is over."""
+def _leave_room(estimate: float, bound: float, limit: float) -> float:
+    """Part of its distance from the estimate at which the bound would meet the limit."""
     if bound <= limit:
         return 1.0
-    return ((bound - estimate) / (limit - estimate)) ** 2 if estimate < limit else math.inf
+    return (limit - estimate) / (bound - estimate) if estimate < limit else 0.0

@@ -4,35 +4,34 @@
     print(recommendation.headline)
 
 The rule asks two things. Is the set good enough on every task: are the upper 95% bounds of its
-regret small? Among those that are, which is fastest? Where the data cannot answer, that is the
+regret small? Among those that are, which costs least? Where the data cannot answer, that is the
 answer, with the sets still in the running and about how much more data would decide.
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from harness.caveats import list_caveats, list_failures
 from harness.comparison import Comparison, compare
 from harness.errors import UserError
-from harness.evidence import Evidence, gather_evidence, shows_skill, sort_by_latency
-from harness.formatting import format_count, format_score, join_words
+from harness.evidence import Evidence
+from harness.profiles import BALANCED, Profile, find_profile
+from harness.rule import Verdict, apply_rule
+from harness.stability import choose_by_profile, leave_tasks_out, trace_delta
 from harness.wording import (
-    describe_bounds,
     describe_choice,
-    describe_latency,
+    describe_flips,
     describe_needs,
     describe_open,
+    describe_reasons,
     describe_rule,
 )
-
-DELTA = 0.02
-Verdict = Literal["chosen", "undecided", "no skill"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,8 @@ class Recommendation:
     """The verdict in one plain sentence or two."""
     rule: str
     """The rule that was applied, in words."""
+    profile: str
+    """Name of the profile whose cost decided."""
     delta: float
     tasks: tuple[str, ...]
     """Tasks that the regrets are over."""
@@ -53,9 +54,17 @@ class Recommendation:
     candidates: tuple[str, ...]
     """Sets that the bounds do not exclude."""
     runners_up: tuple[str, ...]
-    """Other sets that qualify, fastest first."""
+    """Other sets that qualify, cheapest first."""
     what_would_decide: str | None
     """What it would take, where the verdict is not `chosen`."""
+    what_would_flip_it: tuple[str, ...]
+    """Where a choice was made: with which delta, or without which task, it would be another."""
+    by_profile: tuple[dict[str, Any], ...]
+    """What the rule says under each profile: profile, meaning, delta, verdict, choice."""
+    without_task: tuple[dict[str, Any], ...]
+    """What it says without each task: without_task, verdict, choice."""
+    by_delta: tuple[dict[str, Any], ...]
+    """What it says from each delta on: delta_from, verdict, choice."""
     inputs: tuple[Evidence, ...]
     """What the rule knew, a set each."""
     failures: tuple[str, ...]
@@ -70,50 +79,67 @@ class Recommendation:
 
 
 def recommend(
-    results: pd.DataFrame, examples: pd.DataFrame, delta: float = DELTA
+    results: pd.DataFrame,
+    examples: pd.DataFrame,
+    delta: float | None = None,
+    profile: str = BALANCED.name,
 ) -> Recommendation:
     """Compare the variants of one model in one study, and apply the rule.
 
-    `delta` is the loss in mean score that the user does not mind. Raises UserError where delta is
-    not a positive number, or where the tables hold several models or studies.
+    `delta` is the loss in mean score that the user does not mind, by default the profile's; for
+    the profiles see `harness.profiles`. Raises UserError where delta is not a positive number,
+    where there is no such profile, or where the tables hold several models or studies.
     """
-    return decide(compare(results, examples), results, delta)
+    return decide(compare(results, examples), results, delta, find_profile(profile))
 
 
-def decide(comparison: Comparison, results: pd.DataFrame, delta: float = DELTA) -> Recommendation:
+def decide(
+    comparison: Comparison,
+    results: pd.DataFrame,
+    delta: float | None = None,
+    profile: Profile = BALANCED,
+) -> Recommendation:
     """Apply the rule to a comparison that has been made already."""
+    delta = profile.delta if delta is None else delta
     if not (math.isfinite(delta) and delta > 0):
         raise UserError(
             f"delta is {delta}; expected a positive number of score units, such as 0.02"
         )
-    inputs = gather_evidence(comparison)
-    eligible = sort_by_latency([each for each in inputs if each.qualifies(delta)])
-    candidates = [each for each in inputs if not each.is_excluded(delta)]
-    doubts = comparison.latency_doubts
-    choice, reasons = _apply_rule(inputs, eligible, candidates, delta, doubts)
-    skill = shows_skill(comparison)
-    if choice is None or skill is False:
-        verdict: Verdict = "no skill" if skill is False else "undecided"
-        headline = describe_open(verdict, inputs, candidates)
-        choice = None
+    ruling = apply_rule(comparison, delta, profile)
+    choice = ruling.choice
+    profiles = choose_by_profile(comparison)
+    without_task = leave_tasks_out(comparison, delta, profile)
+    by_delta = trace_delta(comparison, profile)
+    if choice is None:
+        headline = describe_open(ruling)
     else:
-        verdict, headline = "chosen", describe_choice(choice, comparison, delta)
+        headline = describe_choice(choice, comparison, delta, profile)
     return Recommendation(
         model=comparison.model,
-        verdict=verdict,
+        verdict=ruling.verdict,
         choice=choice.variant if choice else None,
         headline=headline,
-        rule=describe_rule(delta),
+        rule=describe_rule(delta, profile),
+        profile=profile.name,
         delta=delta,
         tasks=comparison.tasks,
-        reasons=tuple(reasons),
-        candidates=tuple(each.variant for each in candidates),
-        runners_up=tuple(each.variant for each in eligible if choice and each is not choice),
-        what_would_decide=None if choice else describe_needs(inputs, comparison, delta, skill),
-        inputs=tuple(inputs),
+        reasons=tuple(describe_reasons(ruling, comparison, delta, profile)),
+        candidates=tuple(each.variant for each in ruling.candidates),
+        runners_up=tuple(each.variant for each in ruling.eligible if choice and each is not choice),
+        what_would_decide=None if choice else describe_needs(ruling, comparison, delta),
+        what_would_flip_it=tuple(describe_flips(delta, without_task, by_delta)) if choice else (),
+        by_profile=_list_rows(profiles),
+        without_task=_list_rows(without_task),
+        by_delta=_list_rows(by_delta),
+        inputs=ruling.inputs,
         failures=tuple(list_failures(results)),
         caveats=tuple(list_caveats(comparison, results, choice.variant if choice else None)),
     )
+
+
+def _list_rows(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
+    rows = table.to_dict("records")
+    return tuple({str(key): value for key, value in row.items()} for row in rows)
 
 
 def to_json(study: str, recommendations: Sequence[Recommendation]) -> str:
@@ -126,59 +152,6 @@ def to_json(study: str, recommendations: Sequence[Recommendation]) -> str:
         "models": [each.to_dict() for each in recommendations],
     }
     return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _apply_rule(
-    inputs: Sequence[Evidence],
-    eligible: Sequence[Evidence],
-    candidates: Sequence[Evidence],
-    delta: float,
-    doubts: Mapping[str, str],
-) -> tuple[Evidence | None, list[str]]:
-    if len(inputs) < 2:
-        return None, ["Fewer than two target sets were run, so there is nothing to choose between."]
-    if not eligible:
-        return None, [describe_bounds(each, delta) for each in inputs]
-    choice, reason = _pick_fastest(eligible, doubts)
-    reasons = [f"{join_words([e.variant for e in eligible])} met both bounds.", reason]
-    faster = [
-        f"{each.variant} (mean up to {format_score(each.mean_regret_high)}, worst task up to "
-        f"{format_score(each.worst_regret_high)})"
-        for each in candidates
-        if each not in eligible and each.end_to_end_ratio_high < choice.end_to_end_ratio_low
-    ]
-    if faster:
-        reasons.append(
-            f"Faster, and not ruled out by the bounds on regret: {join_words(faster)}. More "
-            "examples may change the choice."
-        )
-    return choice, reasons
-
-
-def _pick_fastest(eligible: Sequence[Evidence], doubts: Mapping[str, str]) -> tuple[Evidence, str]:
-    """The fastest, or the smallest of those that latency does not separate from it.
-
-    `doubts` says why a variant's timing was left out, where it was taken.
-    """
-    timed = [each for each in eligible if not math.isnan(each.end_to_end_ratio)]
-    tied = [e for e in timed if not e.end_to_end_ratio_low > timed[0].end_to_end_ratio_high]
-    tied = tied or list(eligible)
-    choice = min(tied, key=lambda each: (each.trainable_parameters, each.variant))
-    size = (
-        f"{choice.variant} is the smallest ({format_count(choice.trainable_parameters)} trainable)"
-    )
-    unknown = {each.variant: doubts.get(each.variant, "was not measured") for each in eligible}
-    if not timed:
-        why = " or ".join(sorted(set(unknown.values())))
-        return choice, f"Latency {why}, so size decides: of these, {size}."
-    untimed = [each.variant for each in eligible if each not in timed]
-    rest = "".join(f" The latency of {name} {unknown[name]}." for name in untimed)
-    if len(tied) == 1:
-        others = "the only one of these" if len(eligible) == 1 else "the fastest of these"
-        others = "the fastest of those whose latency counts" if untimed else others
-        return choice, f"{choice.variant} is {others}: {describe_latency(choice)}.{rest}"
-    listed = "; ".join(f"{each.variant} {describe_latency(each)}" for each in tied)
-    return choice, f"Latency does not separate {listed}. Of these, {size}.{rest}"
 
 
 def _without_nan(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
     python -m harness.report results/quickstart
     python -m harness.report results/quickstart --delta 0.03
+    python -m harness.report results/quickstart --profile merged
 
 Reads records only, needs neither a model nor a GPU, and writes into the study's folder:
 summary.csv and .parquet, report.md, report.html (one file, no network), plots/, and
@@ -9,7 +10,6 @@ recommendation.json. Running it again replaces them.
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,29 +24,21 @@ from harness.caveats import (
     list_sources,
     list_stand_ins,
     list_truncation,
-    list_unskilled_tasks,
     list_untrusted_timing,
 )
 from harness.comparison import Comparison, compare
 from harness.errors import UserError
 from harness.formatting import join_words
 from harness.latency_analysis.report import LatencyReport, build_latency_report
-from harness.plots import plot_learning_curves, plot_tradeoff
-from harness.recommend import DELTA, Recommendation, decide, to_json
+from harness.model_report import ModelReport, report_model
+from harness.profiles import BALANCED, PROFILES, find_profile
+from harness.recommend import Recommendation, to_json
 from harness.records import BASE, write_table, write_text
-from harness.rendering import Picture, render, save_picture
+from harness.rendering import render
 from harness.report_tables import (
-    Table,
-    make_certainty_table,
     make_environment_table,
-    make_evidence_table,
-    make_gain_table,
-    make_main_table,
-    make_pair_table,
-    text_table,
 )
 from harness.results import Study, load_study
-from harness.score_tables import ScoreTable, make_length_table, make_score_tables
 
 MAJORITY_NOTE = (
     " A row in italics is no target set: it is what always giving one answer scores, with its 95% "
@@ -55,35 +47,18 @@ MAJORITY_NOTE = (
 SCORES_NOTE = "Means over every example of every run; corpus scores are of the run's whole set."
 CERTAINTY_NOTE = (
     "Shares of resamples of examples and seeds, in which latency varies within its interval; ranks "
-    "are averaged over tasks, 1 the best, with 95% intervals."
+    "are averaged over tasks, 1 the best, with 95% intervals. In the last column tasks are drawn "
+    "anew too; with few of them it is rough."
 )
 PAIRS_NOTE = (
     "The set of the highest mean against each other one: paired difference with its 95% interval, "
     "p of a t test after Holm's correction for all pairs of sets, and the true difference that a "
     "study of this size would find 4 times in 5."
 )
+PROFILES_NOTE = "What the rule says for others who weigh otherwise."
+CLAIMS_NOTE = "Each holds, fails or is undecided by 95% intervals on this study's own data."
+DUELS_NOTE = "Examples of which one's mean score over seeds is higher, lower or the same."
 LENGTHS_NOTE = "Mean tokens an example; in brackets, those of the reasoning before the answer"
-
-
-@dataclass(frozen=True)
-class ModelReport:
-    """One base model's part of the report."""
-
-    recommendation: Recommendation
-    main: Table
-    gains: Table
-    scores: tuple[ScoreTable, ...]
-    """Every score, a table a task."""
-    lengths: Table | None
-    """Mean tokens written; None where they are known nowhere."""
-    evidence: Table
-    certainty: Table
-    pairs: Table
-    pictures: tuple[Picture, ...]
-    unskilled: tuple[str, ...]
-    """A sentence for each task on which no set shows skill."""
-    text: str
-    """Verdict and table for a terminal."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +77,13 @@ class Report:
     """The verdict and the table, for a terminal."""
 
 
-def build_report(study: Path, delta: float = DELTA) -> Report:
+def build_report(study: Path, delta: float | None = None, profile: str = BALANCED.name) -> Report:
     """Write every derived file into `study`, from its records alone.
 
-    Raises UserError where `study` is no study's folder, where delta is not positive, or where the
-    disk refuses.
+    `delta` is the profile's where none is given. Raises UserError where `study` is no study's
+    folder, where delta is not positive, where there is no such profile, or where the disk refuses.
     """
+    weighed = find_profile(profile)
     study = Path(study)
     if not (study / "runs").is_dir():
         raise UserError(
@@ -118,7 +94,7 @@ def build_report(study: Path, delta: float = DELTA) -> Report:
     models = sorted(loaded.results["model"].unique()) or [None]
     comparisons = {model: compare(*_select_model(loaded, model)) for model in models}
     parts = [
-        _report_model(study, loaded, comparison, delta, is_only=len(models) == 1)
+        report_model(study, loaded, comparison, delta, weighed, is_only=len(models) == 1)
         for comparison in comparisons.values()
     ]
     name = study.resolve().name
@@ -157,59 +133,6 @@ def _select_model(loaded: Study, model: str | None) -> tuple[pd.DataFrame, pd.Da
     return results[results["model"] == model], examples[examples["model"] == model]
 
 
-def _report_model(
-    study: Path, loaded: Study, comparison: Comparison, delta: float, *, is_only: bool
-) -> ModelReport:
-    losses = loaded.losses
-    results = loaded.results[loaded.results["model"] == comparison.model]
-    recommendation = decide(comparison, results, delta)
-    choice = recommendation.choice
-    suffix = "" if is_only else "_" + re.sub(r"[^\w.]+", "-", comparison.model)
-    own = losses[losses["model"] == comparison.model]
-    curves = plot_learning_curves(own, list(comparison.overall["variant"]))
-    tradeoff = plot_tradeoff(comparison)
-    pictures = (
-        save_picture(
-            *(tradeoff, study, f"accuracy_against_latency{suffix}", "Accuracy against latency"),
-            _describe_tradeoff(comparison),
-        ),
-        save_picture(
-            *(curves, study, f"learning_curves{suffix}", "Learning curves"),
-            f"Training loss by optimizer step, a panel a task: {_list_tasks(own)}.",
-        ),
-    )
-    return ModelReport(
-        recommendation,
-        main=make_main_table(comparison, choice),
-        gains=make_gain_table(comparison, choice),
-        scores=make_score_tables(comparison, results, choice),
-        lengths=make_length_table(comparison, choice),
-        evidence=make_evidence_table(recommendation),
-        certainty=make_certainty_table(comparison, recommendation.delta, choice),
-        pairs=make_pair_table(comparison),
-        pictures=pictures,
-        unskilled=tuple(list_unskilled_tasks(comparison)),
-        text=f"{text_table(comparison, choice)}\n\n{comparison.model}: {recommendation.headline}",
-    )
-
-
-def _describe_tradeoff(comparison: Comparison) -> str:
-    rows = comparison.overall
-    front = rows[rows["on_front"]].sort_values("end_to_end_ratio", na_position="first")
-    names = join_words(list(front["variant"])) or "no set"
-    lines = [f"{line.name} on {task}" for task, line in comparison.majority.items()]
-    dashed = f" Dashed lines: {join_words(lines)}." if lines else ""
-    return (
-        "Score against end-to-end latency as a ratio to the base, over all tasks and a panel a "
-        f"task, with 95% intervals. On the Pareto front over all tasks: {names}.{dashed} The table "
-        "has the numbers."
-    )
-
-
-def _list_tasks(losses: pd.DataFrame) -> str:
-    return join_words(sorted(losses["task"].unique())) or "no run left a curve"
-
-
 def _gather_values(name: str, loaded: Study, parts: Sequence[ModelReport]) -> dict[str, Any]:
     results = loaded.results
     trained = results[results["target_set"] != BASE]
@@ -233,6 +156,9 @@ def _gather_values(name: str, loaded: Study, parts: Sequence[ModelReport]) -> di
         "lengths_note": LENGTHS_NOTE,
         "certainty_note": CERTAINTY_NOTE,
         "pairs_note": PAIRS_NOTE,
+        "profiles_note": PROFILES_NOTE,
+        "claims_note": CLAIMS_NOTE,
+        "duels_note": DUELS_NOTE,
     }
 
 
@@ -247,11 +173,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("study", type=Path, help="a study's folder, such as results/quickstart")
     parser.add_argument(
-        "--delta", type=float, default=DELTA, help="loss in mean score that you do not mind"
+        "--delta", type=float, help="loss in mean score that you do not mind (default: profile's)"
+    )
+    parser.add_argument(
+        "--profile",
+        default=BALANCED.name,
+        help=f"what you weigh: {join_words([each.name for each in PROFILES])}",
     )
     options = parser.parse_args(arguments)
     status = 0
-    for build in _list_builders(options.study, options.delta):
+    for build in _list_builders(options.study, options.delta, options.profile):
         try:
             report = build()
         except UserError as error:
@@ -263,13 +194,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _list_builders(study: Path, delta: float) -> Iterator[Callable[[], Report | LatencyReport]]:
+def _list_builders(
+    study: Path, delta: float | None, profile: str
+) -> Iterator[Callable[[], Report | LatencyReport]]:
     """Yield what builds each kind of report that the folder has the raw files of."""
     has_latency = (study / "latency.json").exists()
     if has_latency:
         yield partial(build_latency_report, study)
     if (study / "runs").is_dir() or not has_latency:
-        yield partial(build_report, study, delta)
+        yield partial(build_report, study, delta, profile)
 
 
 if __name__ == "__main__":

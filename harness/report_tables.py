@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.claims import Claim
 from harness.comparison import Comparison
 from harness.formatting import (
     UNKNOWN,
@@ -19,10 +20,17 @@ from harness.formatting import (
     format_score,
     format_score_interval,
     format_seconds,
+    format_share,
 )
 from harness.recommend import Recommendation
 from harness.records import BASE
-from harness.selection import compare_pairs, find_front_probability, find_near_best, rank_sets
+from harness.selection import (
+    compare_pairs,
+    find_front_probability,
+    find_near_best,
+    generalize_regret,
+    rank_sets,
+)
 
 NO_SKILL_MARK = "!"
 """Stands behind a score without skill in the terminal's table."""
@@ -107,19 +115,33 @@ def make_evidence_table(recommendation: Recommendation) -> Table:
 
 
 def make_certainty_table(comparison: Comparison, delta: float, chosen: str | None = None) -> Table:
-    """Return how sure each set's place is: near the best, its rank, its chance of the front."""
+    """Return how sure each set's place is: near the best, on the front, its rank, new tasks."""
     near = find_near_best(comparison.drawn, delta)
     front = find_front_probability(comparison.overall, comparison.drawn)
     ranks = rank_sets(comparison.drawn).set_index("variant")
+    new_tasks = generalize_regret(comparison.drawn)
     rows = []
     for row in sort_rows(comparison):
         name = str(row["variant"])
         if name in near:
             low, high = ranks.loc[name, ["average_rank_low", "average_rank_high"]]
             rank = f"{ranks.loc[name, 'average_rank']:.1f} ({low:.1f} to {high:.1f})"
-            rows.append((name, *map(format_chance, (near[name], front[name])), rank))
-    headers = ("Target set", f"Within {delta:g} of the best", "On the Pareto front", "Average rank")
+            chances = map(format_chance, (near[name], front[name]))
+            rows.append((name, *chances, rank, format_score(new_tasks[name])))
+    headers = (
+        *("Target set", f"Within {delta:g} of the best", "On the Pareto front", "Average rank"),
+        "Mean regret on new tasks (95% bound)",
+    )
     return Table(headers, tuple(rows), chosen)
+
+
+def make_profile_table(recommendation: Recommendation) -> Table:
+    """Return what the rule says under each profile."""
+    rows = [
+        (row["profile"], row["meaning"], f"{row['delta']:g}", row["choice"] or row["verdict"])
+        for row in recommendation.by_profile
+    ]
+    return Table(("Profile", "For", "Delta", "Choice"), tuple(rows), recommendation.profile)
 
 
 def make_pair_table(comparison: Comparison) -> Table:
@@ -132,11 +154,21 @@ def make_pair_table(comparison: Comparison) -> Table:
             format_difference_interval(row["difference"], row["low"], row["high"]),
             format_p(row["p_holm"]),
             format_score(row["detectable"]),
+            format_share(row["seed_share"]),
         )
         for row in pairs[pairs["better"] == first].to_dict("records")
     ]
-    headers = ("Pair", "Difference of means over tasks", "p, corrected", "Detectable difference")
+    headers = (
+        *("Pair", "Difference of means over tasks", "p, corrected", "Detectable difference"),
+        "Uncertainty that comes of seeds",
+    )
     return Table(headers, tuple(rows))
+
+
+def make_claim_table(claims: Sequence[Claim]) -> Table:
+    """Return a published study's claims with their outcomes."""
+    rows = [(each.name, each.outcome, each.evidence) for each in claims]
+    return Table(("A published study says", "Here it", "Evidence"), tuple(rows))
 
 
 def make_environment_table(environments: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -50,16 +50,35 @@ ENVIRONMENT_COLUMNS = ("torch", "transformers", "peft", "device", "gpu", "cpu")
 TEXT_COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
     *("source", "dataset", "stand_in", "split", "metric", "majority_prediction", "scoring"),
-    *("truncation", "mergeable", "latency_stopped", "latency_session", "latency_trusted"),
+    *(
+        "truncation",
+        "module_names",
+        "parameter_names",
+        "mergeable",
+        "latency_stopped",
+        "latency_session",
+        "latency_trusted",
+    ),
     "latency_distrust",
     *("error_type", "error_message", *ENVIRONMENT_COLUMNS, "machine"),
 )
 COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
-    *("rank", "alpha", "seed", "learning_rate", "source", "dataset", "stand_in", "split"),
+    *(
+        "rank",
+        "alpha",
+        "dropout",
+        "seed",
+        "learning_rate",
+        "source",
+        "dataset",
+        "stand_in",
+        "split",
+    ),
     *("example_count", "metric", "score", *MAJORITY_COLUMNS, "has_skill", "scoring"),
     *(*LENGTHS, "truncation", "truncated_examples"),
     *("truncated_tokens_ratio", "skipped_rows"),
+    *("module_names", "parameter_names"),
     *("trainable_parameters", "module_count", "adapter_bytes", "mergeable"),
     *("train_steps", "train_tokens", "train_seconds", "train_tokens_per_second"),
     *("train_truncated_examples", "train_truncated_tokens_ratio", "train_skipped_rows"),
@@ -105,7 +124,7 @@ def load_results(path: Paths) -> pd.DataFrame:
     run_id, study, status       which run, and how it ended
     model, task, target_set     what was compared; `base` is the model with no adapter
     variant                     target_set, and the settings that vary beside it (`qkv, rank 16`)
-    roles, method, rank, alpha, seed, learning_rate
+    roles, method, rank, alpha, dropout, seed, learning_rate
     source, dataset, stand_in, split    where the examples came from
     example_count, metric, score        headline score in [0, 1], a mean over the examples
     score_<name>                every score of any task; NaN where the task has none of that name
@@ -117,6 +136,8 @@ def load_results(path: Paths) -> pd.DataFrame:
                                 it that only leads to the answer
     truncation                  rule for prompts that do not fit: head or head_tail
     truncated_examples, truncated_tokens_ratio, skipped_rows    what scoring cut or left out
+    module_names, parameter_names   what was adapted, as PEFT's target_modules and
+                                target_parameters take it, joined by commas; empty in older records
     trainable_parameters, module_count, adapter_bytes, mergeable
     train_steps, train_tokens, train_seconds, train_tokens_per_second,
     train_truncated_examples, train_truncated_tokens_ratio, train_skipped_rows,
@@ -219,6 +240,9 @@ def _describe(run: Run) -> dict[str, Any]:
         "status": record.status,
         "roles": "+".join(adapter.roles) if adapter else "",
         "alpha": adapter.alpha if adapter else run.setting("adapter.alpha"),
+        "dropout": run.setting("adapter.dropout"),
+        "module_names": ",".join(adapter.module_names) if adapter else "",
+        "parameter_names": ",".join(adapter.parameter_names) if adapter else "",
         "learning_rate": run.setting("train.learning_rate"),
         "error_type": record.error.type if record.error else None,
         "error_message": record.error.message if record.error else None,

@@ -1,7 +1,7 @@
 """How sure a choice among target sets is: claims about pairs, ranks, the front, and the tasks.
 
-Everything starts from the resamples of a comparison, in which examples and seeds are drawn anew and
-tasks are not: `comparison.drawn`. Bounds are 95% intervals.
+Everything starts from `comparison.drawn`, whose resamples draw examples and seeds anew, and tasks
+not: `generalize_regret` draws them too. Bounds are 95% intervals.
 """
 
 import math
@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.records import BASE
+from harness.spread import measure_spread
 from harness.statistics import TaskDraws
 
 POWER = 0.8
@@ -27,32 +28,26 @@ def compare_pairs(drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
     """Test every pair of sets that have all tasks on the difference of their mean scores.
 
     One row a pair: `better` and `worse` by observed mean, `difference` with its 95% interval, `p`
-    of a two-sided t test with the standard error of the resamples and the degrees of freedom of
-    the smallest task's examples, `p_holm` with Holm's correction for all pairs (Scandinavian
-    Journal of Statistics 6:65, 1979), and `detectable`: the least true difference that a test of
-    one pair would find in 80% of studies of this size.
+    of a two-sided paired t test over examples and seeds, `p_holm` with Holm's correction for all
+    pairs (Scandinavian Journal of Statistics 6:65, 1979), `detectable`: the least true difference
+    that a test of one pair would find in 80% of studies of this size, and `seed_share`: what part
+    of the variance comes of seeds, NaN where there is one.
     """
-    means, draws = average_tasks(drawn)
-    freedom = min((each.paired.example_count for each in drawn.values()), default=0) - 1
+    means, _ = average_tasks(drawn)
+    tasks = list(drawn.values())
     rows = []
     for one, other in combinations(sorted(means, key=lambda name: (-means[name], name)), 2):
-        difference = draws[one] - draws[other]
-        error, observed = float(difference.std(ddof=1)), means[one] - means[other]
-        row: dict[str, Any] = {"better": one, "worse": other, "difference": observed}
-        row |= dict(zip(("low", "high"), np.quantile(difference, [0.025, 0.975]), strict=True))
-        known = freedom > 0 and not math.isnan(error)
-        row["p"] = _test(observed, error, freedom) if known else math.nan
-        quantiles = stats.t.ppf([0.975, POWER], freedom) if known else [math.nan]
-        rows.append(row | {"detectable": error * float(sum(quantiles))})
-    columns = ["better", "worse", "difference", "low", "high", "p", "detectable"]
+        spread, difference = measure_spread(tasks, one, other), means[one] - means[other]
+        row: dict[str, Any] = {"better": one, "worse": other, "difference": difference}
+        known = spread.freedom > 0
+        quantiles = stats.t.ppf([0.975, POWER], spread.freedom) if known else [math.nan]
+        row |= dict(zip(("low", "high"), spread.bound(difference), strict=True))
+        row["p"] = spread.test(difference)
+        row["detectable"] = float(spread.error * sum(quantiles))
+        rows.append(row | {"seed_share": spread.seed_share})
+    columns = ["better", "worse", "difference", "low", "high", "p", "detectable", "seed_share"]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(p_holm=correct_holm(frame["p"].to_numpy(dtype=float)))
-
-
-def _test(difference: float, error: float, freedom: int) -> float:
-    if error < 10.0**-DIGITS:
-        return 1.0 if abs(difference) < 10.0**-DIGITS else 0.0
-    return float(2 * stats.t.sf(abs(difference) / error, freedom))
 
 
 def correct_holm(p: np.ndarray) -> np.ndarray:
@@ -115,6 +110,24 @@ def find_near_best(drawn: Mapping[str, TaskDraws], delta: float) -> dict[str, fl
         return dict.fromkeys(draws, math.nan)
     is_near = table >= table.max(axis=0) - delta - 10.0**-DIGITS
     return dict(zip(draws, is_near.mean(axis=1).tolist(), strict=True))
+
+
+def generalize_regret(drawn: Mapping[str, TaskDraws], seed: int = 0) -> dict[str, float]:
+    """Upper 95% bound of each set's mean regret over new tasks of the same kind.
+
+    In each resample the tasks are drawn anew too, with replacement. NaN with fewer than two tasks;
+    with three or four it is a rough figure.
+    """
+    names = _find_complete(drawn)
+    tasks, bounds = list(drawn.values()), dict.fromkeys(names, math.nan)
+    if len(tasks) < 2:
+        return bounds
+    count = len(tasks[0].draws[names[0]]) if names else 0
+    picks = np.random.default_rng(seed).integers(len(tasks), size=(len(tasks), count))
+    for name in names:
+        regrets = np.array([each.regret(name).draws for each in tasks])
+        bounds[name] = float(np.quantile(np.take_along_axis(regrets, picks, 0).mean(axis=0), 0.95))
+    return bounds
 
 
 def find_front_probability(

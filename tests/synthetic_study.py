@@ -27,6 +27,12 @@ TASKS = ("medmcqa", "govreport", "fincot", "invoice_ocr")
 METRICS = {"medmcqa": "accuracy", "govreport": "rougeL", "fincot": "accuracy"}
 FIVE = ("qkv", "o_proj", "qkv+o_proj", "o_proj+fc2", "all")
 ELEVEN = (*FIVE, "q+v", "fc1", "fc2", "fc1+fc2", "o_proj+fc1+fc2", "qkv+fc1+fc2")
+MODULE_NAMES = {
+    "qkv": ("q_proj", "k_proj", "v_proj"),
+    "fc1": ("gate_proj", "up_proj"),
+    "fc2": ("down_proj",),
+}
+"""Names of a Llama-like model; others are their own."""
 STAND_IN = "Multi-LexSum stands in for GovReport"
 
 
@@ -103,7 +109,7 @@ def write_run(
         "model": {"name": model},
         "task": {"name": task},
         "target_modules": {"label": target_set},
-        "adapter": {"method": "lora", "rank": rank, "alpha": 2.0 * rank},
+        "adapter": {"method": "lora", "rank": rank, "alpha": 2.0 * rank, "dropout": 0.0},
         "train": {"learning_rate": learning_rate},
         "seed": seed,
     }
@@ -196,7 +202,10 @@ def describe_adapter(target_set: str, rank: int) -> AdapterRecord:
         return AdapterRecord(BASE, (), "none", 0, 0.0, 0, 0, 0, True)
     roles = tuple(target_set.split("+"))
     size = 100_000 * len(target_set) * rank
-    return AdapterRecord(target_set, roles, "lora", rank, 2.0 * rank, 30, size, 4 * size, True)
+    names = tuple(name for each in roles for name in MODULE_NAMES.get(each, (each,)))
+    return AdapterRecord(
+        target_set, roles, "lora", rank, 2.0 * rank, 30, size, 4 * size, True, names
+    )
 
 
 def describe_training(

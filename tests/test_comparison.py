@@ -109,7 +109,7 @@ def test_other_examples_are_no_comparison(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",), examples=30)
     write_run(study, "o_proj", "fincot", examples=10, ids=[f"x{i}" for i in range(10)])
     comparison = compare_study(study)
-    assert any("o_proj (seed 0) has scores for 25%" in note for note in comparison.notes)
+    assert any("o_proj (seed 0) has scores for 0%" in note for note in comparison.notes)
     assert comparison.by_task.set_index("variant").loc["qkv", "examples"] == 30
 
 
