@@ -6,6 +6,11 @@ import pandas as pd
 
 from harness.comparison import Comparison
 from harness.formatting import format_share, join_words
+from harness.mixtures import (
+    list_environment_mixtures,
+    list_recipe_mixtures,
+    list_scoring_mixtures,
+)
 from harness.records import BASE
 from harness.score_names import CONSTRAINED
 
@@ -33,7 +38,7 @@ def list_sources(results: pd.DataFrame) -> Iterator[str]:
 
 def list_stand_ins(results: pd.DataFrame) -> list[str]:
     """Return `task: stand-in` for each task whose embedded data stands in for the public set."""
-    stands = results[results["stand_in"].fillna("").astype(str) != ""]
+    stands = results[~results["stand_in"].isin([None, ""]) & results["stand_in"].notna()]
     pairs = stands[["task", "stand_in"]].drop_duplicates().sort_values(["task", "stand_in"])
     return [f"{row['task']}: {row['stand_in']}" for _, row in pairs.iterrows()]
 
@@ -71,15 +76,6 @@ def list_unskilled_tasks(comparison: Comparison) -> Iterator[str]:
             )
 
 
-def list_scoring_mixtures(results: pd.DataFrame) -> Iterator[str]:
-    """Say, a sentence a task, where runs were scored in ways that do not compare."""
-    known = results[["task", "scoring"]].dropna()
-    for task, ways in known.groupby("task")["scoring"]:
-        if ways.nunique() > 1:
-            listed = join_words(sorted(ways.unique()))
-            yield f"Runs of {task} were scored by {listed}: their scores do not compare."
-
-
 def list_caveats(
     comparison: Comparison, results: pd.DataFrame, choice: str | None = None
 ) -> Iterator[str]:
@@ -90,21 +86,37 @@ def list_caveats(
         yield f"{comparison.seed_count} seeds: the intervals include seed noise, roughly."
     for stand_in in list_stand_ins(results):
         yield f"Stand-in data. {stand_in}. The verdict speaks of the data that was used."
+    yield from _describe_range(comparison)
     yield from _describe_example_counts(comparison)
     yield from _describe_skill(comparison, choice)
     yield from list_unskilled_tasks(comparison)
     yield from _describe_majority(comparison)
     yield from list_scoring_mixtures(results)
-    yield from (f"{note[0].upper()}{note[1:]}." for note in comparison.notes)
+    yield from list_recipe_mixtures(results)
+    yield from _describe_notes(comparison)
     yield from _describe_latency(results)
     for line in list_untrusted_timing(results):
         yield f"Timing is untrusted. {line}"
     yield from _describe_constraint(results)
     yield from _describe_packs(results)
-    machines = results[["gpu", "cpu", "torch"]].fillna("").astype(str).to_numpy().tolist()
-    known = sorted({" ".join(filter(None, machine)) for machine in machines} - {""})
-    if len(known) > 1:
-        yield f"Runs come from different machines or versions ({'; '.join(known)})."
+    yield from list_environment_mixtures(results)
+
+
+def _describe_range(comparison: Comparison) -> Iterator[str]:
+    rows = comparison.by_task[~comparison.by_task["score"].between(0, 1)].dropna(subset=["score"])
+    for task, own in rows.groupby("task"):
+        yield (
+            f"Scores of {join_words(sorted(own['variant']))} on {task} lie outside 0 to 1: the "
+            "rule and its delta are meant for shares, not for percentages."
+        )
+
+
+def _describe_notes(comparison: Comparison) -> Iterator[str]:
+    names = {str(name) for column in ("task", "variant") for name in comparison.by_task[column]}
+    for note in comparison.notes:
+        # The name of a set or task stays as it is written everywhere.
+        is_name = note.startswith(tuple(f"{name}{end}" for name in names for end in (" ", ":")))
+        yield f"{note if is_name else note[0].upper() + note[1:]}."
 
 
 def _describe_packs(results: pd.DataFrame) -> Iterator[str]:
@@ -131,6 +143,12 @@ def _describe_skill(comparison: Comparison, choice: str | None) -> Iterator[str]
     if not (rows["target_set"] == BASE).any() or rows["difference"].isna().all():
         yield "The base was not scored, so whether training helped is unknown."
         return
+    lacking = [task for task, each in comparison.drawn.items() if BASE not in each.means]
+    if lacking:
+        yield (
+            f"The base has no score on {join_words(lacking)}, so what training gained there, and "
+            "on average, is unknown."
+        )
     own = rows[rows["variant"] == choice]
     worse = list(own.loc[own["difference_high"] < 0, "task"])
     unclear = list(own.loc[(own["difference_low"] <= 0) & (own["difference_high"] >= 0), "task"])

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from harness.formatting import join_words
 from harness.records import BASE
 
 MINIMUM_SHARE = 0.5
-"""A run with scores on a smaller share of the task's examples is left out, not waited for."""
+"""A run with a smaller share of the examples that most runs have is left out, not waited for."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,21 @@ def pair_task(task: str, results: pd.DataFrame, examples: pd.DataFrame) -> TaskS
     notes: list[str] = []
     runs = results[results["score"].notna() | results["metric"].notna()].set_index("run_id")
     runs = _keep_one_source(task, runs, notes)
-    table = examples[examples["run_id"].isin(runs.index)].pivot_table(
+    scores = examples[examples["run_id"].isin(runs.index)]
+    # An infinite score, of a metric that divides by zero, is no score either.
+    scores = scores.assign(score=scores["score"].where(np.isfinite(scores["score"].astype(float))))
+    table = scores.pivot_table(
         index="id", columns="run_id", values="score", aggfunc="mean", dropna=False
     )
-    table = _drop_sparse_runs(task, table, runs, notes)
+    table = _drop_other_runs(task, table, runs, notes)
     table = _keep_common_seeds(task, table, runs, notes)
     kept = table.dropna()
     if len(kept) < len(table):
         notes.append(
             f"{task}: compared on the {len(kept)} of {len(table)} examples that all runs have"
         )
-    scores, seeds = _group_by_variant(kept, runs)
-    return TaskScores(task, scores, seeds, tuple(notes))
+    by_variant, seeds = _group_by_variant(kept, runs)
+    return TaskScores(task, by_variant, seeds, tuple(notes))
 
 
 def _keep_one_source(task: str, runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
@@ -59,26 +63,46 @@ def _keep_one_source(task: str, runs: pd.DataFrame, notes: list[str]) -> pd.Data
         return runs
     counts = origin.value_counts()
     common = sorted(counts[counts == counts.max()].index)[0]
-    others = sorted(set(origin) - {common})
+    others = runs["variant"][origin != common].groupby(origin).agg(set)
+    listed = [f"{each} ({join_words(sorted(names))})" for each, names in others.items()]
     notes.append(
         f"{task}: runs differ in metric, scoring or data; compared on {common}, "
-        f"left out: {'; '.join(others)}"
+        f"left out: {'; '.join(listed)}"
     )
     return runs[origin == common]
 
 
-def _drop_sparse_runs(
+def _drop_other_runs(
     task: str, table: pd.DataFrame, runs: pd.DataFrame, notes: list[str]
 ) -> pd.DataFrame:
+    """Leave out the runs that have few of the examples that most runs have."""
     for run_id in runs.index.difference(table.columns):
         notes.append(f"{task}: {_name(runs.loc[run_id])} has no scores by example; not compared")
-    share = table.notna().mean()
-    for run_id in share.index[share < MINIMUM_SHARE]:
-        notes.append(
-            f"{task}: {_name(runs.loc[run_id])} has scores for {share[run_id]:.0%} of the "
-            "examples; not compared"
-        )
+    share = _share_examples(table.notna().to_numpy(dtype=float))
+    for run_id, own in zip(table.columns, share, strict=True):
+        if own < MINIMUM_SHARE:
+            notes.append(
+                f"{task}: {_name(runs.loc[run_id])} has scores for {own:.0%} of the examples; not "
+                "compared"
+            )
     return table.loc[:, share >= MINIMUM_SHARE]
+
+
+def _share_examples(present: np.ndarray) -> np.ndarray:
+    """What share each run has of the examples of the run that is most like the others.
+
+    `present` is 1 where a run has an example, else 0: [examples, runs]. Runs are alike where they
+    have most of each other's examples; of equally many, the run with more examples counts.
+    """
+    common = present.T @ present
+    counts = common.diagonal()
+    if not counts.any():
+        return np.zeros(len(counts))
+    larger = np.maximum(counts[:, None], counts)
+    alike = ((common >= MINIMUM_SHARE * larger) & (counts > 0)).sum(axis=1)
+    typical = max(range(len(counts)), key=lambda run: (alike[run], counts[run]))
+    share: np.ndarray = common[typical] / counts[typical]
+    return share
 
 
 def _keep_common_seeds(

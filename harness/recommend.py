@@ -138,8 +138,11 @@ def decide(
 
 
 def _list_rows(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
-    rows = table.to_dict("records")
-    return tuple({str(key): value for key, value in row.items()} for row in rows)
+    """Rows as plain values; what is unknown or absent is None."""
+    return tuple(
+        {str(key): None if pd.isna(value) else value for key, value in row.items()}
+        for row in table.to_dict("records")
+    )
 
 
 def to_json(study: str, recommendations: Sequence[Recommendation]) -> str:

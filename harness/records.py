@@ -235,7 +235,10 @@ def read_record(folder: Path) -> Record:
 def _parse_record(fields: dict[str, Any]) -> Record:
     version = fields.pop("schema_version")
     if version != SCHEMA_VERSION:
-        raise ValueError(f"schema_version is {version}, expected {SCHEMA_VERSION}")
+        raise ValueError(
+            f"schema_version is {version}, expected {SCHEMA_VERSION}; a later version wrote it, so "
+            "update the harness"
+        )
     if fields["status"] not in get_args(Status):
         raise ValueError(f"status is {fields['status']!r}, expected one of {get_args(Status)}")
     if not isinstance(fields["config"], dict):

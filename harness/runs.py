@@ -6,6 +6,7 @@ record is checked on its own, and what is wrong with one becomes a line in `prob
 
 import dataclasses
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ Cell = tuple[str, str, str, str, int]
 @dataclass(frozen=True)
 class Run:
     study: str
-    """Name of the study's folder."""
+    """The end of its study's path that no other study read with it has: `quickstart`."""
     folder: Path
     """The run's folder."""
     record: Record
@@ -77,6 +78,11 @@ class Run:
             value = value.get(part) if isinstance(value, Mapping) else None
         return value
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The config's values by dotted key."""
+        return dict(_flatten(self.record.config))
+
     def _named(self, section: str) -> str:
         return str(self.setting(f"{section}.name") or self._part_of_id(section))
 
@@ -97,7 +103,8 @@ def read_runs(path: Paths) -> Runs:
     """Read every run under `path`; raises UserError where there is no study at all."""
     runs: list[Run] = []
     problems: list[str] = []
-    for study in find_studies(path):
+    studies = _drop_repeats(find_studies(path), problems)
+    for study, name in zip(studies, _name_studies(studies), strict=True):
         seen: set[str] = set()
         for folder in sorted(each for each in (study / "runs").iterdir() if each.is_dir()):
             try:
@@ -109,7 +116,7 @@ def read_runs(path: Paths) -> Runs:
                 problems.append(f"{folder}: a copy of run {record.run_id}; left out")
                 continue
             seen.add(record.run_id)
-            runs.append(Run(study.resolve().name, folder, record))
+            runs.append(Run(name, folder, record))
     return Runs(_name_variants(runs), tuple(problems))
 
 
@@ -121,11 +128,39 @@ def find_studies(path: Paths) -> list[Path]:
     if any(folder.glob("runs/*/")):
         return [folder]
     studies = sorted({runs.parent for runs in folder.glob("*/runs") if any(runs.glob("*/"))})
-    if not studies:
+    if studies:
+        return studies
+    if (folder / "latency.json").exists():
         raise UserError(
-            f"{folder}: no runs/*/record.json there; pass a study's folder under results/"
+            f"{folder}: a latency study, which holds no runs; read it with "
+            "harness.load_latency_study, or compare it with harness.compare_latency"
         )
-    return studies
+    raise UserError(f"{folder}: no runs/*/record.json there; pass a study's folder under results/")
+
+
+def _drop_repeats(studies: Sequence[Path], problems: list[str]) -> list[Path]:
+    kept: dict[Path, Path] = {}
+    for study in studies:
+        place = study.resolve()
+        if place in kept:
+            problems.append(f"{study}: given more than once; read once")
+        kept.setdefault(place, study)
+    return list(kept.values())
+
+
+def _name_studies(studies: Sequence[Path]) -> list[str]:
+    """The last part of each path, or as many more as tell it from the others."""
+    paths = [study.resolve().parts for study in studies]
+    names = []
+    for own in paths:
+        others = [parts for parts in paths if parts != own]
+        depth = next(
+            size
+            for size in range(1, len(own) + 1)
+            if all(parts[-size:] != own[-size:] for parts in others)
+        )
+        names.append("/".join(own[-depth:]))
+    return names
 
 
 def read_table(run: Run, name: str, needed: Sequence[str], problems: list[str]) -> pd.DataFrame:
@@ -151,6 +186,9 @@ def _read_checked(folder: Path) -> Record:
     record = read_record(folder)
     if not isinstance(record.run_id, str) or not isinstance(record.environment, dict):
         raise UserError(f"{folder}/record.json: run_id or environment has the wrong type")
+    memory = record.environment.get("memory_bytes", 0)
+    if memory is not None and not (isinstance(memory, (int, float)) and math.isfinite(memory)):
+        raise UserError(f"{folder}/record.json: environment.memory_bytes has the wrong type")
     for name in SECTIONS:
         section = getattr(record, name)
         for field in dataclasses.fields(section) if section is not None else ():
@@ -160,13 +198,14 @@ def _read_checked(folder: Path) -> Record:
 
 
 def _fits(value: Any, expected: Any) -> bool:
-    """Whether a field's value has its annotated type; items of containers have to be scalars."""
+    """Whether a field's value, and each item of a container, has its annotated type."""
     if get_origin(expected) is UnionType:
         return any(_fits(value, each) for each in get_args(expected))
     kind = get_origin(expected) or expected
     if kind in (tuple, dict):
         items = value.values() if isinstance(value, dict) else value
-        return isinstance(value, kind) and all(isinstance(x, (int, float, str)) for x in items)
+        item = get_args(expected)[1 if kind is dict else 0]
+        return isinstance(value, kind) and all(_fits(each, item) for each in items)
     return isinstance(value, (int, float) if kind is float else kind)
 
 
@@ -202,14 +241,14 @@ def _cells(runs: Sequence[Run], names: Mapping[int, str]) -> Iterator[list[Run]]
 
 
 def _setting_keys(runs: Sequence[Run]) -> list[str]:
-    others = {key for run in runs for key in _flat_keys(run.record.config)}
+    others = {key for run in runs for key in run.settings}
     taken = {"seed", "study", "results_dir", "model.name", "task.name", "target_modules.label"}
     return [*RECIPE_KEYS, *sorted(others - taken - set(RECIPE_KEYS))]
 
 
-def _flat_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat_keys(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", value

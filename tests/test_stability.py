@@ -10,6 +10,7 @@ from harness.errors import UserError
 from harness.profiles import BALANCED, PROFILES, find_profile
 from harness.recommend import decide, recommend
 from harness.records import BASE
+from harness.report_tables import make_profile_table
 from harness.results import load_examples, load_results
 from harness.stability import choose_by_profile, leave_tasks_out, trace_delta
 
@@ -37,6 +38,21 @@ def test_profiles_weigh_accuracy_and_cost_differently(traded: Path) -> None:
     chosen = choose_by_profile(compare_study(traded)).set_index("profile")["choice"].to_dict()
     assert chosen["accuracy_first"] == chosen["balanced"] == "all"
     assert chosen["latency_first"] == "qkv+o_proj"
+
+
+def test_a_profile_without_a_choice_says_undecided(tmp_path: Path) -> None:
+    """Where some profiles choose and others do not, the table has words, not gaps."""
+    study = write_study(
+        tmp_path / "study",
+        sets=("qkv", "all"),
+        gains={"qkv": 0.185, "all": 0.2},
+        tasks=TWO_TASKS,
+        examples=25,
+    )
+    verdict = recommend(load_results(study), load_examples(study, texts=False), delta=0.001)
+    outcomes = [row[-1] for row in make_profile_table(verdict).rows]
+    assert len({row["choice"] for row in verdict.by_profile}) > 1
+    assert set(outcomes) <= {"qkv", "all", "undecided"}
 
 
 def test_merged_goes_by_size_and_not_by_latency(tmp_path: Path) -> None:
