@@ -56,7 +56,7 @@ def pair_task(task: str, results: pd.DataFrame, examples: pd.DataFrame) -> TaskS
 
 def _keep_one_source(task: str, runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Scores of other data, by another metric or answered otherwise, are no score of this task."""
-    columns = ["metric", "scoring", "source", "dataset", "split"]
+    columns = ["metric", "scoring", "source", "dataset", "split", "data_seed"]
     origins = runs[columns].astype(object).fillna("unknown").astype(str).to_numpy().tolist()
     origin = pd.Series([" / ".join(each) for each in origins], index=runs.index, dtype=object)
     if origin.nunique() <= 1:

@@ -50,35 +50,17 @@ ENVIRONMENT_COLUMNS = ("torch", "transformers", "peft", "device", "gpu", "cpu")
 TEXT_COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
     *("source", "dataset", "stand_in", "split", "metric", "majority_prediction", "scoring"),
-    *(
-        "truncation",
-        "module_names",
-        "parameter_names",
-        "mergeable",
-        "latency_stopped",
-        "latency_session",
-        "latency_trusted",
-    ),
-    "latency_distrust",
+    *("truncation", "module_names", "parameter_names", "mergeable"),
+    *("latency_stopped", "latency_session", "latency_trusted", "latency_distrust"),
     *("error_type", "error_message", *ENVIRONMENT_COLUMNS, "machine"),
 )
 COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
-    *(
-        "rank",
-        "alpha",
-        "dropout",
-        "seed",
-        "learning_rate",
-        "source",
-        "dataset",
-        "stand_in",
-        "split",
-    ),
+    *("rank", "alpha", "dropout", "seed", "learning_rate"),
+    *("source", "dataset", "stand_in", "split", "data_seed"),
     *("example_count", "metric", "score", *MAJORITY_COLUMNS, "has_skill", "scoring"),
     *(*LENGTHS, "truncation", "truncated_examples"),
-    *("truncated_tokens_ratio", "skipped_rows"),
-    *("module_names", "parameter_names"),
+    *("truncated_tokens_ratio", "skipped_rows", "module_names", "parameter_names"),
     *("trainable_parameters", "module_count", "adapter_bytes", "mergeable"),
     *("train_steps", "train_tokens", "train_seconds", "train_tokens_per_second"),
     *("train_truncated_examples", "train_truncated_tokens_ratio", "train_skipped_rows"),
@@ -125,7 +107,7 @@ def load_results(path: Paths) -> pd.DataFrame:
     model, task, target_set     what was compared; `base` is the model with no adapter
     variant                     target_set, and the settings that vary beside it (`qkv, rank 16`)
     roles, method, rank, alpha, dropout, seed, learning_rate
-    source, dataset, stand_in, split    where the examples came from
+    source, dataset, stand_in, split, data_seed     where the examples came from
     example_count, metric, score        headline score in [0, 1], a mean over the examples
     score_<name>                every score of any task; NaN where the task has none of that name
     majority_prediction, majority_score(_low, _high)    the constant answer that scores highest,
@@ -226,6 +208,7 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
     numbers = [name for name in frame if name not in TEXT_COLUMNS]
     frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
     return frame.assign(
+        data_seed=frame["data_seed"].astype("Int64"),
         mergeable=frame["mergeable"].astype("boolean"),
         latency_trusted=frame["latency_trusted"].astype("boolean"),
         has_skill=mark_skill(frame["score"], frame["majority_score_high"]),
@@ -241,6 +224,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "roles": "+".join(adapter.roles) if adapter else "",
         "alpha": adapter.alpha if adapter else run.setting("adapter.alpha"),
         "dropout": run.setting("adapter.dropout"),
+        "data_seed": run.setting("task.data_seed"),
         "module_names": ",".join(adapter.module_names) if adapter else "",
         "parameter_names": ",".join(adapter.parameter_names) if adapter else "",
         "learning_rate": run.setting("train.learning_rate"),

@@ -256,12 +256,22 @@ def test_infinite_scores_are_no_scores(tmp_path: Path) -> None:
     assert find_caveat(verdict, "59 of 60 examples")
 
 
+def test_a_set_of_another_draw_of_the_data_is_left_out(tmp_path: Path) -> None:
+    """Generated examples have the same ids whatever their seed."""
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    other = write_run(study, "o_proj", "fincot", gain=0.5, rounds=0)
+    edit_record(other, lambda record: record["config"]["task"].update(data_seed=7))
+    _, verdict = analyse(study)
+    assert verdict.choice != "o_proj"
+    assert "/ test / 7 (o_proj)" in find_caveat(verdict, "metric, scoring or data")
+
+
 def test_a_set_of_other_data_is_named_with_it(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
     write_run(study, "o_proj", "fincot", gain=0.5, scored={"dataset": "other"}, rounds=0)
     _, verdict = analyse(study)
     assert verdict.choice != "o_proj"
-    assert "/ other / test (o_proj)" in find_caveat(verdict, "metric, scoring or data")
+    assert "/ other / test / unknown (o_proj)" in find_caveat(verdict, "metric, scoring or data")
 
 
 def test_runs_of_two_versions_are_named_and_compared(tmp_path: Path) -> None:
