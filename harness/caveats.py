@@ -15,7 +15,7 @@ from harness.records import BASE
 from harness.score_names import CONSTRAINED
 
 FEW_EXAMPLES = 30
-"""Below this, percentile intervals are noticeably too narrow (Efron and Tibshirani, ch. 14)."""
+"""Below this, a t interval of a skewed mean covers noticeably too seldom."""
 
 
 def list_failures(results: pd.DataFrame) -> Iterator[str]:
@@ -83,7 +83,7 @@ def list_caveats(
     if comparison.seed_count == 1:
         yield "One seed: how much another seed would move the scores is unknown."
     elif comparison.seed_count:
-        yield f"{comparison.seed_count} seeds: the intervals include seed noise, roughly."
+        yield f"{comparison.seed_count} seeds: the intervals include seed noise, as so few tell it."
     for stand_in in list_stand_ins(results):
         yield f"Stand-in data. {stand_in}. The verdict speaks of the data that was used."
     yield from _describe_range(comparison)
@@ -135,7 +135,7 @@ def _describe_example_counts(comparison: Comparison) -> Iterator[str]:
     counts = comparison.by_task.dropna(subset=["examples"]).groupby("task")["examples"].max()
     few = [f"{task} {count:.0f}" for task, count in counts.items() if count < FEW_EXAMPLES]
     if few:
-        yield f"Few examples ({join_words(few)}): intervals are narrower than they should be."
+        yield f"Few examples ({join_words(few)}): intervals are too narrow where scores are skewed."
 
 
 def _describe_skill(comparison: Comparison, choice: str | None) -> Iterator[str]:

@@ -90,7 +90,8 @@ def _tabulate_wins(comparison: Comparison, one: str, other: str) -> Table:
     rows = [
         (
             *(str(row["task"]), str(row["won"]), str(row["lost"]), str(row["tied"])),
-            *(f"{row['difference']:+.3f}", format_p(row["p"])),
+            # Added to 0, a zero has no sign.
+            *(f"{round(row['difference'], 3) + 0:+.3f}", format_p(row["p"])),
         )
         for row in count_wins(comparison, one, other).to_dict("records")
     ]
