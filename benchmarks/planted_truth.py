@@ -218,9 +218,14 @@ def summarise(scenario: Scenario, right: str, judged: Sequence[Judged]) -> dict[
         for name in judged[0].covered
     }
     return {
-        **{"scenario": scenario.name, "studies": count, "right": right},
-        **{"share_right": round(correct, 4), "said": shares, "coverage": coverage},
-        **{"examples": scenario.examples, "seeds": scenario.seeds},
+        "scenario": scenario.name,
+        "studies": count,
+        "right": right,
+        "share_right": round(correct, 4),
+        "said": shares,
+        "coverage": coverage,
+        "examples": scenario.examples,
+        "seeds": scenario.seeds,
         "planted": {"mean": scenario.mean, "base": scenario.base_mean, "lower": scenario.lower},
     }
 
@@ -241,7 +246,10 @@ def main() -> None:
             print(json.dumps(outcomes[-1]), flush=True)
     report = {
         "command": f"python benchmarks/planted_truth.py --studies {options.studies}",
-        **{"seed": options.seed, "delta": DELTA, "resamples": RESAMPLES, "spreads": SPREADS},
+        "seed": options.seed,
+        "delta": DELTA,
+        "resamples": RESAMPLES,
+        "spreads": SPREADS,
         "profile": asdict(BALANCED),
         "seconds": round(time.perf_counter() - started),
         "scenarios": outcomes,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from harness.comparison import Comparison
 from harness.records import BASE
 
-
 LEVEL = 0.05
 """How often a study in which no set learned anything may seem to show skill."""
 

@@ -91,7 +91,8 @@ def report_model(
         ),
         save_picture(
             *(curves, study, f"learning_curves{suffix}", "Learning curves"),
-            f"Training loss by optimizer step, a panel a task: {_list_tasks(own)}.",
+            "Training loss by optimizer step, means over seeds, a panel a task: "
+            f"{_list_tasks(own)}.",
         ),
     )
     return ModelReport(

@@ -37,12 +37,7 @@ def pair_task(task: str, results: pd.DataFrame, examples: pd.DataFrame) -> TaskS
     notes: list[str] = []
     runs = results[results["score"].notna() | results["metric"].notna()].set_index("run_id")
     runs = _keep_one_source(task, runs, notes)
-    scores = examples[examples["run_id"].isin(runs.index)]
-    # An infinite score, of a metric that divides by zero, is no score either.
-    scores = scores.assign(score=scores["score"].where(np.isfinite(scores["score"].astype(float))))
-    table = scores.pivot_table(
-        index="id", columns="run_id", values="score", aggfunc="mean", dropna=False
-    )
+    table = _lay_out(examples.loc[examples["run_id"].isin(runs.index), ["id", "run_id", "score"]])
     table = _drop_other_runs(task, table, runs, notes)
     table = _keep_common_seeds(task, table, runs, notes)
     kept = table.dropna()
@@ -52,6 +47,26 @@ def pair_task(task: str, results: pd.DataFrame, examples: pd.DataFrame) -> TaskS
         )
     by_variant, seeds = _group_by_variant(kept, runs)
     return TaskScores(task, by_variant, seeds, tuple(notes))
+
+
+def _lay_out(examples: pd.DataFrame) -> pd.DataFrame:
+    """Return scores by id and run id, in order of both; the mean where a run repeats an id.
+
+    Several times faster than pandas' pivot_table, and in a fraction of its memory.
+    """
+    example, ids = pd.factorize(examples["id"], sort=True, use_na_sentinel=False)
+    run, run_ids = pd.factorize(examples["run_id"], sort=True)
+    scores = examples["score"].to_numpy(dtype=float)
+    # An infinite score, of a metric that divides by zero, is no score either.
+    known = np.isfinite(scores)
+    cell = (run * len(ids) + example)[known]
+    size = len(run_ids) * len(ids)
+    counts = np.bincount(cell, minlength=size)
+    sums = np.bincount(cell, scores[known], minlength=size)
+    means = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
+    by_run = means.reshape(len(run_ids), len(ids))
+    # Run ids may come as categories, which take no other label.
+    return pd.DataFrame(by_run.T, index=ids, columns=pd.Index(run_ids.astype(object)))
 
 
 def _keep_one_source(task: str, runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

@@ -89,7 +89,7 @@ def plot_tradeoff(comparison: Comparison) -> Figure:
 
 
 def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> Figure:
-    """Plot loss by optimizer step, a panel a task: raw values faint, their moving average on top.
+    """Plot loss by optimizer step, a panel a task: means over seeds faint, moving average on top.
 
     `losses` as `harness.results.load_losses` returns it; `variants` fixes the colours to those of
     another plot.
@@ -100,8 +100,9 @@ def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> 
     if not tasks:
         put_notice(grid[0], "No training run left a loss curve.")
     for axes, task in zip(grid, tasks, strict=False):
-        for (variant, _), run in losses[losses["task"] == task].groupby(["variant", "run_id"]):
-            _draw_curve(axes, run.sort_values("step"), str(variant), styles[str(variant)])
+        for variant, runs in losses[losses["task"] == task].groupby("variant"):
+            mean = runs.groupby("step", as_index=False)["loss"].mean()
+            _draw_curve(axes, mean, str(variant), styles[str(variant)])
         axes.set_title(escape_dollars(task), loc="left", fontsize=11, color=INK)
         axes.set_xlabel("Optimizer step")
         axes.set_ylabel("Loss per completion token")

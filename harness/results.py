@@ -14,14 +14,18 @@ warned about and left out; one bad record never stops the others.
 `load_study`     all that a report needs, read once
 """
 
+import hashlib
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from harness.machine import identify_machine
 from harness.majority import MAJORITY_COLUMNS, make_majority_line, mark_skill
@@ -83,6 +87,7 @@ TIMED = ("rounds", "processes", "stopped", "session")
 KEYS = ("run_id", "study", "model", "task", "variant", "target_set", "method", "rank", "seed")
 """Columns that the tables of examples, calls and steps put before their own."""
 
+EXAMPLE_COLUMNS = ("id", "score")
 CALL_COLUMNS = ("round", "position", "arm", *(f"{time}_seconds" for time in TIMES))
 
 
@@ -91,7 +96,8 @@ class Study:
     results: pd.DataFrame
     """As from load_results."""
     examples: pd.DataFrame
-    """As from load_examples, without the texts."""
+    """KEYS, id and score of every scored example, the texts of KEYS as categories: millions of rows
+    hold but hundreds of runs."""
     losses: pd.DataFrame
     """As from load_losses."""
     environments: Mapping[str, Mapping[str, Any]]
@@ -159,9 +165,14 @@ def load_examples(path: Paths, *, texts: bool = True) -> pd.DataFrame:
     """
     found = read_runs(path)
     problems = list(found.problems)
-    table = _tabulate_examples(found, problems, texts)
+    others = ("truncated", "prediction", "reference") if texts else ("truncated",)
+    tables = []
+    for run, scored in _list_scored(found):
+        numbers = {f"score_{name}": name for name in scored.scores}
+        numbers |= {name: name for name in LENGTHS}
+        tables.append((run, _read_examples(run, scored, others, numbers, problems)))
     _warn(problems)
-    return table
+    return _join(tables, EXAMPLE_COLUMNS)
 
 
 def load_latency(path: Paths) -> pd.DataFrame:
@@ -172,9 +183,9 @@ def load_latency(path: Paths) -> pd.DataFrame:
     """
     found = read_runs(path)
     problems = list(found.problems)
-    frames = [_prefix_keys(run, _read_calls(run, problems)) for run in found.runs]
+    tables = [(run, _read_calls(run, problems)) for run in found.runs]
     _warn(problems)
-    return _join(frames, CALL_COLUMNS)
+    return _join(tables, CALL_COLUMNS)
 
 
 def load_losses(path: Paths) -> pd.DataFrame:
@@ -189,19 +200,17 @@ def load_study(path: Paths) -> Study:
     found = read_runs(path)
     problems = list(found.problems)
     results = _tabulate_results(found, problems)
-    examples = _tabulate_examples(found, problems, texts=False)
+    examples = _tabulate_headline(found, problems)
     environments = {run.record.run_id: run.record.environment for run in found.runs}
     return Study(results, examples, _tabulate_losses(found), environments, tuple(problems))
 
 
 def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
-    rows = []
-    for run in found.runs:
-        calls = _read_calls(run, problems)
-        rows.append(
-            {**_describe(run), **_describe_sections(run.record), **_describe_times(run, calls)}
-        )
-    frame = pd.DataFrame(rows)
+    times = _list_times(found, problems)
+    frame = pd.DataFrame(
+        {**_describe(run), **_describe_sections(run.record), **own}
+        for run, own in zip(found.runs, times, strict=True)
+    )
     scores = sorted(str(name) for name in frame if str(name).startswith("score_"))
     after = COLUMNS.index("score") + 1
     frame = frame.reindex(columns=[*COLUMNS[:after], *scores, *COLUMNS[after:]])
@@ -271,6 +280,28 @@ def _take(section: object, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(section, name) for name in names}
 
 
+def _list_times(found: Runs, problems: list[str]) -> Iterator[dict[str, Any]]:
+    """Describe the times of each run, in order; of a session's copies of one file only once."""
+    known: dict[tuple[bytes, bool, Rule | None], dict[str, Any]] = {}
+    for run in found.runs:
+        key = (_digest_calls(run), run.target_set == BASE, _find_rule(run))
+        times = known.get(key)
+        if times is None:
+            calls = _read_calls(run, problems)
+            times = _describe_times(run, calls)
+            if len(calls):  # where there are none, each run has a problem of its own
+                known[key] = times
+        yield times
+
+
+def _digest_calls(run: Run) -> bytes:
+    """Digest of a run's timed calls; empty where it has none."""
+    if run.record.latency is not None:
+        with suppress(OSError):
+            return hashlib.sha256((run.folder / "latency.parquet").read_bytes()).digest()
+    return b""
+
+
 def _describe_times(run: Run, calls: pd.DataFrame) -> dict[str, Any]:
     """Medians and paired ratios of a run's own arms; the base's ratios are left unknown."""
     row: dict[str, Any] = {}
@@ -292,55 +323,83 @@ def _describe_times(run: Run, calls: pd.DataFrame) -> dict[str, Any]:
 
 
 def _check_timing(run: Run, calls: pd.DataFrame) -> dict[str, Any]:
-    """The gate, by the rule that the record was timed under; nothing for records from before it."""
-    timed = run.record.latency
-    if timed is None or math.isnan(timed.half_width):
+    """What the gate says; nothing for records from before it."""
+    rule = _find_rule(run)
+    if rule is None:
         return {}
-    rule = Rule(timed.half_width, timed.margin, timed.min_rounds, timed.min_processes)
     gate = check_gate(calls, rule)
     return {"latency_trusted": gate.is_trusted, "latency_distrust": "; ".join(gate.reasons) or None}
 
 
-def _tabulate_examples(found: Runs, problems: list[str], texts: bool) -> pd.DataFrame:
-    frames = []
+def _find_rule(run: Run) -> Rule | None:
+    """The rule that the record was timed under."""
+    timed = run.record.latency
+    if timed is None or math.isnan(timed.half_width):
+        return None
+    return Rule(timed.half_width, timed.margin, timed.min_rounds, timed.min_processes)
+
+
+def _tabulate_headline(found: Runs, problems: list[str]) -> pd.DataFrame:
+    tables = [
+        (run, _read_examples(run, scored, (), {}, problems)) for run, scored in _list_scored(found)
+    ]
+    return _join(tables, EXAMPLE_COLUMNS, has_categories=True)
+
+
+def _list_scored(found: Runs) -> Iterator[tuple[Run, EvalRecord]]:
     for run in found.runs:
-        if run.record.eval is None:
-            continue
-        metric = run.record.eval.metric
-        table = read_table(run, "examples.parquet", ("id", metric), problems)
-        scores = {f"score_{name}": name for name in run.record.eval.scores if name in table}
-        columns = {
-            "id": table["id"].astype(str),
-            "score": pd.to_numeric(table[metric], errors="coerce"),
-        }
-        kept = ("truncated", "prediction", "reference") if texts else ("truncated",)
-        columns |= {name: table[name] for name in kept if name in table}
-        scores |= {name: name for name in LENGTHS if name in table}
-        for column, name in scores.items():
-            columns[column] = pd.to_numeric(table[name], errors="coerce")
-        frames.append(_prefix_keys(run, pd.DataFrame(columns)))
-    return _join(frames, ("id", "score"))
+        if run.record.eval is not None:
+            yield run, run.record.eval
+
+
+def _read_examples(
+    run: Run,
+    scored: EvalRecord,
+    others: Sequence[str],
+    numbers: Mapping[str, str],
+    problems: list[str],
+) -> pd.DataFrame:
+    """Return a run's id and score, and of `others` and `numbers` (name -> name in the file) what is
+    there."""
+    needed = ("id", scored.metric)
+    table = _read_columns(run, needed, (*others, *numbers.values()), problems)
+    columns = {
+        "id": table["id"].astype(str),
+        "score": pd.to_numeric(table[scored.metric], errors="coerce"),
+    }
+    columns |= {name: table[name] for name in others if name in table}
+    for name, column in numbers.items():
+        if column in table:
+            columns[name] = pd.to_numeric(table[column], errors="coerce")
+    return pd.DataFrame(columns)
+
+
+def _read_columns(
+    run: Run, needed: Sequence[str], others: Sequence[str], problems: list[str]
+) -> pd.DataFrame:
+    """Read some columns of a run's examples; texts are most of the bytes."""
+    # Of a file that fails here, or lacks a column, read_table says what is wrong with it.
+    with suppress(Exception), pq.ParquetFile(run.folder / "examples.parquet") as file:
+        there = set(file.schema_arrow.names)
+        if there.issuperset(needed):
+            wanted = list(dict.fromkeys((*needed, *(name for name in others if name in there))))
+            return file.read(wanted).to_pandas(ignore_metadata=True)
+    return read_table(run, "examples.parquet", needed, problems)
 
 
 def _tabulate_losses(found: Runs) -> pd.DataFrame:
-    frames = []
+    tables = []
     for run in found.runs:
         losses = run.record.train.loss if run.record.train else ()
-        steps = pd.DataFrame(
-            {"step": range(1, len(losses) + 1), "loss": pd.Series(losses, dtype=float)}
-        )
-        frames.append(_prefix_keys(run, steps))
-    return _join(frames, ("step", "loss"))
+        steps = {"step": range(1, len(losses) + 1), "loss": pd.Series(losses, dtype=float)}
+        tables.append((run, pd.DataFrame(steps)))
+    return _join(tables, ("step", "loss"))
 
 
 def _read_calls(run: Run, problems: list[str]) -> pd.DataFrame:
     if run.record.latency is None:
         return pd.DataFrame(columns=list(CALL_COLUMNS))
     return read_table(run, "latency.parquet", CALL_COLUMNS, problems)
-
-
-def _prefix_keys(run: Run, table: pd.DataFrame) -> pd.DataFrame:
-    return table.drop(columns=[name for name in KEYS if name in table]).assign(**_keys(run))
 
 
 def _keys(run: Run) -> dict[str, Any]:
@@ -358,12 +417,23 @@ def _keys(run: Run) -> dict[str, Any]:
     }
 
 
-def _join(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    filled = [frame for frame in frames if len(frame)]
+def _join(
+    tables: Sequence[tuple[Run, pd.DataFrame]],
+    columns: Sequence[str],
+    *,
+    has_categories: bool = False,
+) -> pd.DataFrame:
+    """One table of all runs', KEYS first; only `columns` where there are no rows."""
+    filled = [(run, table) for run, table in tables if len(table)]
     if not filled:
         return pd.DataFrame(columns=[*KEYS, *columns])
-    joined = pd.concat(filled, ignore_index=True)
-    return joined[[*KEYS, *(name for name in joined if name not in KEYS)]]
+    keys = pd.DataFrame([_keys(run) for run, _ in filled])
+    if has_categories:
+        keys = keys.astype({name: "category" for name in KEYS if name in TEXT_COLUMNS})
+    rows = np.repeat(np.arange(len(filled)), [len(table) for _, table in filled])
+    joined = pd.concat([table for _, table in filled], ignore_index=True)
+    own = joined.drop(columns=[name for name in KEYS if name in joined])
+    return pd.concat([keys.iloc[rows].reset_index(drop=True), own], axis=1)
 
 
 def _warn(problems: Sequence[str]) -> None:

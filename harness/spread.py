@@ -10,7 +10,6 @@ from harness.records import BASE
 from harness.seed_noise import Component
 from harness.statistics import TaskDraws
 
-
 NOTHING = 1e-12
 """Equal scores that were summed in another order still differ by nothing."""
 
@@ -43,7 +42,6 @@ class Spread:
             return math.nan, math.nan
         width = float(stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.error
         return difference - width, difference + width
-
 
     def test(self, difference: float) -> float:
         """P value of a two-sided t test of an observed difference; NaN where nothing is known."""

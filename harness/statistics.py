@@ -122,8 +122,8 @@ def bound_loss(
     if not rivals:
         return 0.0
     tail = (1 - confidence) / len(rivals) / tests
-    losses = [np.quantile(draws[name] - draws[variant], tail) for name in rivals]
-    return float(np.max([0.0, *losses]))
+    losses = np.array([draws[name] - draws[variant] for name in rivals])
+    return float(np.max([0.0, *np.quantile(losses, tail, axis=1)]))
 
 
 def _resample_means(

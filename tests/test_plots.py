@@ -185,11 +185,16 @@ def test_styles_tell_sets_apart_twice() -> None:
     assert assign_styles(reversed(ELEVEN)) == styles  # type: ignore[arg-type]
 
 
-def test_learning_curves_show_every_run(tmp_path: Path) -> None:
+def test_learning_curves_are_means_over_seeds(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", tasks=("fincot", "medmcqa"), seeds=(0, 1))
-    figure = plot_learning_curves(load_losses(study))
+    losses = load_losses(study)
+    figure = plot_learning_curves(losses)
     assert [axes.get_title("left") for axes in figure.axes] == ["fincot", "medmcqa"]
-    assert [len(axes.get_lines()) for axes in figure.axes] == [2 * 2 * 5] * 2
+    assert [len(axes.get_lines()) for axes in figure.axes] == [2 * 5] * 2
+    own = losses[(losses["task"] == "fincot") & (losses["variant"] == sorted(FIVE)[0])]
+    drawn = np.asarray(figure.axes[0].get_lines()[0].get_ydata(), dtype=float)
+    by_seed = own.pivot(index="step", columns="seed", values="loss")
+    np.testing.assert_allclose(drawn, by_seed.mean(axis=1))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == sorted(FIVE)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from synthetic_study import write_run, write_study
 
@@ -18,6 +19,7 @@ from harness.errors import UserError
 from harness.records import BASE, ErrorRecord, read_record, write_record
 from harness.results import (
     COLUMNS,
+    KEYS,
     load_examples,
     load_latency,
     load_losses,
@@ -85,6 +87,43 @@ def test_long_tables(study: Path) -> None:
     assert set(latency["arm"]) == {"base", "unmerged", "merged"}
     assert len(losses) == 4 * 60
     assert losses.groupby("run_id")["step"].agg(["min", "max"]).drop_duplicates().shape == (1, 2)
+
+
+def test_a_study_holds_the_scores_that_load_examples_gives(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", SETS, ("fincot", "govreport"), seeds=(0, 1), examples=9)
+    write_run(study, "all", "medmcqa", error=ERROR)
+    expected = load_examples(study)[[*KEYS, "id", "score"]]
+    found = load_study(study).examples
+    assert list(found) == list(expected)
+    for name in expected:
+        assert found[name].tolist() == expected[name].tolist(), name
+    assert (tmp_path / "study").name in set(found["study"])
+
+
+def test_texts_that_nobody_asked_for_are_not_read(study: Path) -> None:
+    folder = next((study / "runs").glob("tiny--fincot--qkv--*"))
+    path = folder / "examples.parquet"
+    expected = load_examples(study, texts=False)
+    with pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        chunk = file.metadata.row_group(0).column(names.index("prediction"))
+    content = bytearray(path.read_bytes())
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    content[start : start + chunk.total_compressed_size] = b"?" * chunk.total_compressed_size
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pd.testing.assert_frame_equal(load_examples(study, texts=False), expected)
+    assert load_study(study).problems == ()
+    with pytest.warns(UserWarning, match=folder.name):
+        assert folder.name not in set(load_examples(study)["run_id"])
+
+
+def test_ids_that_became_an_index_are_read(study: Path) -> None:
+    path = next((study / "runs").glob("tiny--fincot--qkv--*")) / "examples.parquet"
+    expected = load_examples(study)
+    pd.read_parquet(path).set_index("id").to_parquet(path)
+    pd.testing.assert_frame_equal(load_examples(study), expected)
 
 
 def test_several_studies(tmp_path: Path) -> None:
@@ -194,6 +233,39 @@ def test_a_run_cut_off_before_its_adapter_is_named_by_its_id(tmp_path: Path) -> 
     row = load_results(tmp_path / "study").iloc[0]
     assert (row["model"], row["task"], row["target_set"]) == ("tiny", "fincot", "qkv+o_proj")
     assert (row["method"], row["seed"], row["status"]) == ("lora", 0, "interrupted")
+
+
+def test_copies_of_timed_calls_give_each_run_what_its_own_record_allows(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    first, copied, ruled, untimed, other = (
+        write_run(study, "qkv", "fincot", seed=seed) for seed in range(5)
+    )
+    base = write_run(study, BASE, "fincot")
+    for folder in (copied, ruled, untimed, base):
+        shutil.copyfile(first / "latency.parquet", folder / "latency.parquet")
+    record = read_record(ruled)
+    assert record.latency is not None
+    timed = dataclasses.replace(record.latency, half_width=0.01, margin=0.03)
+    write_record(ruled, dataclasses.replace(record, latency=timed))
+    # As a process leaves it that was killed between the copy and the record.
+    write_record(untimed, dataclasses.replace(read_record(untimed), latency=None))
+    rows = load_results(study).set_index("run_id")
+    times = ["end_to_end_seconds", "merged_tpot_ratio", "end_to_end_ratio_low"]
+    for folder in (copied, ruled):
+        assert rows.loc[folder.name, times].equals(rows.loc[first.name, times])
+    assert rows.loc[untimed.name, times].isna().all()
+    assert (rows.loc[other.name, times] != rows.loc[first.name, times]).all()
+    assert rows.index[rows["latency_trusted"].notna()].tolist() == [ruled.name]
+    assert math.isnan(rows.loc[base.name, "end_to_end_ratio_low"])
+
+
+@pytest.mark.parametrize("content", [None, b"PAR1 not really"])
+def test_each_copy_that_cannot_be_read_is_named(study: Path, content: bytes | None) -> None:
+    for folder in (study / "runs").iterdir():
+        (folder / "latency.parquet").unlink()
+        if content is not None:
+            (folder / "latency.parquet").write_bytes(content)
+    assert len(load_study(study).problems) == 6
 
 
 def test_missing_latency_is_nan(tmp_path: Path) -> None:

@@ -45,8 +45,10 @@ def test_planted_variances_are_found() -> None:
         estimate_seed_noise(plant(rng, shared=0.05, own=0.03, flip=0.2, seeds=5))
         for _ in range(400)
     ]
-    assert np.mean([each.own.observed - each.own.explained for each in found]) == pytest.approx(0.03**2, rel=0.1)
-    assert np.mean([each.shared.observed - each.shared.explained for each in found]) == pytest.approx(0.05**2, rel=0.1)
+    own = np.mean([each.own.observed - each.own.explained for each in found])
+    shared = np.mean([each.shared.observed - each.shared.explained for each in found])
+    assert own == pytest.approx(0.03**2, rel=0.1)
+    assert shared == pytest.approx(0.05**2, rel=0.1)
     assert found[0].shared.freedom == 4
 
 
