@@ -354,6 +354,29 @@ def test_hostile_text_is_escaped_everywhere(tmp_path: Path) -> None:
     assert check_markdown_tables(markdown) == 10 + 1
 
 
+def test_a_choice_comes_ready_for_other_tools(tmp_path: Path) -> None:
+    folder = write_study(
+        tmp_path / "study",
+        sets=("o_proj+fc2", "all"),
+        gains={"o_proj+fc2": 0.2, "all": 0.2},
+        ratios={"o_proj+fc2": 1.02, "all": 1.3},
+        tasks=("fincot", "medmcqa"),
+        examples=300,
+    )
+    report = build_report(folder)
+    assert report.recommendations[0].choice == "o_proj+fc2"
+    text = "".join(Page(report.html.read_text()).texts)
+    for path_text in (text, report.markdown.read_text()):
+        assert 'target_modules=["o_proj", "down_proj"]' in path_text
+        assert "--lora-target-modules o_proj down_proj" in path_text
+        assert "torchtune" in path_text
+    gains = dict.fromkeys(FIVE, 0.2)
+    few = write_study(tmp_path / "few", gains=gains, examples=12, tasks=("fincot",))
+    undecided = build_report(few, delta=0.005)
+    assert undecided.recommendations[0].choice is None
+    assert "target_modules" not in undecided.markdown.read_text()
+
+
 def test_failures_and_unreadable_records_are_shown(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",))
     error = ErrorRecord("FloatingPointError", "loss is nan at step 3", "Traceback ...")
