@@ -83,7 +83,10 @@ def list_caveats(
     if comparison.seed_count == 1:
         yield "One seed: how much another seed would move the scores is unknown."
     elif comparison.seed_count:
-        yield f"{comparison.seed_count} seeds: the intervals include seed noise, as estimated from these."
+        yield (
+            f"{comparison.seed_count} seeds: "
+            "the intervals include seed noise, as estimated from these."
+        )
     for stand_in in list_stand_ins(results):
         yield f"Stand-in data. {stand_in}. The verdict speaks of the data that was used."
     yield from _describe_range(comparison)
