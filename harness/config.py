@@ -25,7 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 from harness import records
 from harness.data_digest import digest_data
 from harness.errors import UserError, explain
-from harness.target_sets import label_roles, order_roles
+from harness.methods.catalog import METHODS, check_target_set
+from harness.target_sets import label_roles, order_roles, parse_target_set
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,57 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class AdapterConfig:
+    """A method has some of these settings, named in `harness.methods.catalog`; the others are
+    None."""
+
     method: str = "lora"
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
+    rank: int | None = 8
+    """Inner width of what is added: LoRA's r, a bottleneck's units."""
+    alpha: float | None = 16.0
+    dropout: float | None = 0.0
+    learning_rate: float = 2e-4
+    """Where `train.learning_rate` comes from unless it is set."""
+    learning_rate_ratio: float | None = None
+    """LoRA+: the rate of B over that of A."""
+    rho: float | None = None
+    """EVA: a projection's rank is at most so many times `rank`."""
+    sample_examples: int | None = None
+    """EVA, LoRA-GA: training examples that the initial weights are made from."""
+    initial_rank: int | None = None
+    """AdaLoRA, IncreLoRA: every projection's rank at the start; `rank` is the mean at the end."""
+    allocate_from: float | None = None
+    """AdaLoRA, IncreLoRA: share of the steps after which ranks begin to move."""
+    allocate_until: float | None = None
+    """AdaLoRA, IncreLoRA: share of the steps after which ranks stay."""
+    orthogonality: float | None = None
+    """AdaLoRA, IncreLoRA: weight of the penalty that keeps A's rows and B's columns orthogonal."""
+    virtual_tokens: int | None = None
+    """Prefix and prompt tuning: trained tokens before every prompt."""
+    encoder_width: int | None = None
+    """Prefix tuning: hidden units of the network that makes the prefix while it is trained."""
+    activation: str | None = None
+    """Bottleneck adapters: the function between the two products."""
+    budget: str | None = None
+    """What all sets are given as much of as `budget_set` has at `rank`: `equal_rank`,
+    `equal_params` or `equal_latency`; null is equal rank too."""
+    budget_set: str = "all"
+    """Target set whose parameters or latency at `rank` are the budget."""
+    budget_study: str | None = None
+    """Latency study that timed every role at two ranks or more (`budget: equal_latency`)."""
+    alpha_policy: str = "ratio"
+    """What a budget's rank does to alpha: `ratio` (alpha / rank stays), `fixed` (alpha stays), or
+    `root` (alpha grows with the root of the rank)."""
+
+    @property
+    def own_settings(self) -> dict[str, Any]:
+        """What makes the adapter: the settings that its method has, and its budget."""
+        values = dataclasses.asdict(self)
+        keys = ["method", *METHODS[self.method].settings]
+        if self.budget not in (None, "equal_rank"):
+            keys += ["budget", "budget_set", "alpha_policy"]
+        if self.budget == "equal_latency":
+            keys.append("budget_study")
+        return {key: values[key] for key in keys}
 
 
 @dataclass(frozen=True)
@@ -251,6 +299,7 @@ class Config:
         del values["study"], values["results_dir"]
         values["model"]["name"] = self.model_name
         values["target_modules"] = self.target_set
+        values["adapter"] = self.adapter.own_settings
         return values
 
     def as_record(self) -> dict[str, Any]:
@@ -258,6 +307,7 @@ class Config:
         values = dataclasses.asdict(self)
         values["model"]["name"] = self.model_name
         values["target_modules"] = {"label": self.target_set, "roles": list(self.roles)}
+        values["adapter"] = self.adapter.own_settings
         return values
 
 
@@ -305,7 +355,10 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "task.truncation": (None, "head", "head_tail"),
     "task.choose_by": ("likelihood", "generation"),
     "task.metric": (None, "choice", "exact", "numeric", "rouge", "json_fields"),
-    "adapter.method": ("lora",),
+    "adapter.method": tuple(METHODS),
+    "adapter.activation": (None, "gelu", "relu", "silu", "tanh"),
+    "adapter.budget": (None, "equal_rank", "equal_params", "equal_latency"),
+    "adapter.alpha_policy": ("ratio", "fixed", "root"),
     "latency.adapter_dtype": ("auto", "base"),
     "latency.cache": ("dynamic", "static"),
     "latency.compile": ("off", "default", "reduce-overhead"),
@@ -317,6 +370,16 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "adapter.rank": (1, 65536, True),
     "adapter.alpha": (0, math.inf, False),
     "adapter.dropout": (0, 1, True),
+    "adapter.learning_rate": (0, math.inf, False),
+    "adapter.learning_rate_ratio": (1, math.inf, True),
+    "adapter.rho": (1, math.inf, True),
+    "adapter.sample_examples": (1, math.inf, True),
+    "adapter.initial_rank": (1, 65536, True),
+    "adapter.allocate_from": (0, 1, True),
+    "adapter.allocate_until": (0, 1, True),
+    "adapter.orthogonality": (0, math.inf, True),
+    "adapter.virtual_tokens": (1, 65536, True),
+    "adapter.encoder_width": (1, 65536, True),
     "train.learning_rate": (0, math.inf, False),
     "train.epochs": (0, math.inf, False),
     "train.max_steps": (1, math.inf, True),
@@ -363,8 +426,9 @@ def validate(config: Config) -> None:
             bound = f"at least {lowest}" if inclusive else f"greater than {lowest}"
             upper = "" if math.isinf(highest) else f" and at most {highest}"
             raise UserError(f"{key} is {number}; expected a number {bound}{upper}")
-    config.roles  # noqa: B018  (an empty or unknown role raises here)
+    check_target_set(config.adapter.method, config.roles)
     _validate_model(config.model)
+    _validate_adapter(config)
     _validate_task(config.task)
     _validate_latency(config.latency)
     _validate_study(config)
@@ -397,6 +461,74 @@ def _validate_model(model: ModelConfig) -> None:
         )
     if model.roles:
         order_roles(model.roles)
+
+
+SHARED_SETTINGS = (
+    *("method", "learning_rate", "budget", "budget_set", "budget_study", "alpha_policy"),
+)
+"""Keys of `adapter` that do not belong to one method or another."""
+
+
+def _validate_adapter(config: Config) -> None:
+    adapter = config.adapter
+    method = METHODS[adapter.method]
+    for name, value in dataclasses.asdict(adapter).items():
+        if name in SHARED_SETTINGS or (value is not None) == (name in method.settings):
+            continue
+        has = ", ".join(method.settings) or "none"
+        raise UserError(
+            f"adapter.{name} is {value}, and adapter.method {adapter.method} "
+            + ("needs it" if value is None else f"has no such setting (its own: {has})")
+            + f"; choose adapter={adapter.method}, which sets what belongs to it"
+        )
+    if config.train.gradient_checkpointing and not method.takes_checkpointing:
+        raise UserError(
+            f"train.gradient_checkpointing is on, but adapter.method {adapter.method} puts trained "
+            "tokens into the cache that it does without; turn it off"
+        )
+    _validate_allocation(adapter)
+    _validate_budget(adapter)
+
+
+def _validate_budget(adapter: AdapterConfig) -> None:
+    if adapter.budget in (None, "equal_rank"):
+        return
+    if "rank" not in METHODS[adapter.method].settings:
+        raise UserError(
+            f"adapter.budget is {adapter.budget}, but adapter.method {adapter.method} has no rank "
+            "to solve; leave adapter.budget out"
+        )
+    check_target_set(adapter.method, parse_target_set(adapter.budget_set))
+    if adapter.budget == "equal_latency" and not adapter.budget_study:
+        raise UserError(
+            "adapter.budget is equal_latency and adapter.budget_study is not set; expected the "
+            "folder of a latency study, for example of python -m harness.latency "
+            "target_modules=q,k,v,o_proj,fc1,fc2 adapter.rank=4,64"
+        )
+    if adapter.budget == "equal_latency" and not METHODS[adapter.method].is_packable:
+        raise UserError(
+            f"adapter.budget is equal_latency, but adapter.method is {adapter.method}; latency "
+            "studies know what LoRA costs: use adapter.budget=equal_params"
+        )
+
+
+def _validate_allocation(adapter: AdapterConfig) -> None:
+    first, last = adapter.allocate_from, adapter.allocate_until
+    if first is None or last is None or adapter.rank is None or adapter.initial_rank is None:
+        return
+    if first >= last:
+        raise UserError(
+            f"adapter.allocate_from is {first} and adapter.allocate_until {last}; expected the "
+            "former to be smaller: ranks move between them"
+        )
+    shrinks = adapter.method == "adalora"
+    if adapter.initial_rank < adapter.rank if shrinks else adapter.initial_rank > adapter.rank:
+        bound = "at least" if shrinks else "at most"
+        raise UserError(
+            f"adapter.initial_rank is {adapter.initial_rank} and adapter.rank {adapter.rank}; "
+            f"expected {bound} adapter.rank: {METHODS[adapter.method].title} "
+            f"{'takes ranks away' if shrinks else 'adds ranks'} while it trains"
+        )
 
 
 def _validate_task(task: TaskConfig) -> None:

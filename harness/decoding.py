@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache, GenerationConfig, StoppingCriteria
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from harness.caches import make_cache
 from harness.constrained import JsonConstraint
 from harness.engine import Pack
 from harness.memory import find_pass_tokens
@@ -44,9 +44,12 @@ def decode(
     `owners` are members' numbers, or BASE_ROW, a row each.
     """
     device = pack.model.device
-    width = max(map(len, prompts))
+    # What every row begins with is in the cache already, so any token can stand for it.
+    lead = pack.virtual_tokens
+    width = lead + max(map(len, prompts))
     ids = torch.full((len(prompts), width), pad_token)
     mask = torch.zeros_like(ids)
+    mask[:, :lead] = 1
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
@@ -96,27 +99,28 @@ def _read_prompts(
     """The keys and values of all rows, [rows, length] of them, read some rows at a time.
 
     None where there is nothing to read, or where an architecture's cache holds more than keys and
-    values: `generate` then reads the prompts itself, all at once.
+    values: `generate` then reads the prompts itself, all at once. Virtual tokens come first, in
+    `ids` as anything.
     """
-    model = pack.model
+    model, lead = pack.model, pack.virtual_tokens
     size = max(1, find_pass_tokens(model.device) // max(1, ids.shape[1]))
-    if not ids.shape[1] or size >= len(ids) or make_cache(model) is None:
-        return None
+    if ids.shape[1] == lead or (size >= len(ids) and not lead) or make_cache(model) is None:
+        return pack.start_cache(len(ids))
     positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 0)
     is_placed = "position_ids" in inspect.signature(model.forward).parameters
     caches = []
     for start in range(0, len(ids), size):
-        cache = make_cache(model)
-        assert cache is not None
         group = slice(start, start + size)
+        cache = pack.start_cache(len(ids[group])) or make_cache(model)
+        assert cache is not None
         pack.rows.assign(owners[group])
         inputs = model.prepare_inputs_for_generation(
-            ids[group],
+            ids[group, lead:],
             attention_mask=mask[group],
             past_key_values=cache,
             use_cache=True,
             is_first_iteration=True,
-            **({"position_ids": positions[group]} if is_placed else {}),
+            **({"position_ids": positions[group, lead:]} if is_placed else {}),
         )
         getattr(model, model.base_model_prefix)(**inputs)
         caches.append(cache)
@@ -125,10 +129,3 @@ def _read_prompts(
         layer.keys = torch.cat([layer.keys, *(other.keys for other in others)])
         layer.values = torch.cat([layer.values, *(other.values for other in others)])
     return whole
-
-
-def make_cache(model: Any) -> DynamicCache | None:
-    """An empty cache, or None where an architecture's holds more than keys and values."""
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
-    plain = DynamicLayer, DynamicSlidingWindowLayer
-    return cache if all(type(layer) in plain for layer in cache.layers) else None

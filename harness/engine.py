@@ -14,15 +14,18 @@ from itertools import groupby
 from typing import Any, Literal
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, PeftType
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn import functional
+from transformers import DynamicCache
 
+from harness.adapters import Adapted
 from harness.attention import use_blocks
 from harness.dropout import MaskKey, drop
 from harness.errors import UserError
+from harness.methods.virtual_tokens import VirtualTokens, has_virtual_tokens
 from harness.models import clone_sharing_weights
 from harness.norms import fuse_norms
 
@@ -236,13 +239,13 @@ class Pack:
     def __init__(
         self,
         base: nn.Module,
-        members: Sequence[PeftModel],
+        members: Sequence[Adapted],
         seeds: Sequence[int] | None = None,
         attention: str = "auto",
     ) -> None:
         self.members = tuple(members)
         self.rows = Rows()
-        self.is_packed = all(map(can_be_packed, members))
+        self.is_packed = all(can_be_packed(member, base) for member in members)
         """Whether rows can belong to several members, or to the base. Else there is one member,
         and every row is its."""
         self._projections: list[PackedProjection] = []
@@ -253,6 +256,9 @@ class Pack:
             self.model = members[0].get_base_model()
         else:
             raise ValueError("an adapter that cannot be packed has to run alone")
+        self._virtual: VirtualTokens | None = None
+        if len(members) == 1 and has_virtual_tokens(members[0]):
+            self._virtual = VirtualTokens(members[0])
         _turn_dropout_off(self.model)
         fuse_norms(self.model)
         if attention == "auto":
@@ -274,6 +280,15 @@ class Pack:
         """Whether every member still computes exactly what the base does."""
         return self.is_packed and all(each.is_untouched for each in self._projections)
 
+    @property
+    def virtual_tokens(self) -> int:
+        """Trained tokens that every row begins with, before its own."""
+        return self._virtual.count if self._virtual else 0
+
+    def start_cache(self, rows: int) -> DynamicCache | None:
+        """What the attention of so many rows begins with; None where that is nothing."""
+        return self._virtual.start(self.model, rows) if self._virtual else None
+
     def train(self, *, checkpointing: bool = False) -> None:
         """Put the pack into training mode; `checkpointing` recomputes activations when needed."""
         if checkpointing:
@@ -294,19 +309,22 @@ class Pack:
             projection.forget()
 
 
-def lora_layers(member: PeftModel) -> list[tuple[str, LoraLayer]]:
+def lora_layers(member: Adapted) -> list[tuple[str, LoraLayer]]:
     """(path in the base, layer) of every adapted projection."""
     modules = member.get_base_model().named_modules()
     return [(path, module) for path, module in modules if isinstance(module, LoraLayer)]
 
 
-def can_be_packed(member: PeftModel) -> bool:
-    """Whether an adapter is low-rank products on whole projections, and nothing else."""
+def can_be_packed(member: Adapted, base: nn.Module) -> bool:
+    """Whether an adapter is low-rank products beside this very base's projections, nothing else."""
+    if not isinstance(member, PeftModel) or member.active_peft_config.peft_type != PeftType.LORA:
+        return False
     return all(
         isinstance(layer, LoraLinear)
         and not layer.lora_variant
         and not any(layer.lora_bias.values())
         and ".experts." not in path
+        and layer.get_base_layer().weight is base.get_submodule(path).weight
         for path, layer in lora_layers(member)
     )
 
@@ -325,7 +343,7 @@ def _read_adapter(layer: LoraLayer, key: MaskKey) -> LowRank:
 
 def _turn_dropout_off(model: nn.Module) -> None:
     for path, module in model.named_modules():
-        if "lora_" in path:
+        if "lora_" in path or "vera_" in path:
             continue
         if isinstance(module, nn.Dropout):
             module.p = 0.0

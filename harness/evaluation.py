@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import Cache, PreTrainedTokenizerBase
 
+from harness.caches import make_cache
 from harness.constrained import JsonConstraint
 from harness.data import EncodedExample, cut_into_batches
-from harness.decoding import decode, make_cache
+from harness.decoding import decode
 from harness.engine import Pack
 from harness.heads import Head, find_log_probabilities, run_body
 from harness.memory import find_pass_tokens
@@ -200,13 +201,15 @@ def _read_prefix(
 ) -> tuple[Cache | None, int]:
     """What all rows begin with, read once an owner: its keys and values, for every row; its length.
 
-    Ends before the position `before`, whose hidden state is wanted.
+    Ends before the position `before`, whose hidden state is wanted. Virtual tokens, which no row
+    has among its own, come before it and are not counted.
     """
     places = zip(*(row[:before] for row in rows), strict=False)
     prefix = [tokens[0] for tokens in takewhile(lambda tokens: len(set(tokens)) == 1, places)]
-    cache = make_cache(pack.model)
-    if cache is None or len(rows) == 1 or len(prefix) < SHORTEST_PREFIX:
-        return None, 0
+    if make_cache(pack.model) is None or len(rows) == 1 or len(prefix) < SHORTEST_PREFIX:
+        return pack.start_cache(len(owners) * len(rows)), 0
+    cache = pack.start_cache(len(owners)) or make_cache(pack.model)
+    assert cache is not None
     pack.rows.assign(owners)
     ids = torch.tensor([prefix] * len(owners), device=pack.model.device)
     run_body(pack.model, ids, torch.tensor([0], device=ids.device), cache)

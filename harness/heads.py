@@ -44,6 +44,10 @@ class Head:
         self._model = copy.copy(model)
         self._model.__dict__["_modules"] = {**model._modules, model.base_model_prefix: self._body}
         vocabulary = model.get_output_embeddings().weight.shape[0]
+        body = getattr(model, model.base_model_prefix)
+        own = [module for module in model.children() if module is not body]
+        self.trained = [p for module in own for p in module.parameters() if p.requires_grad]
+        """Weights of the head itself that learn; none where it is frozen."""
         self.chunk = max(1, CHUNK_VALUES // vocabulary)
         """Positions whose logits may exist at once."""
 
@@ -88,17 +92,18 @@ def differentiate_loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropy at each position, [n], and the gradient of its weighted sum, [n, hidden].
 
-    `labels` and `weights` are [n]; the head is frozen. Nothing of the graph below `hidden` is used:
-    pass the gradient to `hidden.backward`.
+    `labels` and `weights` are [n]. Nothing of the graph below `hidden` is used: pass the gradient
+    to `hidden.backward`. Where the head itself is trained, its gradients are added to.
     """
     losses, gradients = [], []
     for part in _cut(len(hidden), head.chunk):
         states = hidden[part].detach().requires_grad_()
         with torch.enable_grad():
             loss = functional.cross_entropy(head(states), labels[part], reduction="none")
-            (gradient,) = torch.autograd.grad((loss * weights[part]).sum(), states)
+            torch.autograd.backward((loss * weights[part]).sum(), inputs=[states, *head.trained])
         losses.append(loss.detach())
-        gradients.append(gradient)
+        assert states.grad is not None
+        gradients.append(states.grad)
     return torch.cat(losses), torch.cat(gradients)
 
 

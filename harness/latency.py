@@ -26,6 +26,7 @@ from harness.environment import describe_environment
 from harness.errors import UserError
 from harness.latency_study import LatencyFolder, Recorder, describe_rule, open_folder
 from harness.machine import identify_machine
+from harness.methods.catalog import METHODS
 from harness.models import (
     Structure,
     embedded_folder,
@@ -92,6 +93,11 @@ def plan_points(configs: Sequence[Config]) -> list[PlannedPoint]:
             structures[key] = loaded, map_modules(loaded.model, loaded.config, config.model.roles)
         structure, mapped = structures[key]
         mapped.select(config.roles)
+        if not METHODS[config.adapter.method].is_packable:
+            raise UserError(
+                f"adapter.method is {config.adapter.method}: this study times LoRA of random "
+                "weights; a sweep (python -m harness) times every method as it was trained"
+            )
         axes = _read_axes(config)
         longest = find_context_length(structure.config)
         if axes["prompt_tokens"] + axes["output_tokens"] > longest:
@@ -226,8 +232,8 @@ def _make_build(path: Path, planned: PlannedPoint, target_sets: dict[str, Config
                 planned.structure.model,
                 planned.modules.select(each.roles),
                 folder,
-                rank=config.adapter.rank,
-                alpha=config.adapter.alpha,
+                rank=config.adapter.rank or 0,
+                alpha=config.adapter.alpha or 0.0,
                 seed=config.seed,
                 base_name=name_base(config.model),
             )

@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from harness import architectures
 from harness.errors import UserError
-from harness.target_sets import ROLES, order_roles
+from harness.target_sets import ROLES, WHOLE_MODEL, order_roles
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,14 @@ class ModuleMap:
     """Every projection that plays a role, in the model's own order."""
 
     def select(self, roles: tuple[str, ...]) -> tuple[Projection, ...]:
-        """Return the projections of a target set.
+        """Return the projections of a target set; none for the model as a whole.
 
         Raises UserError where a role matches nothing, is missing from a block, or shares a fused
         projection with a role that was not asked for.
         """
         wanted = order_roles(roles)
+        if wanted == (WHOLE_MODEL,):
+            return ()
         chosen = [p for p in self.projections if set(p.roles) & set(wanted)]
         for projection in chosen:
             if not set(projection.roles) <= set(wanted):
@@ -289,7 +291,7 @@ def format_table(mapped: ModuleMap, rank: int) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    from harness.config import compose
+    from harness.config import AdapterConfig, compose
     from harness.models import load_structure
 
     try:
@@ -299,7 +301,7 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(format_table(mapped, config.adapter.rank))
+    print(format_table(mapped, config.adapter.rank or AdapterConfig().rank or 0))
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import torch
 
+from harness.methods.counts import count_parameters
 from harness.plan import VariantPlan
 
 SAVED_SHARE = 0.25
@@ -263,5 +264,6 @@ def count_variant_bytes(plan: VariantPlan, sharing: int = 1) -> int:
         # Each block's input, and all of one block.
         inputs = sum(p.in_features for p in every) // max(1, len(every))
         features = features // plan.modules.block_count + inputs * plan.modules.block_count
-    trained = sum(p.count_parameters(plan.config.adapter.rank) for p in plan.projections)
+    targeted = plan.projections or every
+    trained = count_parameters(targeted, plan.adapter)
     return BYTES_PER_FEATURE * features * count_pass_tokens(plan, sharing) + 16 * trained

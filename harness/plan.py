@@ -5,15 +5,18 @@ Everything that can be wrong without training is found here, for the whole sweep
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from harness.config import Config, LatencyConfig, hash_values
+from harness.config import AdapterConfig, Config, LatencyConfig, hash_values
 from harness.data import plan_steps
 from harness.errors import UserError
 from harness.memory import find_pass_tokens
+from harness.methods.budgets import resolve_budgets
+from harness.methods.catalog import METHODS
+from harness.methods.requirements import check_method
 from harness.models import (
     embedded_folder,
     find_context_length,
@@ -31,6 +34,8 @@ class VariantPlan:
     config: Config
     prepared: PreparedTask
     modules: ModuleMap
+    adapter: AdapterConfig
+    """The configuration's, with the rank that its budget asks for."""
     steps: tuple[tuple[int, ...], ...]
     """For each optimizer step, the indices of its training examples."""
     train_seconds: float
@@ -46,7 +51,8 @@ class VariantPlan:
     @property
     def can_be_packed(self) -> bool:
         """Whether the variant can share its passes with others."""
-        return not any(p.experts or ".experts." in p.path for p in self.projections)
+        is_packable = METHODS[self.adapter.method].is_packable
+        return is_packable and not any(p.experts or ".experts." in p.path for p in self.projections)
 
     @property
     def max_tokens_per_pass(self) -> int:
@@ -88,7 +94,7 @@ def plan_sweep(configs: Sequence[Config]) -> Plan:
     prepared: dict[str, PreparedTask] = {}
     maps: dict[str, tuple[ModuleMap, int]] = {}
     rates: dict[tuple[str, str], float] = {}
-    plans = []
+    parts: dict[str, tuple[PreparedTask, ModuleMap, float]] = {}
     for config in configs:
         model_key = hash_values(config.identity["model"])
         if model_key not in maps:
@@ -106,12 +112,41 @@ def plan_sweep(configs: Sequence[Config]) -> Plan:
         if speed_key not in rates:
             rates[speed_key] = measure_rate(*speed_key)
         _check_timed_length(config, prepared[task_key], context_length)
-        plans.append(_plan_variant(config, prepared[task_key], mapped, rates[speed_key]))
+        parts[config.run_id] = prepared[task_key], mapped, rates[speed_key]
+    adapters = _resolve_budgets(configs, {name: mapped for name, (_, mapped, _) in parts.items()})
+    plans = [
+        _plan_variant(config, adapter, *parts[config.run_id])
+        for config, adapter in zip(configs, adapters, strict=True)
+    ]
+    for each in plans:
+        check_method(each.projections, each.adapter, len(each.steps), each.config.model.device)
     return Plan(tuple(plans))
 
 
+def _resolve_budgets(
+    configs: Sequence[Config], maps: Mapping[str, ModuleMap]
+) -> list[AdapterConfig]:
+    """Every variant's adapter at the rank of its budget, model by model."""
+    resolved: dict[int, AdapterConfig] = {}
+    by_model: dict[int, list[int]] = {}
+    for place, config in enumerate(configs):
+        by_model.setdefault(id(maps[config.run_id]), []).append(place)
+    for places in by_model.values():
+        mapped = maps[configs[places[0]].run_id]
+        wanted = [
+            (configs[i].adapter, mapped.select(configs[i].roles), configs[i].target_set)
+            for i in places
+        ]
+        resolved |= zip(places, resolve_budgets(wanted, mapped), strict=True)
+    return [resolved[place] for place in range(len(configs))]
+
+
 def _plan_variant(
-    config: Config, prepared: PreparedTask, mapped: ModuleMap, rate: float
+    config: Config,
+    adapter: AdapterConfig,
+    prepared: PreparedTask,
+    mapped: ModuleMap,
+    rate: float,
 ) -> VariantPlan:
     train, latency = config.train, config.latency
     steps = plan_steps(
@@ -135,6 +170,7 @@ def _plan_variant(
         config=config,
         prepared=prepared,
         modules=mapped,
+        adapter=adapter,
         steps=tuple(tuple(step) for step in steps),
         # Forward, and backward through the activations alone: 4 operations a weight and token.
         train_seconds=4 * weights * tokens / rate,

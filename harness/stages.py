@@ -10,16 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
-
 from harness import records
-from harness.adapters import attach_adapter, load_adapter, save_adapter, trainable_parameters
+from harness.adapters import (
+    Adapted,
+    attach_adapter,
+    is_saved_as_trained,
+    load_adapter,
+    save_adapter,
+    trainable_parameters,
+)
 from harness.constrained import JsonConstraint
 from harness.data import TurnWriter
 from harness.engine import BASE_ROW, Pack
 from harness.errors import UserError
 from harness.evaluation import ScoredExample, find_end_tokens, score_pack
 from harness.memory import is_out_of_memory
+from harness.methods.catalog import METHODS
 from harness.models import LoadedModel, name_base
 from harness.modules import shorten_paths
 from harness.plan import VariantPlan
@@ -140,7 +146,7 @@ def halve_on_failure(runs: Sequence[Run], work: Callable[[Sequence[Run]], None])
     return False
 
 
-Members = dict[str, PeftModel]
+Members = dict[str, Adapted]
 """Run id -> the variant's model, from its training to its scoring."""
 
 
@@ -164,23 +170,26 @@ def train(runs: Sequence[Run], loaded: LoadedModel, progress: Progress, trained:
         with failures_recorded([run]):
             summary = _summarize_training(run, result, names)
             run.save(adapter=_save(run, member, loaded), train=summary, eval=None)
-            trained[run.record.run_id] = member
+            if is_saved_as_trained(run.plan.adapter):
+                trained[run.record.run_id] = member
 
 
-def _attach(run: Run, loaded: LoadedModel) -> PeftModel:
-    adapter = run.plan.config.adapter
+def _attach(run: Run, loaded: LoadedModel) -> Adapted:
+    plan = run.plan
     return attach_adapter(
         loaded.model,
-        run.plan.projections,
-        method=adapter.method,
-        rank=adapter.rank,
-        alpha=adapter.alpha,
-        dropout=adapter.dropout,
-        seed=run.plan.config.seed,
+        plan.projections,
+        plan.adapter,
+        seed=plan.config.seed,
+        steps=len(plan.steps),
+        # In the order in which the variant will meet them.
+        sample=[
+            plan.prepared.train[i] for i in dict.fromkeys(i for step in plan.steps for i in step)
+        ],
     )
 
 
-def _pack(runs: Sequence[Run], members: Sequence[PeftModel], loaded: LoadedModel) -> Pack:
+def _pack(runs: Sequence[Run], members: Sequence[Adapted], loaded: LoadedModel) -> Pack:
     seeds = [run.plan.config.seed for run in runs if not run.is_base]
     return Pack(loaded.model, members, seeds, runs[0].plan.config.model.attention)
 
@@ -218,23 +227,24 @@ def _make_recipe(run: Run) -> Recipe:
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
         seed=plan.config.seed,
+        adapter=plan.adapter,
     )
 
 
-def _save(run: Run, member: PeftModel, loaded: LoadedModel) -> AdapterRecord:
-    config, projections = run.plan.config, run.plan.projections
+def _save(run: Run, member: Adapted, loaded: LoadedModel) -> AdapterRecord:
+    config, adapter, projections = run.plan.config, run.plan.adapter, run.plan.projections
     modules = [p.path for p in projections if not p.experts]
     stacked = [p.path for p in projections if p.experts]
     return AdapterRecord(
         target_set=config.target_set,
         roles=config.roles,
-        method=config.adapter.method,
-        rank=config.adapter.rank,
-        alpha=config.adapter.alpha,
+        method=adapter.method,
+        rank=adapter.rank or 0,
+        alpha=adapter.alpha or 0.0,
         module_count=len(projections),
         trainable_parameters=sum(p.numel() for p in trainable_parameters(member)),
         adapter_bytes=save_adapter(member, run.folder / "adapter", name_base(config.model)),
-        mergeable=True,
+        mergeable=METHODS[adapter.method].is_mergeable,
         module_names=shorten_paths(loaded.model, modules),
         parameter_names=shorten_paths(loaded.model, stacked),
     )
@@ -266,9 +276,12 @@ def _summarize_training(
 
 
 def _sum_by_role(plan: VariantPlan, by_path: Mapping[str, float]) -> dict[str, float]:
-    """Squared norms of the first gradients, a sum for each role (`q+k+v` where it is fused)."""
+    """Squared norms of the first gradients, a sum for each role (`q+k+v` where it is fused).
+
+    Empty for methods that have no B.
+    """
     energy: dict[str, float] = {}
-    for projection in plan.projections:
+    for projection in plan.projections if by_path else ():
         role = "+".join(projection.roles)
         energy[role] = energy.get(role, 0.0) + by_path.get(projection.path, math.nan)
     return energy

@@ -7,6 +7,7 @@ survives a crash, a failure of another variant or Ctrl-C, and a rerun goes on fr
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from harness.stages import (
 from harness.timing_stage import (
     close_untimed,
     describe_calls,
+    pick_timed,
     release,
     share_times,
     time_runs,
@@ -104,34 +106,47 @@ def _run(plans: Sequence[VariantPlan], in_processes: bool, progress: Progress) -
     records.write_json(plans[0].config.study_folder / "plan.json", describe_layout(layout))
     run_jobs: RunJobs = run_apart if in_processes else run_here
     _run_packs(layout.packs, run_pack, layout.workers, _needs_scores, run_jobs, progress)
-    timed: dict[tuple[object, ...], list[VariantPlan]] = {}
-    for plan in plans:
-        # The variants of one seed and recipe are timed together.
-        key = plan.config.group, plan.config.seed, plan.config.train
-        timed.setdefault(key, []).append(plan)
-    groups = [PackPlan(tuple(group), base=group[0]) for group in timed.values()]
-    shared = _find_shared(groups)
+    sessions = _find_sessions(plans)
     # Nothing runs beside what is timed.
-    _run_packs([alike[0] for alike in shared], time_pack, 1, _needs_times, run_jobs, progress)
-    for first, *others in shared:
-        for other in others:
-            share_times(find_runs(first), find_runs(other))
+    timed = [each.timed for each in sessions]
+    _run_packs(timed, time_pack, 1, _needs_times, run_jobs, progress)
+    for each in sessions:
+        for others in each.alike:
+            share_times(find_runs(each.timed), find_runs(others))
 
 
-def _find_shared(groups: Sequence[PackPlan]) -> list[list[PackPlan]]:
-    """Put groups together whose times are the same; one of each has to be timed."""
-    shared: list[list[PackPlan]] = []
+@dataclass
+class _Session:
+    """What is timed together, and what has the same times."""
+
+    timed: PackPlan
+    """A variant of each kind of adapter, with their base."""
+    alike: list[PackPlan]
+    """All variants that share the times, by base."""
+
+
+def _find_sessions(plans: Sequence[VariantPlan]) -> list[_Session]:
+    """Put all variants of a base together, whatever their seed and recipe, one of each kind.
+
+    Bases whose calls are the same share one session.
+    """
+    groups: dict[str, list[VariantPlan]] = {}
+    for plan in plans:
+        groups.setdefault(plan.config.base_run_id, []).append(plan)
+    sessions: list[_Session] = []
     places: dict[str, int] = {}
-    for group in groups:
-        base, *runs = find_runs(group)
+    for group in groups.values():
+        every = PackPlan(tuple(group), base=group[0])
+        base, *runs = find_runs(every)
         calls = describe_calls(base, runs)
-        if calls in places:
-            shared[places[calls]].append(group)
+        if calls is not None and calls in places:
+            sessions[places[calls]].alike.append(every)
             continue
         if calls is not None:
-            places[calls] = len(shared)
-        shared.append([group])
-    return shared
+            places[calls] = len(sessions)
+        timed = PackPlan(tuple(pick_timed(runs)), base=group[0])
+        sessions.append(_Session(timed, [every]))
+    return sessions
 
 
 def _needs_scores(run: Run) -> bool:

@@ -11,6 +11,9 @@ from harness.errors import UserError
 ROLES = ("q", "k", "v", "o", "fc1", "fc2")
 """Canonical order: query, key, value, output, up (with gate), down."""
 
+WHOLE_MODEL = "model"
+"""The target set of methods that act on the model as a whole rather than on projections."""
+
 ALIASES: dict[str, tuple[str, ...]] = {
     "q": ("q",),
     "q_proj": ("q",),
@@ -24,12 +27,23 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "fc2": ("fc2",),
     "qkv": ("q", "k", "v"),
     "all": ROLES,
+    WHOLE_MODEL: (WHOLE_MODEL,),
 }
 
 
 def order_roles(roles: Iterable[str]) -> tuple[str, ...]:
-    """Return distinct roles in canonical order; an unknown or missing role raises UserError."""
+    """Return distinct roles in canonical order, or `model` alone for the model as a whole.
+
+    An unknown or missing role raises UserError.
+    """
     wanted = set(roles)
+    if wanted == {WHOLE_MODEL}:
+        return (WHOLE_MODEL,)
+    if WHOLE_MODEL in wanted:
+        raise UserError(
+            f"target_modules: {WHOLE_MODEL!r} stands for the whole model and goes with no role; "
+            f"found {', '.join(sorted(wanted))}"
+        )
     unknown = sorted(wanted - set(ROLES))
     if unknown:
         raise UserError(

@@ -9,6 +9,7 @@ import torch
 
 from harness import records
 from harness.errors import UserError
+from harness.methods.catalog import METHODS
 from harness.models import LoadedModel, resolve_device
 from harness.plan import VariantPlan
 from harness.progress import Progress, announce
@@ -43,6 +44,18 @@ def describe_calls(base: Run, runs: Sequence[Run]) -> str | None:
     return json.dumps(shape, sort_keys=True)
 
 
+def pick_timed(runs: Sequence[Run]) -> list[VariantPlan]:
+    """One run of each kind of adapter, the first that is left to be timed; without timing, all."""
+    picked: dict[tuple[object, ...], Run] = {}
+    for run in runs:
+        name = _name_adapter(run)
+        is_better = name in picked and picked[name].is_over and not run.is_over
+        if name not in picked or is_better:
+            picked[name] = run
+    is_timed = any(run.plan.config.latency.enabled for run in runs)
+    return [run.plan for run in (picked.values() if is_timed else runs)]
+
+
 def share_times(timed: Sequence[Run], runs: Sequence[Run]) -> None:
     """Give `runs` the times of those in `timed` with the same adapter, and close their records.
 
@@ -62,8 +75,9 @@ def share_times(timed: Sequence[Run], runs: Sequence[Run]) -> None:
 
 
 def _name_adapter(run: Run) -> tuple[object, ...]:
-    adapter = run.plan.config.adapter
-    return () if run.is_base else (run.plan.config.roles, adapter.method, adapter.rank)
+    adapter = run.plan.adapter
+    own = adapter.method, adapter.rank or 0, adapter.virtual_tokens or 0
+    return () if run.is_base else (run.plan.config.roles, *own)
 
 
 def time_runs(
@@ -129,6 +143,7 @@ def _describe_adapter(run: Run) -> TimedAdapter:
         variant=run.record.run_id,
         folder=str(run.folder / "adapter"),
         is_merged_too=run.plan.config.latency.merged and is_mergeable,
+        is_mixable=METHODS[run.plan.adapter.method].is_mixable,
     )
 
 

@@ -12,16 +12,18 @@ from itertools import zip_longest
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import nn
 from transformers import get_scheduler
 
-from harness.adapters import trainable_parameters
+from harness.adapters import Adapted, trainable_parameters
+from harness.config import AdapterConfig
 from harness.data import EncodedExample, collate, cut_into_passes
 from harness.engine import Pack, lora_layers
 from harness.errors import UserError
 from harness.heads import Head, differentiate_loss, run_body
 from harness.memory import PeakMemory
+from harness.methods.catalog import METHODS
+from harness.methods.hooks import Hooks, find_hooks, make_optimizer
 
 
 class DivergedError(UserError):
@@ -41,6 +43,8 @@ class Recipe:
     max_grad_norm: float
     seed: int
     """Feeds dropout."""
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    """The method has its own part in how it is trained."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class _Learner:
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
     scheduler: Any
+    hooks: Hooks
     loss: list[float] = field(default_factory=list)
     first_gradients: dict[str, float] = field(default_factory=dict)
     seconds: float = math.nan
@@ -83,7 +88,7 @@ class _Learner:
         """Of the step that comes next."""
         return self.recipe.steps[len(self.loss)]
 
-    def keep_first_gradients(self, member: PeftModel) -> None:
+    def keep_first_gradients(self, member: Adapted) -> None:
         """Note what the first step's gradient is, while it is that: not clipped, not yet spent."""
         if self.loss:
             return
@@ -158,13 +163,13 @@ def train_pack(
 
 
 def _start(pack: Pack, number: int, recipe: Recipe) -> _Learner:
-    parameters = trainable_parameters(pack.members[number])
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=recipe.learning_rate,
+    member = pack.members[number]
+    hooks = find_hooks(member, recipe.adapter, len(recipe.steps))
+    optimizer = make_optimizer(
+        member,
+        recipe.adapter,
+        learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
-        # One kernel for all tensors; hundreds of small ones cost more than the arithmetic.
-        fused=parameters[0].device.type in ("cpu", "cuda"),
     )
     scheduler = get_scheduler(
         "constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule,
@@ -172,7 +177,8 @@ def _start(pack: Pack, number: int, recipe: Recipe) -> _Learner:
         num_warmup_steps=math.ceil(recipe.warmup_ratio * len(recipe.steps)),
         num_training_steps=len(recipe.steps),
     )
-    return _Learner(number, recipe, parameters, optimizer, scheduler)
+    hooks.begin(optimizer, scheduler)
+    return _Learner(number, recipe, trainable_parameters(member), optimizer, scheduler, hooks)
 
 
 class _Step:
@@ -234,6 +240,7 @@ class _Step:
             self._pack.model,
             batch.input_ids.to(self._device),
             batch.picked.to(self._device),
+            self._pack.start_cache(len(batch.input_ids)),
         )
         weights = weights.to(self._device, torch.promote_types(hidden.dtype, torch.float32))
         losses, gradient = differentiate_loss(self._head, hidden, labels, weights[owners])
@@ -249,6 +256,7 @@ def _update(pack: Pack, learners: Sequence[_Learner], losses: Sequence[float]) -
     """Clip and step every learner whose loss and gradient are finite; return their losses."""
     for learner in learners:
         learner.keep_first_gradients(pack.members[learner.number])
+        learner.hooks.add_to_gradients()
     norms = [
         nn.utils.clip_grad_norm_(learner.parameters, learner.recipe.max_grad_norm)
         for learner in learners
@@ -259,6 +267,9 @@ def _update(pack: Pack, learners: Sequence[_Learner], losses: Sequence[float]) -
         if learner.check(loss, norm):
             learner.optimizer.step()
             learner.scheduler.step()
+            learner.hooks.finish_step(len(learner.loss))
+            if METHODS[learner.recipe.adapter.method].has_growing_rank:
+                learner.parameters = trainable_parameters(pack.members[learner.number])
             learner.loss.append(loss)
             taken[learner.number] = loss
         learner.optimizer.zero_grad(set_to_none=True)

@@ -11,7 +11,7 @@ from harness.adapters import (
     save_adapter,
     trainable_parameters,
 )
-from harness.config import ModelConfig
+from harness.config import AdapterConfig, ModelConfig
 from harness.errors import UserError
 from harness.models import LoadedModel, load_model
 from harness.modules import ModuleMap, map_modules
@@ -30,7 +30,7 @@ def attach(
     loaded: LoadedModel, mapped: ModuleMap, roles: tuple[str, ...], seed: int = 0
 ) -> PeftModel:
     return attach_adapter(
-        loaded.model, mapped.select(roles), method="lora", rank=4, alpha=8, dropout=0.0, seed=seed
+        loaded.model, mapped.select(roles), AdapterConfig(rank=4, alpha=8), seed=seed
     )
 
 
@@ -122,10 +122,7 @@ def test_dropout_on_stacked_experts_is_refused() -> None:
         attach_adapter(
             loaded.model,
             mapped.select(("fc1",)),
-            method="lora",
-            rank=4,
-            alpha=8,
-            dropout=0.1,
+            AdapterConfig(rank=4, alpha=8, dropout=0.1),
             seed=0,
         )
 

@@ -25,7 +25,13 @@ def test_every_yaml_composes_into_a_valid_config(path: Path) -> None:
         compose([])
         return
     group = path.parent.name
-    extra = {"hub": ["model.path=a/b"], "random": ["model.shape=tiny-llama"]}.get(path.stem, [])
+    extra = {
+        "hub": ["model.path=a/b"],
+        "random": ["model.shape=tiny-llama"],
+        "prefix": ["target_modules=model"],
+        "prompt": ["target_modules=model"],
+        "model": ["adapter=full"],
+    }.get(path.stem, [])
     if path.stem == "local":
         with pytest.raises(UserError, match=r"model\.path"):
             compose(["model=local"])
@@ -96,6 +102,61 @@ def test_bad_value_gives_one_line_that_names_it(override: str, named: str) -> No
         compose([override])
     if isinstance(caught.value, UserError):
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ("adapter=prefix target_modules=o_proj", r"prefix cannot be put on .*=o_proj; .*=model"),
+        ("adapter=lora target_modules=model", r"lora cannot be put on target_modules=model; .*fc2"),
+        ("adapter=bottleneck target_modules=all", r"it goes on o_proj or fc2 or o_proj\+fc2"),
+        ("adapter.method=prefix target_modules=model", r"rank is 8, and .* choose adapter=prefix"),
+        (
+            "adapter=vera adapter.alpha=3",
+            r"adapter\.alpha is 3\.0, and adapter\.method vera has no",
+        ),
+        ("adapter=dora adapter.rank=null", r"adapter\.rank is None, and .* dora needs it"),
+        ("adapter=lora_plus adapter.learning_rate_ratio=0.5", r"learning_rate_ratio is 0\.5"),
+        ("adapter=eva adapter.rho=0.5", r"adapter\.rho is 0\.5; expected a number at least 1"),
+        (
+            "adapter=adalora adapter.rank=32",
+            r"initial_rank is 12 and adapter\.rank 32.*takes ranks",
+        ),
+        ("adapter=increlora adapter.rank=2", r"initial_rank is 4 and adapter\.rank 2.*adds ranks"),
+        ("adapter=adalora adapter.allocate_from=0.9", r"allocate_from is 0\.9 .* smaller"),
+        ("adapter=bottleneck adapter.activation=sine", r"adapter\.activation is 'sine'; .*gelu"),
+        (
+            "adapter=prompt target_modules=model train.gradient_checkpointing=true",
+            r"gradient_checkpointing is on, but adapter\.method prompt",
+        ),
+        ("adapter.budget=equal_time", r"adapter\.budget is 'equal_time'; .*equal_params"),
+        ("adapter=ia3 adapter.budget=equal_params", r"method ia3 has no rank to solve"),
+        ("adapter.budget=equal_params adapter.budget_set=banana", r"'banana' in 'banana'"),
+        ("adapter.budget=equal_latency", r"budget_study is not set; .*harness\.latency"),
+        (
+            "adapter=dora adapter.budget=equal_latency adapter.budget_study=x",
+            r"adapter\.method is dora; latency studies know what LoRA costs",
+        ),
+    ],
+)
+def test_methods_and_budgets_are_checked_in_one_line(overrides: str, named: str) -> None:
+    with pytest.raises(UserError, match=named) as caught:
+        compose(overrides.split(" "))
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_a_method_has_not_do_not_change_its_run() -> None:
+    """Run ids of LoRA stay what they were before there were other methods."""
+    assert compose([]).identity["adapter"] == {
+        "method": "lora",
+        "rank": 8,
+        "alpha": 16.0,
+        "dropout": 0.0,
+    }
+    rates = [compose([f"adapter.learning_rate={rate}"]).run_id for rate in (1e-3, 1e-4)]
+    assert rates[0] != rates[1], "the method's rate is the one that is trained with"
+    fixed = [f"adapter.learning_rate={rate}" for rate in (1e-3, 1e-4)]
+    assert len({compose([each, "train.learning_rate=1e-2"]).run_id for each in fixed}) == 1
 
 
 def test_local_folders_are_checked_before_anything_runs(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from harness.adapters import attach_adapter, save_adapter, trainable_parameters
 from harness.architectures import ARCHITECTURES
-from harness.config import ModelConfig
+from harness.config import AdapterConfig, ModelConfig
 from harness.data import EncodedExample
 from harness.engine import BASE_ROW, Pack, can_be_packed, lora_layers
 from harness.errors import UserError
@@ -63,10 +63,7 @@ def attach(
     member = attach_adapter(
         loaded.model,
         mapped.select(tuple(roles)),
-        method="lora",
-        rank=rank,
-        alpha=alpha,
-        dropout=dropout,
+        AdapterConfig(rank=rank, alpha=alpha, dropout=dropout),
         seed=seed,
     )
     if is_random:
@@ -386,7 +383,7 @@ def test_rows_compute_what_stock_peft_computes(model_type: str) -> None:
         attach(loaded, s, rank=ranks[i], alpha=2 + i, seed=i, is_random=True)
         for i, s in enumerate(sets)
     ]
-    assert all(map(can_be_packed, members))
+    assert all(can_be_packed(member, loaded.model) for member in members)
     ids = torch.randint(5, 1000, (2, 7))
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
@@ -422,7 +419,7 @@ def test_what_was_trained_together_loads_in_stock_peft(single: LoadedModel, tmp_
 def test_stacked_experts_run_alone_and_train(tmp_path: Path) -> None:
     loaded = load("mixtral")
     member = attach(loaded, ("o", "fc2"))
-    assert not can_be_packed(member)
+    assert not can_be_packed(member, loaded.model)
     with pytest.raises(ValueError, match="alone"):
         Pack(loaded.model, [member, attach(loaded, ("o",))])
     (result,) = successes(

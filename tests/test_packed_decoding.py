@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 
 from harness.adapters import attach_adapter
-from harness.config import ModelConfig
+from harness.config import AdapterConfig, ModelConfig
 from harness.data import EncodedExample
 from harness.decoding import decode
 from harness.engine import BASE_ROW, Pack, lora_layers
@@ -38,10 +38,7 @@ def members(loaded: LoadedModel) -> list[PeftModel]:
         member = attach_adapter(
             loaded.model,
             mapped.select(roles),
-            method="lora",
-            rank=2 + seed,
-            alpha=16,
-            dropout=0.0,
+            AdapterConfig(rank=2 + seed, alpha=16),
             seed=seed,
         )
         torch.manual_seed(seed)

@@ -8,7 +8,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from harness.adapters import attach_adapter, trainable_parameters
-from harness.config import ModelConfig
+from harness.config import AdapterConfig, ModelConfig
 from harness.data import EncodedExample, encode_examples
 from harness.engine import Pack
 from harness.models import LoadedModel, load_model
@@ -46,10 +46,7 @@ def attach(loaded: LoadedModel, dropout: float = 0.0) -> PeftModel:
     return attach_adapter(
         loaded.model,
         mapped.select(("o", "fc2")),
-        method="lora",
-        rank=4,
-        alpha=8,
-        dropout=dropout,
+        AdapterConfig(rank=4, alpha=8, dropout=dropout),
         seed=0,
     )
 

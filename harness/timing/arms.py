@@ -20,9 +20,10 @@ import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from harness.adapters import load_adapters, load_owned, open_adapter
+from harness.adapters import load_adapters, load_owned, open_adapter, peft_warnings_ignored
 from harness.errors import UserError
 from harness.memory import is_out_of_memory
+from harness.methods.virtual_tokens import VirtualTokens, has_virtual_tokens
 from harness.models import clone_sharing_weights
 from harness.timing.decoding import CacheHolder, Decoder, synchronize
 from harness.timing.plan import CONTROLS, Build, TimedAdapter, list_mixed_sets, name_planted
@@ -89,6 +90,7 @@ class BuiltModel:
     variant: str
     model: Any
     planted: float = 0.0
+    virtual: VirtualTokens | None = None
 
 
 def build_models(model: Any, build: Build) -> Built:
@@ -105,12 +107,15 @@ def build_models(model: Any, build: Build) -> Built:
     for adapter in build.adapters:
         with _failures_kept(built, adapter.variant, "unmerged"):
             attached = _attach(model, adapter, build.adapter_dtype, built)
-            built.models.append(BuiltModel("unmerged", adapter.variant, attached))
+            virtual = _find_virtual_tokens(attached, build.cache)
+            # As generate runs it: PeftModel's own forward is not in the loop over tokens.
+            runs = attached.get_base_model()
+            built.models.append(BuiltModel("unmerged", adapter.variant, runs, virtual=virtual))
         if adapter.is_merged_too:
             with _failures_kept(built, adapter.variant, "merged"):
                 merged = _merge(model, adapter, build.adapter_dtype, built)
                 built.models.append(BuiltModel("merged", adapter.variant, merged))
-    if build.is_mixed_too and len(build.adapters) > 1:
+    if build.is_mixed_too and len(build.mixable) > 1:
         with _failures_kept(built, MIXED, MIXED):
             built.adapted = _hold_all(model, build, built)
     return built
@@ -129,6 +134,7 @@ def line_up(built: Built, build: Build, batch_size: int) -> list[Arm]:
                 step=compile_step(each.model, build.compile),
                 caches=built.caches,
                 planted=each.planted,
+                virtual=each.virtual,
             )
         dtype = find_adapter_dtype(each.model)
         arms.append(Arm(each.kind, each.variant, each.model, decoders[key], dtype))
@@ -154,7 +160,7 @@ def _make_mixed_arm(built: Built, build: Build, batch_size: int) -> Arm | None:
     """The batch in which each row uses another adapter; None where there is none to make."""
     if built.adapted is None or list_mixed_sets(build, batch_size) is None:
         return None
-    names = [_name_adapter(row % len(build.adapters)) for row in range(batch_size)]
+    names = [_name_adapter(row % len(build.mixable)) for row in range(batch_size)]
     adapted: PeftModel = built.adapted
     inner = adapted.get_base_model()
     surround = partial(_rows_adapted, adapted, names)
@@ -180,29 +186,36 @@ def _rows_adapted(adapted: PeftModel, names: list[str]) -> Iterator[None]:
 def _attach(model: Any, adapter: TimedAdapter, dtype: str, built: Built) -> Any:
     clone = clone_sharing_weights(model)
     with _timed(built, model.device, adapter.variant, "unmerged", "load"):
-        adapted = open_adapter(clone, Path(adapter.folder), dtype)
-    # As generate runs it: PeftModel's own forward is not in the loop over tokens.
-    return adapted.get_base_model()
+        return open_adapter(clone, Path(adapter.folder), dtype)
+
+
+def _find_virtual_tokens(adapted: Any, cache: str) -> VirtualTokens | None:
+    if not has_virtual_tokens(adapted):
+        return None
+    if cache == "static":
+        raise UserError("virtual tokens need a cache that grows; set latency.cache=dynamic")
+    return VirtualTokens(adapted)
 
 
 def _merge(model: Any, adapter: TimedAdapter, dtype: str, built: Built) -> Any:
     owned: Any = load_owned(model, Path(adapter.folder), dtype)
-    with _timed(built, model.device, adapter.variant, "merged", "merge"):
-        owned.merge_adapter()
-    with _timed(built, model.device, adapter.variant, "merged", "unmerge"):
-        owned.unmerge_adapter()
-    return owned.merge_and_unload(safe_merge=True).eval()
+    with peft_warnings_ignored():
+        with _timed(built, model.device, adapter.variant, "merged", "merge"):
+            owned.merge_adapter()
+        with _timed(built, model.device, adapter.variant, "merged", "unmerge"):
+            owned.unmerge_adapter()
+        return owned.merge_and_unload(safe_merge=True).eval()
 
 
 def _hold_all(model: Any, build: Build, built: Built) -> PeftModel:
     """All adapters on one model, and the time to make each the active one."""
     folders = {
-        _name_adapter(number): Path(adapter.folder) for number, adapter in enumerate(build.adapters)
+        _name_adapter(number): Path(adapter.folder) for number, adapter in enumerate(build.mixable)
     }
     adapted = load_adapters(model, folders, build.adapter_dtype)
     # The last one first, so that each switch is one from another adapter.
-    adapted.set_adapter(_name_adapter(len(build.adapters) - 1))
-    for number, adapter in enumerate(build.adapters):
+    adapted.set_adapter(_name_adapter(len(build.mixable) - 1))
+    for number, adapter in enumerate(build.mixable):
         with _timed(built, model.device, adapter.variant, "unmerged", "switch"):
             adapted.set_adapter(_name_adapter(number))
     adapted.requires_grad_(False)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from transformers import StaticCache
 
+from harness.methods.virtual_tokens import VirtualTokens
+
 
 @dataclass(frozen=True)
 class CallTimes:
@@ -62,8 +64,9 @@ class Decoder:
     The end-of-text token does not stop it. `model` is in eval mode, on its device; `step` computes
     the tokens after the first and is the model unless it was compiled; `caches` holds the static
     cache, without which it grows call by call; `surround` makes the context of a whole call, such
-    as the rows' adapters. `planted` adds that share of its own time to every call: a slowdown whose
-    size is known.
+    as the rows' adapters; `virtual` are trained tokens before every prompt, which every call puts
+    into its cache, as PEFT's `generate` does. `planted` adds that share of its own time to every
+    call: a slowdown whose size is known.
     """
 
     def __init__(
@@ -74,12 +77,14 @@ class Decoder:
         caches: CacheHolder | None = None,
         surround: Callable[[], AbstractContextManager[Any]] = nullcontext,
         planted: float = 0.0,
+        virtual: VirtualTokens | None = None,
     ) -> None:
         self._model = model
         self._step = model if step is None else step
         self._surround = surround
         self._planted = planted
         self._caches = caches
+        self._virtual = virtual
 
     @torch.inference_mode()
     def run(self, input_ids: torch.Tensor, output_tokens: int) -> CallTimes:
@@ -89,6 +94,8 @@ class Decoder:
         the clock starts.
         """
         batch, length = input_ids.shape
+        lead = self._virtual.count if self._virtual else 0
+        length += lead
         total = length + output_tokens
         mask = torch.ones(batch, total, dtype=torch.long, device=input_ids.device)
         positions = torch.arange(total, device=input_ids.device).expand(batch, total)
@@ -100,10 +107,12 @@ class Decoder:
         synchronize(input_ids.device)
         started = time.perf_counter()
         with self._surround():
+            if self._virtual is not None:
+                cache = self._virtual.start(self._model, batch)
             output = self._model(
                 input_ids=input_ids,
                 attention_mask=masks[0][:, :length],
-                position_ids=positions[:, :length],
+                position_ids=positions[:, lead:length],
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,

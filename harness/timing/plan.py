@@ -21,9 +21,11 @@ class TimedAdapter:
     variant: str
     """Name of the variant in tables: its target set's label, or its run id."""
     folder: str
-    """A saved PEFT adapter."""
+    """A saved adapter."""
     is_merged_too: bool
     """Also time the adapter folded into the weights."""
+    is_mixable: bool = True
+    """Whether a row of a mixed batch can use it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Build:
     seed: int = 0
     """Seed of the order within rounds."""
 
+    @property
+    def mixable(self) -> tuple[TimedAdapter, ...]:
+        """The adapters that rows of a mixed batch can use."""
+        return tuple(adapter for adapter in self.adapters if adapter.is_mixable)
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
@@ -63,7 +70,7 @@ def list_mixed_sets(build: Build, batch_size: int) -> list[str] | None:
 
     A batch of one row has nothing to mix; a compiled step does not see the rows' adapters.
     """
-    names = [adapter.variant for adapter in build.adapters]
+    names = [adapter.variant for adapter in build.mixable]
     if not build.is_mixed_too or len(names) < 2 or batch_size < 2 or build.compile != "off":
         return None
     return [names[row % len(names)] for row in range(batch_size)]
