@@ -26,6 +26,7 @@ from harness import records
 from harness.data_digest import digest_data
 from harness.errors import UserError, explain
 from harness.methods.catalog import METHODS, check_target_set
+from harness.records import TUNED
 from harness.target_sets import label_roles, order_roles, parse_target_set
 
 
@@ -102,6 +103,9 @@ class TaskConfig:
     """`fail`, or `skip` with the count in the record."""
     data_seed: int = 0
     """Seed of splits, selection and generated data; shared by every variant."""
+    held_back: int = 0
+    """Rows of the training split that come after the training examples and are scored in place of
+    the test split; filled in where learning rates are tuned, never set."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,19 @@ class AdapterConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    learning_rate: float = 2e-4
+    learning_rate: Any = 2e-4
+    """A number, or `tuned`: for each variant the best on examples held back from training."""
+    tuning: str = "grid"
+    """`grid`: every rate is trained to the end; `halving`: the worse half is dropped after a
+    quarter of the steps, and half of the rest after half of them."""
+    tuning_rates: int = 5
+    """Rates of the first grid, half a decade apart around `adapter.learning_rate`."""
+    tuning_most: int = 12
+    """Rates at most, where the best one lies at an end and the grid grows."""
+    tuning_seed: int = 1000
+    """Seed of the grid's runs."""
+    validation_examples: int = 64
+    """Training rows that are held back to choose a rate."""
     epochs: float = 1.0
     max_steps: int | None = None
     """Optimizer steps at most; null trains all epochs."""
@@ -300,6 +316,11 @@ class Config:
         values["model"]["name"] = self.model_name
         values["target_modules"] = self.target_set
         values["adapter"] = self.adapter.own_settings
+        if self.train.learning_rate != TUNED:
+            for key in TUNING_SETTINGS:
+                del values["train"][key]
+        if not self.task.held_back:
+            del values["task"]["held_back"]
         return values
 
     def as_record(self) -> dict[str, Any]:
@@ -309,6 +330,11 @@ class Config:
         values["target_modules"] = {"label": self.target_set, "roles": list(self.roles)}
         values["adapter"] = self.adapter.own_settings
         return values
+
+
+TUNING_SETTINGS = (
+    *("tuning", "tuning_rates", "tuning_most", "tuning_seed", "validation_examples"),
+)
 
 
 def hash_values(values: dict[str, Any]) -> str:
@@ -363,6 +389,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "latency.cache": ("dynamic", "static"),
     "latency.compile": ("off", "default", "reduce-overhead"),
     "train.schedule": ("cosine", "linear", "constant"),
+    "train.tuning": ("grid", "halving"),
 }
 
 # key -> (lowest, highest, whether the lowest itself is allowed)
@@ -380,7 +407,10 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "adapter.orthogonality": (0, math.inf, True),
     "adapter.virtual_tokens": (1, 65536, True),
     "adapter.encoder_width": (1, 65536, True),
-    "train.learning_rate": (0, math.inf, False),
+    "train.tuning_rates": (3, 99, True),
+    "train.tuning_most": (3, 99, True),
+    "train.tuning_seed": (0, 2**32 - 1, True),
+    "train.validation_examples": (1, math.inf, True),
     "train.epochs": (0, math.inf, False),
     "train.max_steps": (1, math.inf, True),
     "train.batch_size": (1, math.inf, True),
@@ -429,6 +459,7 @@ def validate(config: Config) -> None:
     check_target_set(config.adapter.method, config.roles)
     _validate_model(config.model)
     _validate_adapter(config)
+    _validate_rate(config)
     _validate_task(config.task)
     _validate_latency(config.latency)
     _validate_study(config)
@@ -528,6 +559,28 @@ def _validate_allocation(adapter: AdapterConfig) -> None:
             f"adapter.initial_rank is {adapter.initial_rank} and adapter.rank {adapter.rank}; "
             f"expected {bound} adapter.rank: {METHODS[adapter.method].title} "
             f"{'takes ranks away' if shrinks else 'adds ranks'} while it trains"
+        )
+
+
+def _validate_rate(config: Config) -> None:
+    train = config.train
+    rate = train.learning_rate
+    if rate != TUNED:
+        is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        if not (is_number and math.isfinite(rate) and rate > 0):
+            raise UserError(
+                f"train.learning_rate is {rate}; expected a number greater than 0, or {TUNED}"
+            )
+        return
+    if train.tuning_most < train.tuning_rates:
+        raise UserError(
+            f"train.tuning_most is {train.tuning_most}; expected at least train.tuning_rates, "
+            f"{train.tuning_rates}: the grid may only grow"
+        )
+    if train.tuning_seed == config.seed:
+        raise UserError(
+            f"train.tuning_seed is {train.tuning_seed}, and so is seed; expected another: a rate "
+            "is chosen under one seed and judged under fresh ones"
         )
 
 

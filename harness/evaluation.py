@@ -1,5 +1,6 @@
 """Score the variants of a pack, and the base with them, example by example."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -10,7 +11,7 @@ from transformers import Cache, PreTrainedTokenizerBase
 
 from harness.caches import make_cache
 from harness.constrained import JsonConstraint
-from harness.data import EncodedExample, cut_into_batches
+from harness.data import EncodedExample, collate, cut_into_batches
 from harness.decoding import decode
 from harness.engine import Pack
 from harness.heads import Head, find_log_probabilities, run_body
@@ -18,6 +19,9 @@ from harness.memory import find_pass_tokens
 
 if TYPE_CHECKING:
     from tasks.base import TaskSpec
+
+VALIDATION_METRIC = "token_probability"
+"""Headline of rows held back from training: geometric mean probability of a completion's tokens."""
 
 SHORTEST_PREFIX = 8
 """Tokens that rows have to begin with alike to be read apart from them."""
@@ -93,6 +97,80 @@ def score_pack(
         [_score(item, of_owner[item.example.id], spec, tokenizer) for item in examples]
         for of_owner in answers
     ]
+
+
+def measure_losses(
+    pack: Pack,
+    owners: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[EncodedExample],
+    *,
+    batch_size: int,
+    max_tokens_per_batch: int,
+    on_examples: Callable[[int], None] = lambda count: None,
+) -> list[list[ScoredExample]]:
+    """How well each of `owners` foretells the completions: loss and probability a token.
+
+    Returns a list an owner, in the order of `examples`; see `score_pack` for the batches. The loss
+    is the mean over an example's completion tokens, in nats; the probability, its negative
+    exponential, is their geometric mean.
+    """
+    pack.eval()
+    most = min(max_tokens_per_batch, find_pass_tokens(pack.model.device))
+    batches = cut_into_batches(
+        examples,
+        max_rows=batch_size,
+        max_tokens=most // len(owners),
+        new_tokens=max(len(item.completion_ids) for item in examples),
+    )
+    losses: list[dict[str, float]] = [{} for _ in owners]
+    for batch in batches:
+        for of_owner, values in zip(
+            losses, _find_losses(pack, owners, tokenizer, batch), strict=True
+        ):
+            of_owner |= {item.example.id: v for item, v in zip(batch, values, strict=True)}
+        on_examples(len(batch))
+    return [
+        [_score_loss(item, of_owner[item.example.id]) for item in examples] for of_owner in losses
+    ]
+
+
+@torch.inference_mode()
+def _find_losses(
+    pack: Pack,
+    owners: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    batch: Sequence[EncodedExample],
+) -> list[list[float]]:
+    """Each owner's mean loss on each example."""
+    rows = collate(batch, int(tokenizer.pad_token_id or 0))
+    pack.rows.assign([owner for owner in owners for _ in batch])
+    shifts = torch.arange(len(owners))[:, None] * rows.input_ids.numel()
+    device = pack.model.device
+    hidden = run_body(
+        pack.model,
+        rows.input_ids.repeat(len(owners), 1).to(device),
+        (rows.picked[None] + shifts).flatten().to(device),
+        pack.start_cache(len(owners) * len(batch)),
+    )
+    labels = rows.labels.tolist() * len(owners)
+    values = find_log_probabilities(Head(pack.model), hidden, list(enumerate(labels)))
+    found = []
+    for number in range(len(owners)):
+        own = iter(values[number * len(rows.labels) : (number + 1) * len(rows.labels)])
+        sums = [sum(next(own) for _ in item.completion_ids) for item in batch]
+        found.append([-s / len(i.completion_ids) for s, i in zip(sums, batch, strict=True)])
+    return found
+
+
+def _score_loss(item: EncodedExample, loss: float) -> ScoredExample:
+    return ScoredExample(
+        id=item.example.id,
+        prediction="",
+        reference=item.example.reference,
+        is_truncated=item.cut_tokens > 0,
+        scores={VALIDATION_METRIC: math.exp(-loss), "loss": loss},
+    )
 
 
 def _score(

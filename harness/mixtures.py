@@ -37,7 +37,8 @@ def list_recipe_mixtures(results: pd.DataFrame) -> Iterator[str]:
     told = [str(variant).removeprefix(str(roles)) for variant, roles in pairs]
     tasks: dict[str, list[str]] = {}
     for (task, _), runs in trained.groupby(["task", pd.Series(told, trained.index, dtype=str)]):
-        columns = [name for name in RECIPE if runs[name].nunique() > 1]
+        meant = _list_meant(runs)
+        columns = [name for name in RECIPE if name not in meant and runs[name].nunique() > 1]
         if columns:
             tasks.setdefault("; ".join(_list_recipes(runs, columns)), []).append(str(task))
     for recipes, where in tasks.items():
@@ -45,6 +46,14 @@ def list_recipe_mixtures(results: pd.DataFrame) -> Iterator[str]:
             f"Target sets were not trained alike on {join_words(where)}: {recipes}. Their scores "
             "differ by that too."
         )
+
+
+def _list_meant(runs: pd.DataFrame) -> set[str]:
+    """Settings that differ because they were chosen or solved for each set."""
+    is_tuned = "learning_rate_tuned" in runs and runs["learning_rate_tuned"].eq(True).all()
+    is_budgeted = "budget" in runs and runs["budget"].notna().all()
+    tuned = {"learning_rate"} if is_tuned else set()
+    return tuned | ({"rank", "alpha"} if is_budgeted else set())
 
 
 def _list_recipes(runs: pd.DataFrame, columns: Sequence[str]) -> Iterator[str]:

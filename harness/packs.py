@@ -62,7 +62,7 @@ class PackPlan:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        sets = tuple(plan.config.target_set for plan in self.plans)
+        sets = tuple(plan.label for plan in self.plans)
         return (("base",) if self.base else ()) + sets
 
     @property

@@ -27,6 +27,7 @@ from harness.models import (
 from harness.modules import ModuleMap, Projection, map_modules
 from harness.prepare import PreparedTask, prepare_task
 from harness.progress import format_seconds
+from harness.records import TUNED
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,19 @@ class VariantPlan:
     modules: ModuleMap
     adapter: AdapterConfig
     """The configuration's, with the rank that its budget asks for."""
+    learning_rate: float
+    """The configuration's; until it is tuned, the method's own."""
     steps: tuple[tuple[int, ...], ...]
     """For each optimizer step, the indices of its training examples."""
     train_seconds: float
     """Estimates, all three."""
     score_seconds: float
     latency_seconds: float
+
+    @property
+    def label(self) -> str:
+        """Target set, and the method where it is not LoRA."""
+        return label_run(self.config.target_set, self.adapter.method)
 
     @property
     def projections(self) -> tuple[Projection, ...]:
@@ -83,6 +91,11 @@ class Plan:
         # What is timed in calls of the same lengths is timed once.
         timed = {(p.config.target_set, p.timed_lengths): p.latency_seconds for p in self.variants}
         return work + sum(timed.values())
+
+
+def label_run(target_set: str, method: str) -> str:
+    """How a variant is called on a terminal."""
+    return target_set if method in ("lora", "none") else f"{target_set}, {method}"
 
 
 def plan_sweep(configs: Sequence[Config]) -> Plan:
@@ -171,6 +184,9 @@ def _plan_variant(
         prepared=prepared,
         modules=mapped,
         adapter=adapter,
+        learning_rate=adapter.learning_rate
+        if train.learning_rate == TUNED
+        else train.learning_rate,
         steps=tuple(tuple(step) for step in steps),
         # Forward, and backward through the activations alone: 4 operations a weight and token.
         train_seconds=4 * weights * tokens / rate,

@@ -1,5 +1,6 @@
 """A task's configuration -> its examples, loaded, checked and tokenized for a model."""
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class PreparedTask:
     """`hub`, `local` or `embedded`."""
     truncation: str
     """Rule for prompts that do not fit: `head` or `head_tail`."""
+    split: str = "test"
+    """What `test` is: the split of that name, or `validation`, rows held back from training."""
     schema: dict[str, Any] | None = None
     """JSON schema that generation is held to; None where it is free."""
 
@@ -53,6 +56,8 @@ class PreparedTask:
     @property
     def scoring(self) -> str:
         """How test examples are answered, in words."""
+        if self.split == "validation":
+            return "loss of the completion"
         if self.test[0].choice_ids:
             return "likelihood"
         return "constrained generation" if self.schema else "generation"
@@ -87,8 +92,12 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     announce(f"{task.name}: reading and tokenizing the {source} data")
     tokenizer = load_tokenizer(config.model)
     truncation = task.truncation or spec.truncation
-    train = _load(task, spec, source, dataset, "train", task.train_examples)
-    test = _load(task, spec, source, dataset, "test", task.test_examples)
+    limit = task.train_examples + task.held_back
+    train = _load(task, spec, source, dataset, "train", limit)
+    if task.held_back:
+        train, test = _hold_back(train, task)
+    else:
+        test = _load(task, spec, source, dataset, "test", task.test_examples)
     encoded = [
         tuple(_encode(config, loaded, tokenizer, truncation, context_length))
         for loaded in (train, test)
@@ -101,6 +110,7 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
         test_source=test,
         source=source,
         truncation=truncation,
+        split="validation" if task.held_back else "test",
         schema=_make_schema(task, spec, train) if task.constrained_decoding else None,
     )
 
@@ -179,6 +189,24 @@ def _load(
         on_bad_row=task.on_bad_row,
     )
     return loaded
+
+
+def _hold_back(
+    loaded: "LoadedExamples", task: TaskConfig
+) -> tuple["LoadedExamples", "LoadedExamples"]:
+    """The training examples, and those after them whose prompt is none of theirs."""
+    train = loaded.examples[: task.train_examples]
+    seen = {example.prompt for example in train}
+    rest = [e for e in loaded.examples[task.train_examples :] if e.prompt not in seen]
+    if not rest:
+        raise UserError(
+            f"train.learning_rate is tuned, but the training split of {task.name} has "
+            f"{len(loaded.examples)} examples and task.train_examples takes {len(train)}; none are "
+            "left to choose a rate by: lower task.train_examples"
+        )
+    return dataclasses.replace(loaded, examples=train), dataclasses.replace(
+        loaded, examples=tuple(rest)
+    )
 
 
 def _encode(

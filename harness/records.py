@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 BASE = "base"
 """Target-set name of the frozen model with no adapter."""
+TUNED = "tuned"
+"""In place of a learning rate: it was chosen for each variant."""
 
 Status = Literal["ok", "failed", "running", "interrupted"]
 
@@ -84,6 +86,8 @@ class TrainRecord:
     """Run ids of the variants that were trained in the same passes, this one among them."""
     gradient_energy: dict[str, float] = dataclasses.field(default_factory=dict)
     """Role -> squared norm of the first step's gradient of all its B matrices, before clipping."""
+    learning_rate: float = math.nan
+    """Highest rate of the schedule: as configured, or as chosen where it was tuned."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from harness.machine import identify_machine
 from harness.majority import MAJORITY_COLUMNS, make_majority_line, mark_skill
 from harness.ratios import paired_ratio
-from harness.records import BASE, EvalRecord, Record
+from harness.records import BASE, TUNED, EvalRecord, Record
 from harness.runs import Paths, Run, Runs, read_runs, read_table
 from harness.timing_verdicts import Rule, check_gate
 
@@ -54,13 +54,13 @@ ENVIRONMENT_COLUMNS = ("torch", "transformers", "peft", "device", "gpu", "cpu")
 TEXT_COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
     *("source", "dataset", "stand_in", "split", "metric", "majority_prediction", "scoring"),
-    *("truncation", "module_names", "parameter_names", "mergeable"),
+    *("truncation", "module_names", "parameter_names", "mergeable", "budget"),
     *("latency_stopped", "latency_session", "latency_trusted", "latency_distrust"),
     *("error_type", "error_message", *ENVIRONMENT_COLUMNS, "machine"),
 )
 COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
-    *("rank", "alpha", "dropout", "seed", "learning_rate"),
+    *("budget", "rank", "alpha", "dropout", "seed", "learning_rate", "learning_rate_tuned"),
     *("source", "dataset", "stand_in", "split", "data_seed"),
     *("example_count", "metric", "score", *MAJORITY_COLUMNS, "has_skill", "scoring"),
     *(*LENGTHS, "truncation", "truncated_examples"),
@@ -113,6 +113,8 @@ def load_results(path: Paths) -> pd.DataFrame:
     model, task, target_set     what was compared; `base` is the model with no adapter
     variant                     target_set, and the settings that vary beside it (`qkv, rank 16`)
     roles, method, rank, alpha, dropout, seed, learning_rate
+    budget                      what ranks were solved for; None where they were given
+    learning_rate_tuned         whether the rate was chosen on examples held back from training
     source, dataset, stand_in, split, data_seed     where the examples came from
     example_count, metric, score        headline score in [0, 1], a mean over the examples
     score_<name>                every score of any task; NaN where the task has none of that name
@@ -218,6 +220,7 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
     frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
     return frame.assign(
         data_seed=frame["data_seed"].astype("Int64"),
+        learning_rate_tuned=frame["learning_rate_tuned"].astype("boolean"),
         mergeable=frame["mergeable"].astype("boolean"),
         latency_trusted=frame["latency_trusted"].astype("boolean"),
         has_skill=mark_skill(frame["score"], frame["majority_score_high"]),
@@ -230,18 +233,29 @@ def _describe(run: Run) -> dict[str, Any]:
     return {
         **_keys(run),
         "status": record.status,
+        "budget": run.setting("adapter.budget"),
         "roles": "+".join(adapter.roles) if adapter else "",
         "alpha": adapter.alpha if adapter else run.setting("adapter.alpha"),
         "dropout": run.setting("adapter.dropout"),
         "data_seed": run.setting("task.data_seed"),
         "module_names": ",".join(adapter.module_names) if adapter else "",
         "parameter_names": ",".join(adapter.parameter_names) if adapter else "",
-        "learning_rate": run.setting("train.learning_rate"),
+        "learning_rate": _find_rate(run),
+        "learning_rate_tuned": run.setting("train.learning_rate") == TUNED,
         "error_type": record.error.type if record.error else None,
         "error_message": record.error.message if record.error else None,
         **{name: record.environment.get(name) for name in ENVIRONMENT_COLUMNS},
         "machine": json.dumps(identify_machine(record.environment), sort_keys=True),
     }
+
+
+def _find_rate(run: Run) -> float | None:
+    """The rate that was trained with; of a run that was not trained, the configured one."""
+    trained = run.record.train
+    if trained is not None and not math.isnan(trained.learning_rate):
+        return trained.learning_rate
+    configured = run.setting("train.learning_rate")
+    return configured if isinstance(configured, (int, float)) else None
 
 
 def _describe_sections(record: Record) -> dict[str, Any]:

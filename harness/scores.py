@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.evaluation import ScoredExample
+from harness.evaluation import VALIDATION_METRIC, ScoredExample
 from harness.prepare import PreparedTask, share_cut
 from harness.records import EvalRecord
 
@@ -13,14 +13,15 @@ def summarize(
     scored: Sequence[ScoredExample], prepared: PreparedTask, seconds: float
 ) -> EvalRecord:
     """Sum up the scores of a task's test examples, in the order of `prepared.test`."""
-    majority_prediction, majority_score = _find_majority(prepared)
+    is_test = prepared.split == "test"
+    majority_prediction, majority_score = _find_majority(prepared) if is_test else (None, math.nan)
     return EvalRecord(
         source=prepared.source,
         dataset=prepared.test_source.dataset,
         stand_in=prepared.test_source.stand_in,
-        split="test",
+        split=prepared.split,
         examples=len(scored),
-        metric=prepared.spec.metric,
+        metric=prepared.spec.metric if is_test else VALIDATION_METRIC,
         scores=_sum_up_scores(scored, prepared),
         seconds=seconds,
         truncated_examples=sum(item.is_truncated for item in scored),
@@ -38,7 +39,7 @@ def summarize(
 def _sum_up_scores(scored: Sequence[ScoredExample], prepared: PreparedTask) -> dict[str, float]:
     """Means over the examples, and the task's scores of the whole set."""
     means = {name: _mean(item.scores[name] for item in scored) for name in scored[0].scores}
-    if prepared.spec.summarize is None:
+    if prepared.spec.summarize is None or prepared.split != "test":
         return means
     pairs = [
         (item.example, each.prediction) for item, each in zip(prepared.test, scored, strict=True)

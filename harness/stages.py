@@ -23,12 +23,12 @@ from harness.constrained import JsonConstraint
 from harness.data import TurnWriter
 from harness.engine import BASE_ROW, Pack
 from harness.errors import UserError
-from harness.evaluation import ScoredExample, find_end_tokens, score_pack
+from harness.evaluation import ScoredExample, find_end_tokens, measure_losses, score_pack
 from harness.memory import is_out_of_memory
 from harness.methods.catalog import METHODS
 from harness.models import LoadedModel, name_base
 from harness.modules import shorten_paths
-from harness.plan import VariantPlan
+from harness.plan import VariantPlan, label_run
 from harness.prepare import PreparedTask, share_cut
 from harness.progress import Progress, announce
 from harness.records import AdapterRecord, ErrorRecord, Record
@@ -67,8 +67,8 @@ class Run:
 
     @property
     def label(self) -> str:
-        """Target set, or `base`."""
-        return self.record.run_id.split("--")[2]
+        """Target set, and the method where it is not LoRA; or `base`."""
+        return label_run(*self.record.run_id.split("--")[2:4])
 
     @property
     def title(self) -> str:
@@ -221,7 +221,7 @@ def _make_recipe(run: Run) -> Recipe:
     plan, train = run.plan, run.plan.config.train
     return Recipe(
         steps=[[plan.prepared.train[i] for i in step] for step in plan.steps],
-        learning_rate=train.learning_rate,
+        learning_rate=plan.learning_rate,
         schedule=train.schedule,
         warmup_ratio=train.warmup_ratio,
         weight_decay=train.weight_decay,
@@ -272,6 +272,7 @@ def _summarize_training(
         skipped_rows=plan.prepared.train_skipped_rows,
         pack=pack,
         gradient_energy=_sum_by_role(plan, trained.first_gradients),
+        learning_rate=plan.learning_rate,
     )
 
 
@@ -319,6 +320,17 @@ def _score_pack(
     title = f"{name_pack(runs)} · scoring"
     with progress.stage(title, len(prepared.test), planned) as stage:
         started = time.perf_counter()
+        if prepared.split == "validation":
+            measured = measure_losses(
+                pack,
+                owners,
+                loaded.tokenizer,
+                prepared.test,
+                batch_size=config.evaluation.batch_size,
+                max_tokens_per_batch=config.evaluation.max_tokens_per_batch,
+                on_examples=stage.advance,
+            )
+            return measured, time.perf_counter() - started
         scored = score_pack(
             pack,
             owners,

@@ -39,6 +39,7 @@ from harness.timing_stage import (
     share_times,
     time_runs,
 )
+from harness.tuning import tune_rates
 from harness.workers import Job, run_apart, run_here
 
 RunJobs = Callable[[Sequence[Job], int, Progress], list[str | None]]
@@ -59,19 +60,37 @@ def run_sweep(configs: Sequence[Config], *, in_processes: bool = False) -> list[
     warm_cache(pending)
     plan = plan_sweep(pending)
     announce(format_plan(plan, finished=len(outcomes)))
-    with _interrupts_recorded(plan.variants):
-        bases = {each.config.base_run_id: begin(open_base(each)) for each in plan.variants}
+    rates = tune_rates(plan.variants, partial(run_sweep, in_processes=in_processes))
+    variants = [_set_rate(each, rates.get(each.config.run_id)) for each in plan.variants]
+    with _interrupts_recorded(variants):
+        bases = {each.config.base_run_id: begin(open_base(each)) for each in variants}
         lost = {
-            each.config.run_id: begin(open_run(each)) or bases[each.config.base_run_id]
-            for each in plan.variants
+            each.config.run_id: begin(open_run(each))
+            or bases[each.config.base_run_id]
+            or _refuse(each, rates.get(each.config.run_id))
+            for each in variants
         }
-        begun = [each for each in plan.variants if lost[each.config.run_id] is None]
+        begun = [each for each in variants if lost[each.config.run_id] is None]
         if begun:
             _run(begun, in_processes, Progress(plan.seconds))
     for each in plan.variants:
         run_id = each.config.run_id
         outcomes[run_id] = lost[run_id] or _conclude(each)
     return [outcomes[config.run_id] for config in configs]
+
+
+def _set_rate(plan: VariantPlan, rate: float | UserError | None) -> VariantPlan:
+    """Give a variant the rate that was chosen for it."""
+    return dataclasses.replace(plan, learning_rate=rate) if isinstance(rate, float) else plan
+
+
+def _refuse(plan: VariantPlan, rate: float | UserError | None) -> Outcome | None:
+    """Record a variant for which no rate could be chosen as failed."""
+    if not isinstance(rate, UserError):
+        return None
+    run = find_run(plan)
+    report_failure(run, rate)
+    return conclude(run.record)
 
 
 def _conclude(plan: VariantPlan) -> Outcome:
