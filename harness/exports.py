@@ -17,6 +17,7 @@ import pandas as pd
 
 from harness.errors import UserError
 from harness.formatting import join_words
+from harness.methods.catalog import METHODS
 from harness.records import BASE
 
 SETTINGS = ("module_names", "parameter_names", "rank", "alpha", "dropout")
@@ -69,6 +70,10 @@ def export_choice(results: pd.DataFrame, variant: str) -> tuple[Export, ...]:
     UserError where the results hold no adapter of that name.
     """
     settings = _find_settings(results, variant)
+    method = str(results.loc[results["variant"] == variant, "method"].iloc[0])
+    if method != "lora":
+        why = _explain_method(method, variant)
+        return tuple(Export(tool, None, why) for tool in EXPORTERS)
     if len(settings) != 1:
         why = _explain_settings(settings, variant)
         return tuple(Export(tool, None, why) for tool in EXPORTERS)
@@ -87,6 +92,15 @@ def _find_settings(results: pd.DataFrame, variant: str) -> pd.DataFrame:
     settings = runs[list(SETTINGS)].drop_duplicates()
     is_named = (settings["module_names"] != "") | (settings["parameter_names"] != "")
     return settings[is_named & settings["dropout"].notna()]
+
+
+def _explain_method(method: str, variant: str) -> str:
+    title = METHODS[method].title if method in METHODS else method
+    return (
+        f"{variant} was adapted by {title}, and these settings would be plain LoRA's. The file "
+        "adapter/adapter_config.json of one of its runs has its own; docs/methods.md says what "
+        "loads it."
+    )
 
 
 def _explain_settings(settings: pd.DataFrame, variant: str) -> str:

@@ -14,6 +14,7 @@ from harness.exports import Export, export_choice
 from harness.formatting import join_words
 from harness.plots import plot_learning_curves, plot_tradeoff
 from harness.profiles import Profile
+from harness.recipe_tables import describe_order, make_rate_table, make_recipe_table
 from harness.recommend import Recommendation, decide
 from harness.regret_plot import plot_regret
 from harness.rendering import Picture, save_picture
@@ -41,6 +42,12 @@ class ModelReport:
     gains: Table
     scores: tuple[ScoreTable, ...]
     """Every score, a table a task."""
+    recipes: Table | None
+    """Methods, ranks and rates; None where all sets have the same."""
+    rates: Table | None
+    """What tuned rates gained over given ones; None where there are not both."""
+    order: tuple[str, ...]
+    """Whether tuned rates change the order of the sets, a sentence a method."""
     lengths: Table | None
     """Mean tokens written; None where they are known nowhere."""
     evidence: Table
@@ -100,6 +107,9 @@ def report_model(
         main=make_main_table(comparison, choice),
         gains=make_gain_table(comparison, choice),
         scores=make_score_tables(comparison, results, choice),
+        recipes=make_recipe_table(results, comparison),
+        rates=make_rate_table(results, comparison),
+        order=describe_order(results, comparison),
         lengths=make_length_table(comparison, choice),
         evidence=make_evidence_table(recommendation),
         profiles=make_profile_table(recommendation),

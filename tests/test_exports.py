@@ -44,6 +44,7 @@ def make_results(
         {
             "target_set": ["base", "chosen"],
             "variant": ["base", "chosen"],
+            "method": ["none", "lora"],
             "module_names": ["", ",".join(modules)],
             "parameter_names": ["", ",".join(parameters)],
             "rank": [0, rank],
@@ -368,3 +369,11 @@ def test_the_docs_show_what_is_written() -> None:
     exports = export(["o_proj", "down_proj"], rank=8, alpha=16.0, dropout=0.0)
     for each in exports.values():
         assert (each.text or each.note) in page
+
+
+def test_another_method_is_not_written_as_lora(tmp_path: Path) -> None:
+    write_named_run(tmp_path, "fincot", module_names=("o_proj",))
+    results = harness.load_results(tmp_path).assign(method="dora")
+    for each in export_choice(results, "o_proj+fc2"):
+        assert each.text is None
+        assert "adapted by DoRA" in each.note
