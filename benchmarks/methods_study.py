@@ -3,8 +3,8 @@
     python benchmarks/methods_study.py
     python -m harness.report results/methods
 
-One sweep, so that all variants are timed in one session: LoRA, rsLoRA, DoRA, PiSSA, LoRA-FA and full
-fine-tuning on o_proj, o_proj+fc2 and all; bottleneck adapters on the two of these that they have;
+One sweep, so that all variants are timed in one session: LoRA, rsLoRA, DoRA, PiSSA, LoRA-FA and
+full fine-tuning on o_proj, o_proj+fc2 and all; bottleneck adapters on the two that they have;
 prefix tuning on the model as a whole. FinCoT's embedded questions, three seeds. Further arguments
 are overrides of all variants.
 """

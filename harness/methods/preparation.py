@@ -57,6 +57,8 @@ def quantize(base: nn.Module) -> Any:
     clone = clone_sharing_weights(base)
     head = clone.get_output_embeddings()
     for path, module in list(clone.named_modules()):
+        if isinstance(module, Conv1D):
+            module = _to_linear(module)
         if type(module) is not nn.Linear or module is head:
             continue
         packed = bitsandbytes.nn.Linear4bit(
@@ -75,6 +77,9 @@ def quantize(base: nn.Module) -> Any:
             module=packed,
         )
         packed.bias = module.bias
+        # On some CPUs bitsandbytes repacks weights once they are only read: for widths of whole
+        # blocks alone, with scales rounded, and never back for training.
+        packed.support_avx512bf16_for_cpu = False
         clone.set_submodule(path, packed.to(module.weight.device))
     clone.is_loaded_in_4bit = True
     return clone
