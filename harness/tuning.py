@@ -7,11 +7,13 @@ and are not done twice.
 """
 
 import dataclasses
+import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness import records
 from harness.config import Config, hash_values
@@ -175,11 +177,21 @@ def _conclude(search: _Search) -> float | UserError:
     )
 
 
+def _read(path: Path) -> list[dict[str, Any]]:
+    """What earlier sweeps chose; a file that cannot be read is written anew from the runs."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
 def _write(searches: Sequence[_Search]) -> None:
-    """Keep what was tried and chosen, in the study's `tuning.json`."""
+    """Keep what was tried and chosen, in the study's `tuning.json`, beside earlier sweeps'."""
     path = Path(searches[0].config.study_folder) / "tuning.json"
     rows = [
         {
+            "search": _name_search(search.config),
             "task": search.config.task.name,
             "target_set": search.config.target_set,
             "method": search.config.adapter.method,
@@ -190,7 +202,8 @@ def _write(searches: Sequence[_Search]) -> None:
         }
         for search in searches
     ]
-    records.write_json(path, rows)
+    names = {row["search"] for row in rows}
+    records.write_json(path, [*(r for r in _read(path) if r.get("search") not in names), *rows])
     for row in rows:
         if row["chosen"] is not None:
             announce(f"{row['task']}: {row['target_set']}, {row['method']}: rate {row['chosen']:g}")

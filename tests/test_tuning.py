@@ -118,6 +118,17 @@ def test_seeds_share_a_rate_that_was_chosen_under_another(tiny_config: ConfigMak
         tiny_config(*TUNED, "seed=1000")
 
 
+def test_what_earlier_sweeps_chose_is_kept(tiny_config: ConfigMaker) -> None:
+    first = plan(tiny_config, "target_modules=q")
+    file = first.config.study_folder / "tuning.json"
+    for asked in (first, plan(tiny_config, "target_modules=v"), first):
+        tune_rates([asked], PlantedSweep(2e-4))
+    assert sorted(row["target_set"] for row in json.loads(file.read_text())) == ["q", "v"]
+    file.write_text("{torn")
+    tune_rates([first], PlantedSweep(2e-4))
+    assert [row["target_set"] for row in json.loads(file.read_text())] == ["q"]
+
+
 def test_given_rates_are_left_alone(tiny_config: ConfigMaker) -> None:
     sweep = PlantedSweep()
     assert tune_rates(plan_sweep([tiny_config("train.learning_rate=0.5")]).variants, sweep) == {}
