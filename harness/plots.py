@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.comparison import Comparison, base_as_one
+from harness.formatting import join_words
 from harness.label_placement import Label, place_labels
 from harness.majority import MajorityLine
 from harness.records import BASE, write_atomically
@@ -33,6 +34,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 INK = "#222222"
 FAINT = "#8a8a8a"
 PANEL_INCHES = (5.4, 4.1)
+LONGEST_NOTE = 45
+"""Characters of names that fit under a panel."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> 
     """
     styles = assign_styles([*variants, *losses["variant"]])
     tasks = sorted(losses["task"].unique())
-    figure, grid = _make_grid(max(len(tasks), 1), legend_rows=math.ceil((len(styles) - 1) / 4))
+    names = [name for name in styles if name != BASE]
+    columns = _count_legend_columns(names, max(len(tasks), 1))
+    figure, grid = _make_grid(max(len(tasks), 1), legend_rows=math.ceil(len(names) / columns))
     if not tasks:
         put_notice(grid[0], "No training run left a loss curve.")
     for axes, task in zip(grid, tasks, strict=False):
@@ -107,7 +112,7 @@ def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> 
         axes.set_xlabel("Optimizer step")
         axes.set_ylabel("Loss per completion token")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    _add_legend(figure, grid)
+    _add_legend(figure, grid, columns)
     return figure
 
 
@@ -136,14 +141,24 @@ def _list_panels(comparison: Comparison) -> Iterator[Panel]:
         yield Panel(task, score, rows, comparison.majority.get(task))
 
 
+def _count_columns(panels: int) -> int:
+    return 1 if panels == 1 else 2 if panels <= 6 else 3
+
+
+def _count_legend_columns(names: Sequence[str], panels: int) -> int:
+    """As many as the longest name lets stand side by side, at most four."""
+    inches = 0.75 + 0.075 * max(map(len, names), default=0)
+    return max(1, min(4, int(_count_columns(panels) * PANEL_INCHES[0] / inches)))
+
+
 def _make_grid(panels: int, legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
-    columns = 1 if panels == 1 else 2 if panels <= 6 else 3
+    columns = _count_columns(panels)
     rows = math.ceil(panels / columns)
     width, height = columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.35 + 0.2 * legend_rows
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
     grid = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
-        left=0.75 / width,
+        left=0.85 / width,
         right=1 - 0.2 / width,
         top=1 - 0.4 / height,
         bottom=(0.85 + 0.2 * legend_rows) / height,
@@ -187,7 +202,9 @@ def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
         lines.append((left, panel.majority.score, right, panel.majority.score))
     place_labels(axes, labels, lines)
     if len(unplaced):
-        text = f"Not shown (no score, or no trusted latency): {', '.join(sorted(unplaced))}"
+        names = join_words(sorted(unplaced))
+        listed = names if len(names) <= LONGEST_NOTE else f"{len(unplaced)} sets"
+        text = f"Not shown (no score, or no trusted latency): {listed}"
         axes.text(
             0, -0.2, escape_dollars(text), transform=axes.transAxes, fontsize=8, color="#555555"
         )
@@ -271,7 +288,7 @@ def _draw_curve(axes: Axes, run: pd.DataFrame, variant: str, style: Style) -> No
     )
 
 
-def _add_legend(figure: Figure, grid: Sequence[Axes]) -> None:
+def _add_legend(figure: Figure, grid: Sequence[Axes], columns: int) -> None:
     """One legend for all panels; every variant once."""
     handles: dict[str, Artist] = {}
     for axes in grid:
@@ -283,7 +300,7 @@ def _add_legend(figure: Figure, grid: Sequence[Axes]) -> None:
             [handles[name] for name in names],
             names,
             loc="lower center",
-            ncols=min(4, len(names)),
+            ncols=min(columns, len(names)),
             frameon=False,
             fontsize=9,
         )
