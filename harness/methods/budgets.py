@@ -146,7 +146,7 @@ class _Cost:
 
 
 def find_latency_rank(adapter: AdapterConfig, label: str) -> int:
-    """The largest rank at which a set is as slow as the reference set is at adapter.rank.
+    """The rank at which a set is predicted to be as slow as the reference set is at adapter.rank.
 
     Costs come from a latency study that timed at least two ranks; between these they are read on
     a straight line. Raises UserError where no rank's interval holds the reference's cost.
@@ -168,7 +168,8 @@ def find_latency_rank(adapter: AdapterConfig, label: str) -> int:
         if cost(rank).low <= target <= cost(rank).high
     ]
     if within:
-        return max(within)
+        asked = adapter.rank
+        return min(within, key=lambda rank: (abs(cost(rank).ratio - target), abs(rank - asked)))
     lowest, highest = cost(min(costs)), cost(max(costs))
     raise UserError(
         f"adapter.budget is equal_latency: no rank from {min(costs)} to {max(costs)} makes {label} "

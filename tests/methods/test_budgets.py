@@ -125,6 +125,14 @@ def test_equal_latency_reads_the_rank_off_the_cost_model(monkeypatch: pytest.Mon
     assert find_latency_rank(latency_budget(), "o_proj") == 16
 
 
+def test_the_reference_set_keeps_its_rank_where_latency_hardly_depends_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plant_costs(monkeypatch, {"o_proj": 1e-6, "all": 1e-6})
+    assert find_latency_rank(latency_budget(), "o_proj") == 16
+    assert find_latency_rank(latency_budget(), "all") == 16
+
+
 def test_equal_latency_that_no_rank_reaches_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     plant_costs(monkeypatch, {"o_proj": 0.0001, "all": 0.004})
     with pytest.raises(UserError, match=r"no rank from 4 to 64 makes all take 1\.022 times"):
