@@ -34,7 +34,9 @@ def test_files_hold_the_keys_and_offline_defaults(name: str) -> None:
 
 def test_a_task_of_ones_own_can_set_every_key() -> None:
     values = yaml.safe_load((FOLDER / "custom.yaml").read_text())
-    assert set(values) == {field.name for field in dataclasses.fields(TaskConfig)}
+    # `held_back` is filled in by the search for a learning rate, and never set.
+    settable = {field.name for field in dataclasses.fields(TaskConfig)} - {"held_back"}
+    assert set(values) == settable
 
 
 @pytest.mark.parametrize("name", [*TASKS, "custom"])
