@@ -5,7 +5,7 @@
 
 One sweep, so that all variants are timed in one session: LoRA, rsLoRA, DoRA, PiSSA, LoRA-FA and
 full fine-tuning on o_proj, o_proj+fc2 and all; bottleneck adapters on the two that they have;
-prefix tuning on the model as a whole. The embedded invoices, three seeds. Further arguments
+prefix tuning on the model as a whole. FinCoT's embedded questions, three seeds. Further arguments
 are overrides of all variants.
 """
 
@@ -32,10 +32,10 @@ MIDDLES = {"lora_fa": 2e-3, "pissa": 6e-4, "full": 2e-4, "bottleneck": 3e-3, "pr
 SEEDS = (0, 1, 2)
 
 RECIPE = (
-    *("task=invoice_ocr", "study=methods", "train.learning_rate=tuned", "train.warmup_ratio=0"),
-    *("task.train_examples=32", "task.test_examples=20", "task.max_prompt_tokens=320"),
-    *("task.max_completion_tokens=168", "train.batch_size=2", "train.tuning_rates=3"),
-    *("train.tuning_most=6", "train.validation_examples=16"),
+    *("task=fincot", "study=methods", "train.learning_rate=tuned", "train.warmup_ratio=0"),
+    *("task.train_examples=24", "task.test_examples=64", "task.max_prompt_tokens=320"),
+    *("task.max_completion_tokens=64", "train.batch_size=2", "train.tuning_rates=3"),
+    *("train.tuning_most=6", "train.validation_examples=32"),
     *("latency.fresh_processes=false", "latency.mixed=false", "latency.min_processes=1"),
     *("latency.half_width=0.05", "latency.max_seconds=900"),
     *("latency.prompt_tokens=96", "latency.output_tokens=4"),
