@@ -211,6 +211,11 @@ def write_random_adapter(
     )
 
 
+def has_adapter(folder: Path) -> bool:
+    """Whether `save_adapter` has been here."""
+    return (folder / "adapter_config.json").is_file()
+
+
 def load_adapter(base: nn.Module, folder: Path, dtype: str = "auto") -> Adapted:
     """Load a saved adapter onto a clone of `base`, in eval mode.
 

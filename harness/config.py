@@ -238,6 +238,9 @@ class LatencyConfig:
     fresh_processes: bool = True
     """Time in fresh processes; false times in the sweep's own, which is quicker and says nothing
     of how processes differ."""
+    remeasure: bool = False
+    """Time finished runs once more, as they stand: their adapters and scores are kept. No part of
+    what makes a run."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +279,11 @@ class Config:
         return Path(self.results_dir) / self.study
 
     @property
+    def is_timed_again(self) -> bool:
+        """Whether a run that is over is timed once more."""
+        return self.latency.enabled and self.latency.remeasure
+
+    @property
     def run_id(self) -> str:
         return records.make_run_id(
             self.model_name,
@@ -312,7 +320,7 @@ class Config:
     def identity(self) -> dict[str, Any]:
         """What makes the run: the configuration without output paths, spelled canonically."""
         values = dataclasses.asdict(self)
-        del values["study"], values["results_dir"]
+        del values["study"], values["results_dir"], values["latency"]["remeasure"]
         values["model"]["name"] = self.model_name
         values["target_modules"] = self.target_set
         values["adapter"] = self.adapter.own_settings
@@ -326,6 +334,7 @@ class Config:
     def as_record(self) -> dict[str, Any]:
         """Return the plain dictionary that a record keeps."""
         values = dataclasses.asdict(self)
+        del values["latency"]["remeasure"]
         values["model"]["name"] = self.model_name
         values["target_modules"] = {"label": self.target_set, "roles": list(self.roles)}
         values["adapter"] = self.adapter.own_settings

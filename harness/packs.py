@@ -7,6 +7,7 @@ two threads.
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, permutations
@@ -134,12 +135,18 @@ def describe_layout(layout: Layout) -> dict[str, Any]:
 
 
 def format_layout(layout: Layout) -> str:
-    """The layout as text: a line a pack."""
+    """The layout as text: a line a pack, or for several that differ in seeds and rates alone."""
     at_a_time = "one at a time" if layout.workers == 1 else f"{layout.workers} processes at a time"
-    lines = [f"packs, {at_a_time}:"]
-    for pack in layout.packs:
-        lines.append(f"  {pack.first.config.task.name}: {', '.join(pack.labels)}")
-    return "\n".join(lines)
+    packs = (
+        f"  {pack.first.config.task.name}: {'; '.join(_count_alike(pack.labels))}"
+        for pack in layout.packs
+    )
+    return "\n".join([f"packs, {at_a_time}:", *_count_alike(packs)])
+
+
+def _count_alike(lines: Iterable[str]) -> list[str]:
+    """Each line once, in order, with how many there are of it."""
+    return [f"{line} (x{n})" if n > 1 else line for line, n in Counter(lines).items()]
 
 
 def count_workers(packs: Sequence[PackPlan], room: Room) -> int:

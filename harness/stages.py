@@ -14,6 +14,7 @@ from harness import records
 from harness.adapters import (
     Adapted,
     attach_adapter,
+    has_adapter,
     is_saved_as_trained,
     load_adapter,
     save_adapter,
@@ -85,8 +86,9 @@ class Run:
     @property
     def is_trained(self) -> bool:
         """Whether there is a trained adapter, from this run or an earlier one; the base is one."""
-        file = self.folder / "adapter" / "adapter_config.json"
-        return self.is_base or (self.record.train is not None and file.is_file())
+        return self.is_base or (
+            self.record.train is not None and has_adapter(self.folder / "adapter")
+        )
 
     @property
     def is_scored(self) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from harness import records
+from harness.adapters import has_adapter
 from harness.config import Config
 from harness.environment import describe_environment
 from harness.errors import UserError
@@ -106,11 +107,24 @@ def _conclude(plan: VariantPlan) -> Outcome:
 
 
 def find_finished(config: Config) -> Outcome | None:
-    """How this very configuration ended, if it and its base have run to their end before."""
+    """How this very configuration ended, if it and its base have run to their end before.
+
+    None too where it is to be timed again; UserError where its adapter for that is gone.
+    """
     runs = config.study_folder / "runs"
     ends = [read_previous(runs / run_id) for run_id in (config.base_run_id, config.run_id)]
     finished = [record for record in ends if record is not None and record.status == "ok"]
-    return conclude(finished[1]) if len(finished) == 2 else None
+    if len(finished) < 2:
+        return None
+    if not config.is_timed_again:
+        return conclude(finished[1])
+    adapter = runs / config.run_id / "adapter"
+    if not has_adapter(adapter):
+        raise UserError(
+            f"latency.remeasure: {adapter} holds no adapter, so that the run cannot be timed as it "
+            "stands: bring the folder back, or remove the run's folder to train it again"
+        )
+    return None
 
 
 def _run(plans: Sequence[VariantPlan], in_processes: bool, progress: Progress) -> None:
@@ -308,7 +322,7 @@ def open_run(plan: VariantPlan) -> Run:
     fresh = Record(run_id=config.run_id, status="running", config=config.as_record())
     if previous is None:
         return Run(plan, folder, fresh)
-    if previous.status == "ok":
+    if previous.status == "ok" and not config.is_timed_again:
         return Run(plan, folder, previous)
     # The same configuration has the same run id: stages that it finished still hold.
     kept = dataclasses.replace(
@@ -332,7 +346,7 @@ def open_base(plan: VariantPlan) -> Run:
         adapter=AdapterRecord(records.BASE, (), "none", 0, 0.0, 0, 0, 0, True),
     )
     previous = read_previous(folder)
-    if previous is not None and previous.status == "ok":
+    if previous is not None and previous.status == "ok" and not config.is_timed_again:
         return Run(plan, folder, previous)
     kept = previous.eval if previous is not None else None
     return Run(plan, folder, dataclasses.replace(fresh, eval=kept))

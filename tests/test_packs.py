@@ -166,6 +166,19 @@ def test_the_layout_is_said_in_lines(plans: tuple[VariantPlan, ...]) -> None:
     assert all(name in text for name in SETS)
 
 
+def test_packs_and_members_that_differ_in_seeds_alone_are_counted(
+    plans: tuple[VariantPlan, ...],
+) -> None:
+    first, second = plans[:2]
+    alike, mixed = PackPlan((first,)), PackPlan((second, second, first))
+    layout = Layout((alike, mixed, alike), workers=1)
+    assert format_layout(layout).splitlines() == [
+        "packs, one at a time:",
+        f"  {first.config.task.name}: {alike.labels[0]} (x2)",
+        f"  {first.config.task.name}: {mixed.labels[0]} (x2); {alike.labels[0]}",
+    ]
+
+
 def test_the_room_is_this_machines() -> None:
     room = survey_room(torch.device("cpu"), True)
     assert not room.is_gpu

@@ -1,6 +1,7 @@
 """The pipeline end to end, on a random model of two blocks: records, resume, failures."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,58 @@ def test_finished_runs_are_not_touched_again(
     loads = count_calls(monkeypatch, "load_model")
     assert study.run_sweep([config])[0].status == "ok"
     assert loads == []
+    assert (folder_of(config) / "record.json").read_bytes() == before
+
+
+def test_remeasuring_times_finished_runs_again_and_keeps_the_rest(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = [f"target_modules={name}" for name in ("q", "k")]
+    configs = [tiny_config(each) for each in sets]
+    study.run_sweep(configs)
+    before = [read_record(folder_of(config)) for config in configs]
+    calls = [pd.read_parquet(folder_of(config) / "latency.parquet") for config in configs]
+    trained, scored = (count_calls(monkeypatch, name) for name in ("train_pack", "score_pack"))
+    again = [tiny_config(each, "latency.remeasure=true") for each in sets]
+    assert [config.run_id for config in again] == [config.run_id for config in configs]
+    assert [outcome.status for outcome in study.run_sweep(again)] == ["ok"] * 2
+    assert trained == scored == []
+    for config, old, old_calls in zip(configs, before, calls, strict=True):
+        new = read_record(folder_of(config))
+        assert (new.train, new.eval, new.adapter) == (old.train, old.eval, old.adapter)
+        assert new.config == old.config
+        now = pd.read_parquet(folder_of(config) / "latency.parquet")
+        assert not now.end_to_end_seconds.equals(old_calls.end_to_end_seconds)
+    # The plain command finds all done, as ever.
+    measured = count_calls(monkeypatch, "measure")
+    study.run_sweep(configs)
+    assert measured == []
+
+
+def test_an_interrupted_remeasurement_goes_on_with_the_plain_command(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config("target_modules=q")
+    study.run_sweep([config])
+    break_stage(monkeypatch, "measure", KeyboardInterrupt(), on_call=1)
+    with pytest.raises(KeyboardInterrupt):
+        study.run_sweep([tiny_config("target_modules=q", "latency.remeasure=true")])
+    assert read_record(folder_of(config)).status == "interrupted"
+    monkeypatch.undo()
+    trained = count_calls(monkeypatch, "train_pack")
+    assert study.run_sweep([config])[0].status == "ok"
+    assert read_record(folder_of(config)).latency is not None
+    assert trained == []
+
+
+def test_a_run_without_its_adapter_is_not_remeasured(tiny_config: ConfigMaker) -> None:
+    """Training it anew would replace what the user asked to keep."""
+    config = tiny_config("target_modules=q")
+    study.run_sweep([config])
+    before = (folder_of(config) / "record.json").read_bytes()
+    shutil.rmtree(folder_of(config) / "adapter")
+    with pytest.raises(UserError, match=r"latency.remeasure: .*adapter holds no adapter"):
+        study.run_sweep([tiny_config("target_modules=q", "latency.remeasure=true")])
     assert (folder_of(config) / "record.json").read_bytes() == before
 
 
