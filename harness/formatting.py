@@ -94,5 +94,6 @@ def format_seconds(value: float) -> str:
 
 
 def join_words(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    """`a`, `a and b`, `a, b and c`; where words have commas of their own, `a, x; b and c`."""
+    comma = "; " if any("," in word for word in words) else ", "
+    return " and ".join([comma.join(words[:-1]), words[-1]] if len(words) > 1 else words)

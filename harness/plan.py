@@ -74,6 +74,13 @@ class VariantPlan:
         return _find_timed_lengths(self.config.latency, self.prepared)
 
     @property
+    def timed_kind(self) -> tuple[object, ...]:
+        """Same for adapters whose calls take the same time, whatever they have learned."""
+        adapter = self.adapter
+        own = adapter.method, adapter.rank or 0, adapter.virtual_tokens or 0
+        return (self.config.roles, *own)
+
+    @property
     def train_tokens(self) -> int:
         return sum(self.prepared.train[i].length for step in self.steps for i in step)
 
@@ -89,7 +96,7 @@ class Plan:
         work = sum(p.train_seconds + p.score_seconds for p in self.variants)
         work += sum(p.score_seconds for p in bases.values())
         # What is timed in calls of the same lengths is timed once.
-        timed = {(p.config.target_set, p.timed_lengths): p.latency_seconds for p in self.variants}
+        timed = {(p.timed_kind, p.timed_lengths): p.latency_seconds for p in self.variants}
         return work + sum(timed.values())
 
 

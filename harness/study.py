@@ -73,7 +73,7 @@ def run_sweep(configs: Sequence[Config], *, in_processes: bool = False) -> list[
         }
         begun = [each for each in variants if lost[each.config.run_id] is None]
         if begun:
-            _run(begun, in_processes, Progress(plan.seconds))
+            _run(begun, in_processes, Progress(plan.seconds - _find_seconds_done(begun)))
     for each in plan.variants:
         run_id = each.config.run_id
         outcomes[run_id] = lost[run_id] or _conclude(each)
@@ -125,6 +125,17 @@ def find_finished(config: Config) -> Outcome | None:
             "stands: bring the folder back, or remove the run's folder to train it again"
         )
     return None
+
+
+def _find_seconds_done(plans: Sequence[VariantPlan]) -> float:
+    """Planned time of what an earlier sweep has trained and scored."""
+    bases = {plan.config.base_run_id: plan for plan in plans}
+    done = sum(plan.score_seconds for plan in bases.values() if find_base(plan).is_scored)
+    for plan in plans:
+        run = find_run(plan)
+        done += plan.train_seconds if run.is_trained else 0.0
+        done += plan.score_seconds if run.is_scored else 0.0
+    return done
 
 
 def _run(plans: Sequence[VariantPlan], in_processes: bool, progress: Progress) -> None:

@@ -75,9 +75,7 @@ def share_times(timed: Sequence[Run], runs: Sequence[Run]) -> None:
 
 
 def _name_adapter(run: Run) -> tuple[object, ...]:
-    adapter = run.plan.adapter
-    own = adapter.method, adapter.rank or 0, adapter.virtual_tokens or 0
-    return () if run.is_base else (run.plan.config.roles, *own)
+    return () if run.is_base else run.plan.timed_kind
 
 
 def time_runs(

@@ -50,6 +50,17 @@ def test_estimate_grows_with_the_work(tiny_config: ConfigMaker) -> None:
     assert off.latency_seconds == 0 < one.latency_seconds
 
 
+def test_what_is_timed_once_is_counted_once(tiny_config: ConfigMaker) -> None:
+    """Seeds of an adapter share a timing; methods and sets have each their own."""
+    overrides = [("seed=0",), ("seed=1",), ("adapter=dora",), ("target_modules=all",)]
+    plan = plan_sweep([tiny_config(*each) for each in overrides])
+    first, again, *others = plan.variants
+    assert first.timed_kind == again.timed_kind
+    work = sum(each.train_seconds + each.score_seconds for each in plan.variants)
+    timed = sum(each.latency_seconds for each in (first, *others))
+    assert plan.seconds == pytest.approx(work + first.score_seconds + timed)
+
+
 @pytest.mark.parametrize("task", ["medmcqa", "govreport", "fincot", "invoice_ocr"])
 def test_forced_output_length_is_the_tasks_own(tiny_config: ConfigMaker, task: str) -> None:
     config = tiny_config(f"task={task}", "task.max_completion_tokens=100")

@@ -119,16 +119,21 @@ def test_finished_runs_are_not_touched_again(
 def test_remeasuring_times_finished_runs_again_and_keeps_the_rest(
     tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("harness.plan.measure_rate", lambda *_: 1e12)
     sets = [f"target_modules={name}" for name in ("q", "k")]
     configs = [tiny_config(each) for each in sets]
     study.run_sweep(configs)
     before = [read_record(folder_of(config)) for config in configs]
     calls = [pd.read_parquet(folder_of(config) / "latency.parquet") for config in configs]
     trained, scored = (count_calls(monkeypatch, name) for name in ("train_pack", "score_pack"))
+    planned = count_calls(monkeypatch, "Progress")
     again = [tiny_config(each, "latency.remeasure=true") for each in sets]
     assert [config.run_id for config in again] == [config.run_id for config in configs]
     assert [outcome.status for outcome in study.run_sweep(again)] == ["ok"] * 2
     assert trained == scored == []
+    # The time left is that of the timing alone.
+    timing = sum(each.latency_seconds for each in plan_sweep(configs).variants)
+    assert planned == [(pytest.approx(timing),)]
     for config, old, old_calls in zip(configs, before, calls, strict=True):
         new = read_record(folder_of(config))
         assert (new.train, new.eval, new.adapter) == (old.train, old.eval, old.adapter)
