@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from harness.comparison import Comparison, base_as_one
 from harness.formatting import join_words
@@ -34,6 +34,11 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 INK = "#222222"
 FAINT = "#8a8a8a"
 PANEL_INCHES = (5.4, 4.1)
+CROWDED_INCHES = (8.0, 5.6)
+"""Of a panel with more than MOST_IN_PANEL variants."""
+MOST_IN_PANEL = 12
+WIDE_SPAN = 2.0
+"""Ratios that are farther apart than this, one over the other, stand on a logarithmic axis."""
 LONGEST_NOTE = 45
 """Characters of names that fit under a panel."""
 
@@ -78,7 +83,8 @@ def plot_tradeoff(comparison: Comparison) -> Figure:
     styles = assign_styles(comparison.overall["variant"])
     panels = list(_list_panels(comparison))
     # The caption's second line, about majority lines, takes the room of a row of a legend.
-    figure, grid = _make_grid(len(panels), legend_rows=1 if comparison.majority else 0)
+    inches = CROWDED_INCHES if len(styles) > MOST_IN_PANEL else PANEL_INCHES
+    figure, grid = _make_grid(len(panels), 1 if comparison.majority else 0, inches)
     for axes, panel in zip(grid, panels, strict=True):
         _draw_tradeoff(axes, panel, styles)
         axes.set_title(escape_dollars(panel.title), loc="left", fontsize=11, color=INK)
@@ -151,10 +157,12 @@ def _count_legend_columns(names: Sequence[str], panels: int) -> int:
     return max(1, min(4, int(_count_columns(panels) * PANEL_INCHES[0] / inches)))
 
 
-def _make_grid(panels: int, legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
+def _make_grid(
+    panels: int, legend_rows: int = 0, inches: tuple[float, float] = PANEL_INCHES
+) -> tuple[Figure, list[Axes]]:
     columns = _count_columns(panels)
     rows = math.ceil(panels / columns)
-    width, height = columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.35 + 0.2 * legend_rows
+    width, height = columns * inches[0], rows * inches[1] + 0.35 + 0.2 * legend_rows
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
     grid = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
@@ -162,8 +170,8 @@ def _make_grid(panels: int, legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
         right=1 - 0.2 / width,
         top=1 - 0.4 / height,
         bottom=(0.85 + 0.2 * legend_rows) / height,
-        wspace=0.95 / (PANEL_INCHES[0] - 0.95),
-        hspace=1.0 / (PANEL_INCHES[1] - 1.0),
+        wspace=0.95 / (inches[0] - 0.95),
+        hspace=1.0 / (inches[1] - 1.0),
     )
     for axes in grid.flat:
         axes.spines[["top", "right"]].set_visible(False)
@@ -189,7 +197,11 @@ def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
         _draw_majority(axes, panel.majority)
     axes.axvline(1, color=FAINT, linewidth=0.8, linestyle=":", zorder=1)
     axes.margins(0.16, 0.18)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    if points["x"].max() > WIDE_SPAN * points["x"].min():
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}x"))
     # Limits have to stand still from here on: labels are placed in pixels.
     axes.set_xlim(axes.get_xlim())

@@ -78,6 +78,23 @@ def test_a_dollar_in_a_name_is_no_formula() -> None:
     FigureCanvasAgg(figure).draw()
 
 
+@pytest.mark.parametrize(("slowest", "scale"), [(1.4, "linear"), (6.0, "log")])
+def test_one_slow_set_does_not_squeeze_the_others(
+    tmp_path: Path, slowest: float, scale: str
+) -> None:
+    ratios = dict(zip(FIVE, (1.02, 1.05, 1.1, 1.3, slowest), strict=True))
+    study = write_study(tmp_path / "study", ratios=ratios, tasks=("fincot",))
+    figure = plot_tradeoff(compare_study(study))
+    (axes,) = figure.axes
+    assert axes.get_xscale() == scale
+    (labels,) = find_labels(figure)
+    assert_apart(labels, figure)
+    left, right = axes.transAxes.inverted().transform(
+        axes.transData.transform([(1.02, 0.1), (1.3, 0.1)])
+    )[:, 0]
+    assert right - left > 0.08
+
+
 def test_panels_are_one_over_all_and_one_a_task(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study")
     titles = [axes.get_title("left") for axes in plot_tradeoff(compare_study(study)).axes]
