@@ -20,11 +20,12 @@ from typing import Any
 
 from methods_study import ARMS, MIDDLES, RECIPE
 
-from harness.config import Config, compose
-from harness.plan import plan_sweep
-from harness.process_server import start_server
-from harness.study import run_sweep
-from harness.tuning import RUNGS, tune_rates
+from harness.config.composing import compose
+from harness.config.schema import Config
+from harness.sweep.learning_rates import RUNGS, tune_rates
+from harness.sweep.plan import plan_sweep
+from harness.sweep.process_server import start_server
+from harness.sweep.run import run_sweep
 
 RESULTS = Path(__file__).resolve().parent / "results" / "halving-regret.json"
 METHODS = ("lora", "rslora", "lora_fa")

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.ratios import Interval, Paired, summarise_rounds
-from harness.timing_verdicts import Rule, is_resolved, judge
+from harness.analysis.latency.ratios import Interval, Paired, summarise_rounds
+from harness.analysis.latency.timing_verdicts import Rule, is_resolved, judge
 
 RESULTS = Path(__file__).resolve().parent / "results" / "interval-coverage.json"
 RULE = Rule(half_width=0.02, margin=0.03, min_rounds=15, min_processes=3)

@@ -25,8 +25,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from harness.environment import describe_environment
-from harness.records import (
+from harness.config.target_sets import ROLES, label_roles
+from harness.models.devices import describe_environment
+from harness.records.record import (
     BASE,
     AdapterRecord,
     EvalRecord,
@@ -36,7 +37,6 @@ from harness.records import (
     make_run_id,
     write_record,
 )
-from harness.target_sets import ROLES, label_roles
 
 RESULTS = Path(__file__).resolve().parent / "results" / "large-study.json"
 SECONDS_LIMIT, MEMORY_LIMIT_BYTES = 60, 4 * 2**30

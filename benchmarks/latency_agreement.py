@@ -23,14 +23,14 @@ import numpy as np
 import torch
 from torch.utils.benchmark import Timer
 
-from harness.adapters import write_random_adapter
-from harness.config import ModelConfig
-from harness.environment import describe_environment
-from harness.models import load_model, load_structure
-from harness.modules import map_modules
-from harness.target_sets import ROLES
+from harness.adapters.storage import write_random_adapter
+from harness.config.schema import ModelConfig
+from harness.config.target_sets import ROLES
+from harness.models.devices import describe_environment
+from harness.models.loading import load_model, load_structure
+from harness.models.projections import map_modules
 from harness.timing.arms import Arm, build_models, line_up
-from harness.timing.plan import Build, TimedAdapter
+from harness.timing.points import Build, TimedAdapter
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latency-agreement.json"
 BATCH, PROMPT_TOKENS, OUTPUT_TOKENS = 1, 64, 8

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from harness import latency
+from harness.cli import latency
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SETS = "qkv,o_proj,qkv+o_proj,o_proj+fc2,all"

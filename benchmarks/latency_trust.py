@@ -28,17 +28,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from harness.config import ModelConfig
-from harness.environment import describe_environment
+from harness.analysis.latency.ratios import paired_ratio
+from harness.analysis.latency.timing_verdicts import Rule, check_gate, judge
+from harness.config.schema import ModelConfig
 from harness.errors import UserError
-from harness.machine import describe_difference, identify_machine
-from harness.models import embedded_folder
-from harness.ratios import paired_ratio
-from harness.records import write_json, write_table
+from harness.models.devices import describe_environment
+from harness.models.embedded import embedded_folder
+from harness.records.files import write_json, write_table
+from harness.records.machine import describe_difference, identify_machine
 from harness.timing.budget import Budget
 from harness.timing.controller import PointState, measure
-from harness.timing.plan import Build, Point, name_planted
-from harness.timing_verdicts import Rule, check_gate, judge
+from harness.timing.points import Build, Point, name_planted
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PLANTED = (0.02, 0.05, 0.10)

@@ -22,9 +22,9 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedTokenizerBase
 
-from harness.data import encode_examples
-from harness.engine import BASE_ROW, Pack
-from harness.evaluation import score_pack
+from harness.data.encoding import encode_examples
+from harness.evaluation.scoring import score_pack
+from harness.training.packed_model import BASE_ROW, Pack
 from tasks import TASKS
 
 RESULTS = Path(__file__).resolve().parent / "results" / "lm-eval-medmcqa.json"
@@ -137,8 +137,8 @@ def _mean(values: Any) -> float:
 
 
 def main() -> None:
-    from harness.config import ModelConfig
-    from harness.models import load_model
+    from harness.config.schema import ModelConfig
+    from harness.models.loading import load_model
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=200)

@@ -12,9 +12,10 @@ are overrides of all variants.
 import argparse
 import sys
 
-from harness.config import Config, compose
-from harness.process_server import start_server
-from harness.study import run_sweep
+from harness.config.composing import compose
+from harness.config.schema import Config
+from harness.sweep.process_server import start_server
+from harness.sweep.run import run_sweep
 
 SETS = ("o_proj", "o_proj+fc2", "all")
 ARMS = {

@@ -36,12 +36,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.comparison import Comparison, compare
-from harness.profiles import BALANCED
-from harness.records import BASE
-from harness.results import COLUMNS
-from harness.rule import apply_rule
-from harness.selection import compare_pairs
+from harness.analysis.comparison import Comparison, compare
+from harness.analysis.decision import BALANCED, apply_rule
+from harness.analysis.ranking import compare_pairs
+from harness.analysis.results import COLUMNS
+from harness.records.record import BASE
 
 RESULTS = Path(__file__).resolve().parent / "results" / "planted-truth.json"
 DELTA = BALANCED.delta

@@ -19,11 +19,10 @@ from typing import Any
 import pandas as pd
 from sweep_throughput import RESULTS, SETS, dump_work, make_overrides, name_answers
 
-from harness.config import compose
-from harness.environment import describe_environment
-from harness.models import resolve_device
-from harness.plan import plan_sweep
-from harness.results import load_examples, load_results
+from harness.analysis.results import load_examples, load_results
+from harness.config.composing import compose
+from harness.models.devices import describe_environment, resolve_device
+from harness.sweep.plan import plan_sweep
 
 
 def run_harness(task: str, dtype: str, seed: int, folder: Path) -> pd.DataFrame:

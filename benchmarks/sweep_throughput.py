@@ -24,11 +24,12 @@ from typing import Any
 
 import torch
 
-from harness.config import Config, compose
-from harness.environment import describe_environment
-from harness.models import load_model, resolve_device, resolve_dtype
-from harness.plan import VariantPlan, plan_sweep
-from harness.results import load_results
+from harness.analysis.results import load_results
+from harness.config.composing import compose
+from harness.config.schema import Config
+from harness.models.devices import describe_environment, resolve_device, resolve_dtype
+from harness.models.loading import load_model
+from harness.sweep.plan import VariantPlan, plan_sweep
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SETS = ("qkv", "o_proj", "qkv+o_proj", "o_proj+fc2", "all")
@@ -68,7 +69,7 @@ def run_stock(work_file: str, target_set: str, dtype: str) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
-    from harness.models import embedded_folder
+    from harness.models.embedded import embedded_folder
 
     work = json.loads(Path(work_file).read_text())
     folder = embedded_folder()

@@ -8,25 +8,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.claims import check_claims
-    from harness.comparison import compare, restrict_tasks
-    from harness.exports import export_choice
-    from harness.latency_analysis.comparison import compare_latency
-    from harness.latency_analysis.plots import plot_forest, plot_predictions
-    from harness.latency_analysis.results import load_latency_study
-    from harness.latency_analysis.tables import (
+    from harness.analysis.comparison import compare, restrict_tasks
+    from harness.analysis.decision import choose_by_profile, leave_tasks_out, trace_delta
+    from harness.analysis.examples import count_wins, find_examples
+    from harness.analysis.latency.latency_comparison import compare_latency
+    from harness.analysis.latency.latency_results import load_latency_study
+    from harness.analysis.latency.latency_tables import (
         check_gates,
         tabulate_costs,
         tabulate_pairs,
         tabulate_ratios,
     )
-    from harness.plots import plot_learning_curves, plot_tradeoff
-    from harness.regret_plot import plot_regret
-    from harness.results import load_examples, load_latency, load_losses, load_results
-    from harness.selection import compare_pairs, rank_sets
-    from harness.stability import choose_by_profile, leave_tasks_out, trace_delta
-    from harness.studies import compare_studies
-    from harness.won_and_lost import count_wins, find_examples
+    from harness.analysis.published_claims import check_claims
+    from harness.analysis.ranking import compare_pairs, rank_sets
+    from harness.analysis.results import load_examples, load_latency, load_losses, load_results
+    from harness.analysis.studies.study_comparison import compare_studies
+    from harness.reporting.exports import export_choice
+    from harness.reporting.plots.latency_plots import plot_forest, plot_predictions
+    from harness.reporting.plots.regret_plot import plot_regret
+    from harness.reporting.plots.score_plots import plot_learning_curves, plot_tradeoff
 
 __all__ = [
     "check_claims",
@@ -59,22 +59,22 @@ __all__ = [
 ]
 
 _NAMES = {
-    "claims": ("check_claims",),
-    "comparison": ("compare", "restrict_tasks"),
-    "exports": ("export_choice",),
-    "latency_analysis.comparison": ("compare_latency",),
-    "latency_analysis.plots": ("plot_forest", "plot_predictions"),
-    "latency_analysis.results": ("load_latency_study",),
-    "latency_analysis.tables": (
+    "analysis.published_claims": ("check_claims",),
+    "analysis.comparison": ("compare", "restrict_tasks"),
+    "reporting.exports": ("export_choice",),
+    "analysis.latency.latency_comparison": ("compare_latency",),
+    "reporting.plots.latency_plots": ("plot_forest", "plot_predictions"),
+    "analysis.latency.latency_results": ("load_latency_study",),
+    "analysis.latency.latency_tables": (
         *("check_gates", "tabulate_costs", "tabulate_pairs", "tabulate_ratios"),
     ),
-    "plots": ("plot_learning_curves", "plot_tradeoff"),
-    "regret_plot": ("plot_regret",),
-    "results": ("load_examples", "load_latency", "load_losses", "load_results"),
-    "selection": ("compare_pairs", "rank_sets"),
-    "stability": ("choose_by_profile", "leave_tasks_out", "trace_delta"),
-    "studies": ("compare_studies",),
-    "won_and_lost": ("count_wins", "find_examples"),
+    "reporting.plots.score_plots": ("plot_learning_curves", "plot_tradeoff"),
+    "reporting.plots.regret_plot": ("plot_regret",),
+    "analysis.results": ("load_examples", "load_latency", "load_losses", "load_results"),
+    "analysis.ranking": ("compare_pairs", "rank_sets"),
+    "analysis.decision": ("choose_by_profile", "leave_tasks_out", "trace_delta"),
+    "analysis.studies.study_comparison": ("compare_studies",),
+    "analysis.examples": ("count_wins", "find_examples"),
 }
 _HOMES = {name: f"harness.{module}" for module, names in _NAMES.items() for name in names}
 

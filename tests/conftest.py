@@ -40,6 +40,6 @@ def tiny_overrides(tmp_path: Path) -> list[str]:
 @pytest.fixture
 def tiny_config(tiny_overrides: list[str]) -> Callable[..., object]:
     """Compose the tiny configuration with further overrides."""
-    from harness.config import compose
+    from harness.config.composing import compose
 
     return lambda *extra: compose([*tiny_overrides, *extra])

@@ -7,7 +7,7 @@ from typing import Any
 
 from synthetic_study import write_run
 
-from harness.records import BASE
+from harness.records.record import BASE
 
 TASKS = ("fincot", "medmcqa")
 GAINS = {"qkv": 0.05, "o_proj": 0.12, "all": 0.2}

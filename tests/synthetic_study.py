@@ -1,4 +1,4 @@
-"""Writes studies with planted means and latencies, through `harness.records` like a real run."""
+"""Writes studies with planted means and latencies, through `record.write_record` as runs do."""
 
 import dataclasses
 import hashlib
@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.records import (
+from harness.records.files import write_table
+from harness.records.record import (
     BASE,
     AdapterRecord,
     ErrorRecord,
@@ -20,7 +21,6 @@ from harness.records import (
     TrainRecord,
     make_run_id,
     write_record,
-    write_table,
 )
 
 TASKS = ("medmcqa", "govreport", "fincot", "invoice_ocr")

@@ -1,4 +1,1 @@
-"""Interleaved, paired timing of a base model and its variants, in one process or in fresh ones.
-
-plan -> processes (worker) -> session -> arms, decoding, rounds -> rows, one a timed call
-"""
+"""Interleaved, paired timing of inference, and when to stop."""

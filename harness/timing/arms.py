@@ -20,13 +20,14 @@ import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from harness.adapters import load_adapters, load_owned, open_adapter, peft_warnings_ignored
+from harness.adapters.attach import peft_warnings_ignored
+from harness.adapters.storage import load_adapters, load_owned, open_adapter
+from harness.adapters.virtual_tokens import VirtualTokens, has_virtual_tokens
 from harness.errors import UserError
-from harness.memory import is_out_of_memory
-from harness.methods.virtual_tokens import VirtualTokens, has_virtual_tokens
-from harness.models import clone_sharing_weights
-from harness.timing.decoding import CacheHolder, Decoder, synchronize
-from harness.timing.plan import CONTROLS, Build, TimedAdapter, list_mixed_sets, name_planted
+from harness.models.loading import clone_sharing_weights
+from harness.models.memory import is_out_of_memory
+from harness.timing.points import CONTROLS, Build, TimedAdapter, list_mixed_sets, name_planted
+from harness.timing.timed_call import CacheHolder, Decoder, synchronize
 
 BASE = "base"
 MIXED = "mixed"

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from harness.config import Config
-from harness.timing_verdicts import Rule
+from harness.analysis.latency.timing_verdicts import Rule
+from harness.config.schema import Config
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from harness.models import LoadedModel
-from harness.ratios import paired_ratio
+from harness.analysis.latency.ratios import paired_ratio
+from harness.analysis.latency.timing_verdicts import is_resolved
+from harness.models.loading import LoadedModel
 from harness.timing.budget import Budget
-from harness.timing.plan import CONTROLS, Build, Point, name_planted
+from harness.timing.points import CONTROLS, Build, Point, name_planted
 from harness.timing.processes import FreshProcess, Host, ProcessDiedError, SameProcess
 from harness.timing.session import PointError
-from harness.timing_verdicts import is_resolved
 
 Status = Literal["open", "done", "out of memory", "failed", "interrupted"]
 Stopped = Literal["target reached", "time budget", "rounds limit"]

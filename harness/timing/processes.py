@@ -13,8 +13,8 @@ from typing import IO, Any
 import torch
 
 import harness
-from harness.models import LoadedModel
-from harness.timing.plan import Build, Point
+from harness.models.loading import LoadedModel
+from harness.timing.points import Build, Point
 from harness.timing.session import PointError
 from harness.timing.worker import Worker
 

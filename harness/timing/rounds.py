@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from harness.environment import read_load
 from harness.errors import UserError
-from harness.noise import NoiseMeter
+from harness.records.environment import read_load
 from harness.timing.arms import Arm, Failure, describe_error
-from harness.timing.decoding import CallTimes
+from harness.timing.noise import NoiseMeter
+from harness.timing.timed_call import CallTimes
 
 MAX_WARMUP_ROUNDS = 12
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from harness.environment import describe_environment
 from harness.errors import UserError
-from harness.memory import PeakMemory, is_out_of_memory, read_memory_in_use
-from harness.models import LoadedModel, load_model
-from harness.noise import NoiseMeter, check_clock
+from harness.models.devices import describe_environment
+from harness.models.loading import LoadedModel, load_model
+from harness.models.memory import PeakMemory, is_out_of_memory, read_memory_in_use
 from harness.timing.arms import (
     Arm,
     Failure,
@@ -23,7 +22,8 @@ from harness.timing.arms import (
     find_adapter_dtype,
     line_up,
 )
-from harness.timing.plan import CONTROLS, Build, Point
+from harness.timing.noise import NoiseMeter, check_clock
+from harness.timing.points import CONTROLS, Build, Point
 from harness.timing.rounds import Lineup, WarmUp, Work, time_round, warm_up
 
 

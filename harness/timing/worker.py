@@ -18,10 +18,10 @@ from typing import IO, Any
 import torch
 
 from harness.errors import UserError
-from harness.memory import is_out_of_memory
-from harness.models import LoadedModel
+from harness.models.loading import LoadedModel
+from harness.models.memory import is_out_of_memory
 from harness.timing.arms import describe_error
-from harness.timing.plan import Build, Point
+from harness.timing.points import Build, Point
 from harness.timing.session import PointError, Session
 
 

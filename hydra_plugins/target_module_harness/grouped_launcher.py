@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from harness.config import to_config
+from harness.config.composing import to_config
 
 
 @dataclass
@@ -38,13 +38,13 @@ class GroupedLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run all jobs; each keeps the folder and the return value that it would have alone."""
-        from harness.process_server import start_server
+        from harness.sweep.process_server import start_server
 
         start_server()
         # Both import the same libraries now, each on a core of its own.
-        from harness.__main__ import RunFailedError
-        from harness.stages import Outcome
-        from harness.study import run_sweep
+        from harness.cli.sweep import RunFailedError
+        from harness.sweep.run import run_sweep
+        from harness.sweep.stages import Outcome
 
         setup_globals()
         jobs = [

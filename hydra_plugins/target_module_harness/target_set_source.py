@@ -10,8 +10,8 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from harness.config.target_sets import parse_target_set
 from harness.errors import UserError
-from harness.target_sets import parse_target_set
 
 GROUP = "target_modules"
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from harness import study
-from harness.config import Config
-from harness.records import read_record
+from harness.config.schema import Config
+from harness.records.record import read_record
+from harness.sweep import run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 
@@ -19,7 +19,7 @@ def test_a_variant_trains_scores_and_is_timed_on_the_gpu(
     tiny_config: Callable[..., Config], task: str
 ) -> None:
     config = tiny_config(f"task={task}", "model.device=cuda", "model.dtype=auto")
-    assert study.run_sweep([config])[0].status == "ok"
+    assert run.run_sweep([config])[0].status == "ok"
     folder: Path = config.study_folder / "runs" / config.run_id
     record = read_record(folder)
     assert record.environment["gpu"] == torch.cuda.get_device_name()
@@ -32,7 +32,7 @@ def test_a_variant_trains_scores_and_is_timed_on_the_gpu(
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 def test_a_latency_study_on_the_gpu(tmp_path: Path, mode: str) -> None:
     """CUDA graphs where compiled; the GPU's state stands beside every call."""
-    from harness import latency
+    from harness.cli import latency
 
     modes = {
         "eager": (),

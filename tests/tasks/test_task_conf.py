@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.config import TaskConfig
+from harness.config.schema import TaskConfig
 from tasks import TASKS
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "task"

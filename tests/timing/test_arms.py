@@ -8,13 +8,13 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
-from harness.adapters import write_random_adapter
-from harness.config import ModelConfig
-from harness.memory import is_out_of_memory
-from harness.models import load_model, load_structure
-from harness.modules import map_modules
+from harness.adapters.storage import write_random_adapter
+from harness.config.schema import ModelConfig
+from harness.models.loading import load_model, load_structure
+from harness.models.memory import is_out_of_memory
+from harness.models.projections import map_modules
 from harness.timing.arms import Arm, Built, build_models, line_up
-from harness.timing.plan import Build, TimedAdapter
+from harness.timing.points import Build, TimedAdapter
 
 SETS = {"qkv": ("q", "k", "v"), "o_proj+fc2": ("o", "fc2")}
 PROMPT = torch.arange(24).reshape(2, 12) + 50

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.config import ModelConfig
-from harness.ratios import paired_ratio
+from harness.analysis.latency.ratios import paired_ratio
+from harness.analysis.latency.timing_verdicts import Rule, judge
+from harness.config.schema import ModelConfig
 from harness.timing.budget import Budget
 from harness.timing.controller import Measurement, PointState, measure, preregister
-from harness.timing.plan import Build, Point, TimedAdapter
+from harness.timing.points import Build, Point, TimedAdapter
 from harness.timing.processes import Host, ProcessDiedError
-from harness.timing_verdicts import Rule, judge
 
 RULE = Rule(half_width=0.02, margin=0.03, min_rounds=15, min_processes=3)
 ADAPTERS = (TimedAdapter("o_proj", "unused", True), TimedAdapter("all", "unused", True))

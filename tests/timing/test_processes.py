@@ -10,14 +10,14 @@ import psutil
 import pytest
 import torch
 
-from harness.adapters import write_random_adapter
-from harness.config import ModelConfig
-from harness.models import load_model, load_structure
-from harness.modules import map_modules
-from harness.timing.decoding import Decoder
-from harness.timing.plan import Build, Point, TimedAdapter
+from harness.adapters.storage import write_random_adapter
+from harness.config.schema import ModelConfig
+from harness.models.loading import load_model, load_structure
+from harness.models.projections import map_modules
+from harness.timing.points import Build, Point, TimedAdapter
 from harness.timing.processes import FreshProcess, ProcessDiedError, SameProcess
 from harness.timing.session import PointError
+from harness.timing.timed_call import Decoder
 
 MODEL = ModelConfig(source="random", shape="tiny-llama", dtype="float32", device="cpu")
 POINT = Point(3, ((5, 6, 7, 8), (9, 10, 11, 12)), 3)
@@ -167,7 +167,7 @@ def test_an_arm_that_fails_is_left_out_and_named(
 def test_a_clock_that_stands_still_is_refused(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.timing.decoding import CallTimes
+    from harness.timing.timed_call import CallTimes
 
     with SameProcess() as host:
         host.start(build, 0)

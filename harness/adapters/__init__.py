@@ -1,0 +1,1 @@
+"""Adapters: attached, initialised, stored; through PEFT where PEFT has the method."""

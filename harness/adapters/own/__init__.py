@@ -1,0 +1,1 @@
+"""Adapter methods that PEFT lacks."""

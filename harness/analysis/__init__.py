@@ -1,0 +1,1 @@
+"""Records -> tables -> decision. Imports no torch."""

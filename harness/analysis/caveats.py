@@ -1,0 +1,240 @@
+"""What limits a verdict, in plain words: failures, stand-ins, one seed, few examples, and so on."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from harness.analysis.comparison import Comparison
+from harness.analysis.mixtures import (
+    list_environment_mixtures,
+    list_recipe_mixtures,
+    list_scoring_mixtures,
+)
+from harness.analysis.score_names import CONSTRAINED
+from harness.formatting import format_share, join_words
+from harness.records.record import BASE
+
+FEW_EXAMPLES = 30
+"""Below this, a t interval of a skewed mean covers noticeably too seldom."""
+
+
+def list_failures(results: pd.DataFrame) -> Iterator[str]:
+    """Name every run that did not end well, with its seed, status and the error's first line."""
+    for _, run in results[results["status"] != "ok"].sort_values("run_id").iterrows():
+        message = str(run["error_message"]).splitlines() if pd.notna(run["error_message"]) else []
+        error = f": {run['error_type']}: {message[0]}" if message else ""
+        seed = "" if run["target_set"] == BASE else f" (seed {run['seed']:.0f})"
+        yield f"{run['variant']} on {run['task']}{seed} {_spell(run['status'])}{error}"
+
+
+def list_sources(results: pd.DataFrame) -> Iterator[str]:
+    """Say, a line a task, what was scored, and what it stands in for."""
+    scored = results[results["source"].notna()]
+    columns = ["task", "source", "dataset", "split", "stand_in"]
+    for _, row in scored[columns].drop_duplicates().sort_values(columns).iterrows():
+        stands = f"; {row['stand_in']}" if pd.notna(row["stand_in"]) and row["stand_in"] else ""
+        yield f"{row['task']}: {row['source']}, {row['dataset']}, split {row['split']}{stands}"
+
+
+def list_stand_ins(results: pd.DataFrame) -> list[str]:
+    """Return `task: stand-in` for each task whose embedded data stands in for the public set."""
+    stands = results[~results["stand_in"].isin([None, ""]) & results["stand_in"].notna()]
+    pairs = stands[["task", "stand_in"]].drop_duplicates().sort_values(["task", "stand_in"])
+    return [f"{row['task']}: {row['stand_in']}" for _, row in pairs.iterrows()]
+
+
+def list_truncation(results: pd.DataFrame) -> Iterator[str]:
+    """Say, a line a task and stage, what was cut and by which rule, and how many bad rows were
+    left out; nothing where none was. Of runs that differ, the most."""
+    names = ["truncated_examples", "truncated_tokens_ratio", "example_count", "skipped_rows"]
+    names += ["train_truncated_examples", "train_truncated_tokens_ratio", "train_skipped_rows"]
+    for task, runs in results.groupby("task"):
+        most, rule = runs[names].max(), _describe_rule(runs["truncation"])
+        if most["truncated_examples"] > 0:
+            cut = f"{most['truncated_examples']:.0f} of {most['example_count']:.0f} scored prompts"
+            yield f"{task}: {cut} were cut{_describe_cut(most['truncated_tokens_ratio'], rule)}"
+        if most["train_truncated_examples"] > 0:
+            cut = f"{most['train_truncated_examples']:.0f} training examples"
+            ratio = most["train_truncated_tokens_ratio"]
+            # A record counts an example whose prompt or whose answer was cut.
+            what = f"were cut{_describe_cut(ratio, rule)}" if ratio != 0 else "had answers cut"
+            yield f"{task}: {cut} {what}"
+        for name, use in (("skipped_rows", "scoring"), ("train_skipped_rows", "training")):
+            if most[name] > 0:
+                yield f"{task}: {_count_rows(most[name])} left out of {use}"
+
+
+def list_unskilled_tasks(comparison: Comparison) -> Iterator[str]:
+    """Say, a sentence a task, where no target set is above the majority line."""
+    for task, line in comparison.majority.items():
+        skilled, unskilled = _split_by_skill(comparison, task)
+        if unskilled and not skilled:
+            yield (
+                f"No target set shows skill on {task}: none scores above {line.high:.3f}, the "
+                f"upper 95% bound of {line.name} ({line.score:.3f}). This task does not tell the "
+                "sets apart."
+            )
+
+
+def list_caveats(
+    comparison: Comparison, results: pd.DataFrame, choice: str | None = None
+) -> Iterator[str]:
+    """Yield what a reader of the verdict must know, the gravest first."""
+    if comparison.seed_count == 1:
+        yield "One seed: how much another seed would move the scores is unknown."
+    elif comparison.seed_count:
+        yield (
+            f"{comparison.seed_count} seeds: "
+            "the intervals include seed noise, as estimated from these."
+        )
+    for stand_in in list_stand_ins(results):
+        yield f"Stand-in data. {stand_in}. The verdict speaks of the data that was used."
+    yield from _describe_range(comparison)
+    yield from _describe_example_counts(comparison)
+    yield from _describe_skill(comparison, choice)
+    yield from list_unskilled_tasks(comparison)
+    yield from _describe_majority(comparison)
+    yield from list_scoring_mixtures(results)
+    yield from list_recipe_mixtures(results)
+    yield from _describe_notes(comparison)
+    yield from _describe_latency(results)
+    for line in list_untrusted_timing(results):
+        yield f"Timing is untrusted. {line}"
+    yield from _describe_constraint(results)
+    yield from _describe_packs(results)
+    yield from list_environment_mixtures(results)
+
+
+def _describe_range(comparison: Comparison) -> Iterator[str]:
+    rows = comparison.by_task[~comparison.by_task["score"].between(0, 1)].dropna(subset=["score"])
+    for task, own in rows.groupby("task"):
+        yield (
+            f"Scores of {join_words(sorted(own['variant']))} on {task} lie outside 0 to 1: the "
+            "rule and its delta are meant for shares, not for percentages."
+        )
+
+
+def _describe_notes(comparison: Comparison) -> Iterator[str]:
+    names = {str(name) for column in ("task", "variant") for name in comparison.by_task[column]}
+    for note in comparison.notes:
+        # The name of a set or task stays as it is written everywhere.
+        is_name = note.startswith(tuple(f"{name}{end}" for name in names for end in (" ", ":")))
+        yield f"{note if is_name else note[0].upper() + note[1:]}."
+
+
+def _describe_packs(results: pd.DataFrame) -> Iterator[str]:
+    if "train_pack_size" in results and (results["train_pack_size"] > 1).any():
+        yield (
+            "Variants were trained in the same passes: a training time is an equal share of "
+            "theirs, and a peak memory that of all of them."
+        )
+
+
+def _spell(status: str) -> str:
+    return {"running": "is not finished", "interrupted": "was interrupted"}.get(status, str(status))
+
+
+def _describe_example_counts(comparison: Comparison) -> Iterator[str]:
+    counts = comparison.by_task.dropna(subset=["examples"]).groupby("task")["examples"].max()
+    few = [f"{task} {count:.0f}" for task, count in counts.items() if count < FEW_EXAMPLES]
+    if few:
+        yield f"Few examples ({join_words(few)}): intervals are too narrow where scores are skewed."
+
+
+def _describe_skill(comparison: Comparison, choice: str | None) -> Iterator[str]:
+    rows = comparison.by_task
+    if not (rows["target_set"] == BASE).any() or rows["difference"].isna().all():
+        yield "The base was not scored, so whether training helped is unknown."
+        return
+    lacking = [task for task, each in comparison.drawn.items() if BASE not in each.means]
+    if lacking:
+        yield (
+            f"The base has no score on {join_words(lacking)}, so what training gained there, and "
+            "on average, is unknown."
+        )
+    own = rows[rows["variant"] == choice]
+    worse = list(own.loc[own["difference_high"] < 0, "task"])
+    unclear = list(own.loc[(own["difference_low"] <= 0) & (own["difference_high"] >= 0), "task"])
+    if worse:
+        yield f"{choice} scores below the base on {join_words(worse)}, beyond its interval."
+    if unclear:
+        yield f"{choice} is not shown to differ from the base on {join_words(unclear)}."
+
+
+def _describe_majority(comparison: Comparison) -> Iterator[str]:
+    """Name the sets without skill where others have it."""
+    for task, line in comparison.majority.items():
+        skilled, unskilled = _split_by_skill(comparison, task)
+        if unskilled and skilled:
+            yield (
+                f"No skill on {task}: {join_words(unskilled)}. A score there counts as skill above "
+                f"{line.high:.3f}, the upper 95% bound of {line.name} ({line.score:.3f})."
+            )
+
+
+def _split_by_skill(comparison: Comparison, task: str) -> tuple[list[str], list[str]]:
+    """Names of the target sets with skill on a task, and of those without; the base is no set."""
+    rows = comparison.by_task[comparison.by_task["task"] == task]
+    rows = rows[(rows["target_set"] != BASE) & rows["has_skill"].notna()]
+    is_skilled = rows["has_skill"].astype(bool)
+    return list(rows.loc[is_skilled, "variant"]), list(rows.loc[~is_skilled, "variant"])
+
+
+def _describe_rule(rules: pd.Series) -> str:
+    """What a cut keeps, by each rule that the runs name; an unknown rule by its own name."""
+    parts = {"head": "the head of each was kept", "head_tail": "head and tail of each were kept"}
+    return "; ".join(parts.get(rule, f"rule: {rule}") for rule in sorted(rules.dropna().unique()))
+
+
+def _describe_cut(ratio: float, rule: str) -> str:
+    share = "" if pd.isna(ratio) else f"{format_share(ratio)} of all prompt tokens left out"
+    known = "; ".join(filter(None, (share, rule)))
+    return f" ({known})" if known else ""
+
+
+def _count_rows(count: float) -> str:
+    return "1 bad row was" if count == 1 else f"{count:.0f} bad rows were"
+
+
+def _describe_constraint(results: pd.DataFrame) -> Iterator[str]:
+    tasks = sorted(results.loc[results["scoring"] == CONSTRAINED, "task"].unique())
+    if tasks:
+        yield (
+            f"Scores of {join_words(tasks)} come from decoding constrained to a schema; the "
+            "timing is of unconstrained decoding."
+        )
+
+
+def list_untrusted_timing(results: pd.DataFrame) -> list[str]:
+    """A sentence for each session whose timing failed the gate: base against base.
+
+    Names the task, the model where there are several, and the variants where others of the task
+    passed or failed otherwise.
+    """
+    gated = results[results["latency_trusted"].notna()]
+    sentences = []
+    for (model, task), runs in gated.groupby(["model", "task"]):
+        where = f"{task} ({model})" if results["model"].nunique() > 1 else f"{task}"
+        failed = runs[runs["latency_trusted"].eq(False)]
+        # Runs of one session have one base, and each its own noise, which is told after it.
+        sessions = failed["latency_distrust"].astype(str).str.split("; ").str[0]
+        for _, rows in failed.groupby(sessions, sort=False):
+            names = join_words(sorted(rows["variant"].unique()))
+            whose = f", {names}" if len(rows) < len(runs) else ""
+            sentences.append(f"{where}{whose}: {rows['latency_distrust'].iloc[0]}.")
+    return sentences
+
+
+def _describe_latency(results: pd.DataFrame) -> Iterator[str]:
+    trained = results[results["target_set"] != BASE]
+    untimed = trained[trained["end_to_end_ratio"].isna() & trained["score"].notna()]
+    if len(untimed):
+        names = sorted(set(untimed["variant"] + " on " + untimed["task"]))
+        listed = "every set" if len(untimed) == len(trained) else join_words(names)
+        yield f"Latency was not measured for {listed}."
+    coverage = trained["latency_interval_coverage"].min()
+    if coverage < 0.95:
+        yield (
+            f"Too few timed rounds for a 95% interval: latency bounds are the least and greatest "
+            f"ratio seen, which cover {coverage:.0%}."
+        )

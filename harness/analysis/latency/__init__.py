@@ -1,0 +1,1 @@
+"""Rows of timed calls -> ratios with intervals, and the cost model."""

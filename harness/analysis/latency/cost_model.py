@@ -1,0 +1,313 @@
+"""What each role costs: latency as the base plus a term a role, and a test that the terms add up.
+
+    model = fit_cost_model(calls)    # the calls of one point of a latency study
+    model.terms                      # a row a role
+    model.predictions                # a row a target set, measured or not
+    model.additivity.sentence
+    check_predictions(model, {7: later_calls})    # sets timed afterwards, as a point of their own
+
+The model is linear in the ratio to the base of the same round: ratio(S) = 1 + the sum of c_r over
+the roles r of S. Roles that occur only together, as in a fused qkv, are one term. Every number is
+computed from the same resamples of rounds, so that what the arms of a round share stays shared.
+
+Where each term was also measured alone, those sets alone make the fit, and the others are held out
+to test it. Otherwise all sets enter a least-squares fit, which is tested on the sets that the
+remaining ones determine too. The excess of a set is then what it was measured at less what the fit
+without it predicts: its residual over 1 - leverage (Belsley, Kuh and Welsch, Regression
+Diagnostics, 1980, chapter 2). Few sets leave few such tests: where the excess of one is a multiple
+of another's, the data do not say which of the two departs.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.latency.additivity import (
+    Additivity,
+    adjust_p_values,
+    find_p_values,
+    judge_additivity,
+)
+from harness.analysis.latency.resampling import Bounds, interval_of
+from harness.analysis.latency.set_rounds import SetRounds, collect_rounds, rank_roles
+from harness.config.target_sets import ROLES, label_roles, order_roles
+from harness.errors import UserError
+from harness.formatting import join_words
+
+CHECKED = (
+    *("target_set", "point", "rounds", "processes", "measured", "measured_low", "measured_high"),
+    *("ratio", "ratio_low", "ratio_high", "excess", "excess_low", "excess_high"),
+    "adjusted_p_value",
+)
+"""Columns of check_predictions."""
+
+
+@dataclass(frozen=True)
+class CostModel:
+    terms: pd.DataFrame
+    """A row a term: role (`qkv` for roles that occur only together), share(_low, _high) of the
+    base's time that it adds, seconds(_low, _high) the same in seconds a call or token."""
+    predictions: pd.DataFrame
+    """A row for each non-empty set of the terms: target_set, role_count, ratio(_low, _high) to base
+    as predicted, fitted_on; where measured also measured(_low, _high); where the set tests the
+    terms, excess(_low, _high), which is measured less what the fit without the set predicts, and
+    its adjusted_p_value."""
+    ratios: Bounds
+    """As predicted, of the rows of `predictions`."""
+    additivity: Additivity
+    base_seconds: float
+    """Median of the base."""
+    rounds: int
+    """Rounds behind every number: those that timed the base and all sets of the model."""
+    processes: int
+    """Fresh processes behind them; from one, intervals say nothing of how processes differ."""
+    left_out: tuple[str, ...]
+    """Sets timed in under half of the rounds."""
+    arm: str
+    """That was fitted: unmerged or merged."""
+    time: str
+    """That was fitted: ttft, tpot or end_to_end."""
+
+
+@dataclass(frozen=True)
+class _Design:
+    terms: tuple[tuple[str, ...], ...]
+    """Roles of each term; more than one where they were measured only together."""
+    fitted_on: np.ndarray
+    """Bool [sets]."""
+    solver: np.ndarray
+    """Times the sets' ratios - 1, the terms' shares, [terms, sets]."""
+    tested: np.ndarray
+    """Held out, or determined by the other sets of the fit too, bool [sets]."""
+    contrasts: np.ndarray
+    """Times the sets' ratios - 1, the excess of each tested set, [tested, sets]."""
+    alike: np.ndarray
+    """Number of each tested set; sets whose excesses are multiples of each other have the same."""
+
+
+def fit_cost_model(
+    calls: pd.DataFrame, *, arm: str = "unmerged", time: str = "end_to_end", seed: int = 0
+) -> CostModel:
+    """Fit the terms of the roles to the rows of one point of a `latency.parquet`.
+
+    `time` is ttft, tpot or end_to_end. Target sets count as one under any spelling. Rounds that
+    lack a set are left out, or the set where it was timed in under half of them.
+
+    Raises UserError where the rows are of several points, the time is undefined (tpot of one output
+    token), under 6 rounds have all sets, or the sets do not determine every term; the line then
+    says what to measure in addition.
+    """
+    rounds = collect_rounds(calls, arm, f"{time}_seconds")
+    design = _design_fit(rounds.sets)
+    sets = _combine(design.terms)
+    estimates = _estimate(rounds, design, sets, seed)
+    excess = estimates.excess
+    own = find_p_values(excess.estimate, excess.standard_error, excess.degrees_of_freedom)
+    adjusted = adjust_p_values(own, design.alike)
+    tested = list(itertools.compress(map(label_roles, rounds.sets), design.tested))
+    untimed = [label_roles(each) for each in sets if each not in rounds.sets]
+    terms = pd.DataFrame({"role": [_name_term(roles) for roles in design.terms]})
+    shares, seconds = (
+        _name_bounds(name, getattr(estimates, name)) for name in ("share", "seconds")
+    )
+    return CostModel(
+        terms=terms.assign(**shares, **seconds),
+        predictions=_tabulate(rounds, design, sets, estimates, adjusted),
+        ratios=estimates.ratio,
+        additivity=judge_additivity(tested, excess, adjusted, design.alike, untimed),
+        base_seconds=float(np.median(rounds.base)),
+        rounds=len(rounds.base),
+        processes=len(np.unique(rounds.process)),
+        left_out=rounds.left_out,
+        arm=arm,
+        time=time,
+    )
+
+
+def check_predictions(
+    model: CostModel, later: Mapping[int, pd.DataFrame], seed: int = 0
+) -> pd.DataFrame:
+    """Return target sets that were timed afterwards against what `model` predicted for them.
+
+    `later` holds the calls of points by their numbers: of the model's axes and machine, and timed
+    in other processes. They test the prediction and never enter the fit. A row a point and target
+    set that the model predicts: CHECKED, named as in `CostModel.predictions`; rounds and processes
+    are the later point's. Points in which no set has 6 rounds have no rows.
+
+    Both are independent, each with its own base, so the bounds of excess = measured - ratio combine
+    theirs by MOVER (Zou and Donner, Statistics in Medicine 27:1693, 2008). Its p-value is from
+    Student's t of the fewer degrees of freedom of the two, which never finds too much (Mickey and
+    Brown, Annals of Mathematical Statistics 37:639, 1966), and is adjusted for all rows. NaN where
+    there are too few rounds or processes.
+    """
+    checked = (_check_point(model, number, calls, seed) for number, calls in later.items())
+    tables = [table for table in checked if len(table)]
+    if not tables:
+        return pd.DataFrame(columns=list(CHECKED))
+    table = pd.concat(tables, ignore_index=True)
+    own = table["p_value"].to_numpy(float)
+    adjusted = adjust_p_values(own, range(len(own)))
+    return table.assign(adjusted_p_value=adjusted)[list(CHECKED)]
+
+
+def _check_point(model: CostModel, number: int, calls: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """CHECKED of one later point, but with each row's own p_value."""
+    try:
+        rounds = collect_rounds(calls, model.arm, f"{model.time}_seconds")
+    except UserError:
+        return pd.DataFrame()
+    places = {name: place for place, name in enumerate(model.predictions["target_set"])}
+    labels = [label_roles(each) for each in rounds.sets]
+    known = [index for index, label in enumerate(labels) if label in places]
+    predicted = _select(model.ratios, np.array([places[labels[index]] for index in known], int))
+    bounds = interval_of(partial(_take_ratios, rounds), rounds.process, seed=seed)
+    measured = _select(bounds, np.array(known, int))
+    excess = measured.estimate - predicted.estimate
+    below = np.hypot(measured.estimate - measured.low, predicted.high - predicted.estimate)
+    above = np.hypot(measured.high - measured.estimate, predicted.estimate - predicted.low)
+    # Every part of the one with every part of the other.
+    error = np.hypot(measured.standard_error[:, None], predicted.standard_error)
+    degrees = np.minimum(measured.degrees_of_freedom[:, None], predicted.degrees_of_freedom)
+    chances = find_p_values(excess, np.concatenate(error), np.concatenate(degrees))
+    return pd.DataFrame(
+        {
+            "target_set": [labels[index] for index in known],
+            "point": number,
+            "rounds": len(rounds.base),
+            "processes": len(np.unique(rounds.process)),
+            **_name_bounds("measured", measured),
+            **_name_bounds("ratio", predicted),
+            "excess": excess,
+            "excess_low": excess - below,
+            "excess_high": excess + above,
+            "p_value": chances,
+        }
+    )
+
+
+def _design_fit(sets: Sequence[tuple[str, ...]]) -> _Design:
+    """Choose terms and the sets to fit on; UserError where the sets do not determine the terms."""
+    members: dict[tuple[bool, ...], list[str]] = {}
+    for role in ROLES:
+        occurs = tuple(role in each for each in sets)
+        if any(occurs):
+            members.setdefault(occurs, []).append(role)
+    terms = tuple(tuple(roles) for roles in members.values())
+    indicator = np.array([*members]).T.astype(float)
+    _check_rank(indicator, terms, sets)
+    alone = indicator.sum(axis=1) == 1
+    # Distinct sets of one term each: as many as there are terms are all of them.
+    fitted_on = alone if alone.sum() == len(terms) else np.ones(len(sets), bool)
+    solver = np.zeros(indicator.T.shape)
+    solver[:, fitted_on] = np.linalg.pinv(indicator[fitted_on])
+    residuals = np.eye(len(sets)) - indicator @ solver
+    # 1 - leverage in the fit; a held-out set has none.
+    remaining = np.diag(residuals)
+    tested = remaining > 1e-9
+    contrasts = residuals[tested] / remaining[tested, None]
+    directions = contrasts / np.linalg.norm(contrasts, axis=1, keepdims=True)
+    is_alike = np.abs(directions @ directions.T) > 1 - 1e-9
+    # A set's number is the first one that it is alike to; with none tested there is no axis to ask.
+    alike = is_alike.argmax(axis=1) if tested.any() else np.empty(0, int)
+    return _Design(terms, fitted_on, solver, tested, contrasts, alike)
+
+
+def _check_rank(
+    indicator: np.ndarray, terms: Sequence[tuple[str, ...]], sets: Sequence[tuple[str, ...]]
+) -> None:
+    needed: list[str] = []
+    known = indicator
+    for term, row in zip(terms, np.eye(len(terms)), strict=True):
+        wider = np.vstack([known, row])
+        if np.linalg.matrix_rank(wider) > np.linalg.matrix_rank(known):
+            needed.append(label_roles(term))
+            known = wider
+    if needed:
+        raise UserError(
+            f"cost model: {', '.join(map(label_roles, sets))} do not tell the costs of "
+            f"{', '.join(map(_name_term, terms))} apart; time {join_words(needed)} in addition"
+        )
+
+
+def _combine(terms: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the roles of every non-empty set of terms, small sets first."""
+    chosen = (
+        order_roles(itertools.chain(*some))
+        for count in range(1, len(terms) + 1)
+        for some in itertools.combinations(terms, count)
+    )
+    return sorted(chosen, key=rank_roles)
+
+
+@dataclass(frozen=True)
+class _Estimates:
+    share: Bounds
+    seconds: Bounds
+    ratio: Bounds
+    """Of each set of terms."""
+    measured: Bounds
+    """Ratio of each measured set."""
+    excess: Bounds
+    """Of each tested set."""
+
+
+def _estimate(
+    rounds: SetRounds, design: _Design, sets: Sequence[tuple[str, ...]], seed: int
+) -> _Estimates:
+    has_term = np.array([[set(term) <= set(each) for term in design.terms] for each in sets])
+
+    def compute(drawn: np.ndarray) -> np.ndarray:
+        measured = _take_ratios(rounds, drawn)
+        share = (measured - 1) @ design.solver.T
+        seconds = share * np.median(rounds.base[drawn], axis=1)[:, None]
+        excess = (measured - 1) @ design.contrasts.T
+        return np.hstack([share, seconds, 1 + share @ has_term.T, measured, excess])
+
+    bounds = interval_of(compute, rounds.process, seed=seed)
+    count = len(design.terms)
+    ends = np.cumsum([count, count, len(sets), len(rounds.sets)])
+    parts = np.split(np.arange(bounds.estimate.shape[-1]), ends)
+    return _Estimates(*(_select(bounds, part) for part in parts))
+
+
+def _take_ratios(rounds: SetRounds, drawn: np.ndarray) -> np.ndarray:
+    """Ratio of each set in samples of the rounds, [samples, sets]."""
+    medians = [np.median(logs[drawn], axis=1) for logs in rounds.logs.T]
+    return np.asarray(np.exp(np.stack(medians, axis=1)))
+
+
+def _select(bounds: Bounds, part: np.ndarray) -> Bounds:
+    return Bounds(*(getattr(bounds, each.name)[..., part] for each in fields(bounds)))
+
+
+def _tabulate(
+    rounds: SetRounds,
+    design: _Design,
+    sets: Sequence[tuple[str, ...]],
+    estimates: _Estimates,
+    adjusted: np.ndarray,
+) -> pd.DataFrame:
+    labels = [label_roles(each) for each in rounds.sets]
+    tested = list(itertools.compress(labels, design.tested))
+    measured = pd.DataFrame(_name_bounds("measured", estimates.measured), index=labels)
+    excess = pd.DataFrame(_name_bounds("excess", estimates.excess), index=tested)
+    target_set = [label_roles(each) for each in sets]
+    table = pd.DataFrame(
+        {"target_set": target_set, "role_count": [len(each) for each in sets]}
+        | _name_bounds("ratio", estimates.ratio)
+    )
+    table["fitted_on"] = table["target_set"].isin(itertools.compress(labels, design.fitted_on))
+    added = measured.join(excess.assign(adjusted_p_value=adjusted))
+    return table.join(added, on="target_set")
+
+
+def _name_bounds(name: str, bounds: Bounds) -> dict[str, np.ndarray]:
+    return {name: bounds.estimate, f"{name}_low": bounds.low, f"{name}_high": bounds.high}
+
+
+def _name_term(roles: tuple[str, ...]) -> str:
+    return roles[0] if len(roles) == 1 else label_roles(roles)

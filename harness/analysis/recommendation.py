@@ -1,0 +1,175 @@
+"""From a study to a default target set by one stated rule, or to `undecided`.
+
+    recommendation = recommend(load_results(study), load_examples(study), delta=0.02)
+    print(recommendation.headline)
+
+The rule asks two things. Is the set good enough on every task: are the upper 95% bounds of its
+regret small? Among those that are, which costs least? Where the data cannot answer, that is the
+answer, with the sets still in the running and about how much more data would decide.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.caveats import list_caveats, list_failures
+from harness.analysis.comparison import Comparison, compare
+from harness.analysis.decision import (
+    BALANCED,
+    Evidence,
+    Profile,
+    Verdict,
+    apply_rule,
+    choose_by_profile,
+    find_profile,
+    leave_tasks_out,
+    trace_delta,
+)
+from harness.analysis.wording import (
+    describe_choice,
+    describe_flips,
+    describe_needs,
+    describe_open,
+    describe_reasons,
+    describe_rule,
+)
+from harness.errors import UserError
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    model: str
+    verdict: Verdict
+    choice: str | None
+    """The recommended set; None unless `verdict` is `chosen`."""
+    headline: str
+    """The verdict in one plain sentence or two."""
+    rule: str
+    """The rule that was applied, in words."""
+    profile: str
+    """Name of the profile whose cost decided."""
+    delta: float
+    tasks: tuple[str, ...]
+    """Tasks that the regrets are over."""
+    reasons: tuple[str, ...]
+    """How the rule came to its verdict."""
+    candidates: tuple[str, ...]
+    """Sets that the bounds do not exclude."""
+    runners_up: tuple[str, ...]
+    """Other sets that qualify, cheapest first."""
+    what_would_decide: str | None
+    """What it would take, where the verdict is not `chosen`."""
+    what_would_flip_it: tuple[str, ...]
+    """Where a choice was made: with which delta, or without which task, it would be another."""
+    by_profile: tuple[dict[str, Any], ...]
+    """What the rule says under each profile: profile, meaning, delta, verdict, choice."""
+    without_task: tuple[dict[str, Any], ...]
+    """What it says without each task: without_task, verdict, choice."""
+    by_delta: tuple[dict[str, Any], ...]
+    """What it says from each delta on: delta_from, verdict, choice."""
+    inputs: tuple[Evidence, ...]
+    """What the rule knew, a set each."""
+    failures: tuple[str, ...]
+    """Runs that did not end well, a line each."""
+    caveats: tuple[str, ...]
+    """What limits the verdict."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; unknown numbers are None."""
+        plain: dict[str, Any] = _without_nan(dataclasses.asdict(self))
+        return plain
+
+
+def recommend(
+    results: pd.DataFrame,
+    examples: pd.DataFrame,
+    delta: float | None = None,
+    profile: str = BALANCED.name,
+) -> Recommendation:
+    """Compare the variants of one model in one study, and apply the rule.
+
+    `delta` is the loss in mean score that the user does not mind, by default the profile's; for
+    the profiles see `analysis.decision`. Raises UserError where delta is not a positive number,
+    where there is no such profile, or where the tables hold several models or studies.
+    """
+    return decide(compare(results, examples), results, delta, find_profile(profile))
+
+
+def decide(
+    comparison: Comparison,
+    results: pd.DataFrame,
+    delta: float | None = None,
+    profile: Profile = BALANCED,
+) -> Recommendation:
+    """Apply the rule to a comparison that has been made already."""
+    delta = profile.delta if delta is None else delta
+    if not (math.isfinite(delta) and delta > 0):
+        raise UserError(
+            f"delta is {delta}; expected a positive number of score units, such as 0.02"
+        )
+    ruling = apply_rule(comparison, delta, profile)
+    choice = ruling.choice
+    profiles = choose_by_profile(comparison)
+    without_task = leave_tasks_out(comparison, delta, profile)
+    by_delta = trace_delta(comparison, profile)
+    if choice is None:
+        headline = describe_open(ruling)
+    else:
+        headline = describe_choice(choice, comparison, delta, profile)
+    return Recommendation(
+        model=comparison.model,
+        verdict=ruling.verdict,
+        choice=choice.variant if choice else None,
+        headline=headline,
+        rule=describe_rule(delta, profile),
+        profile=profile.name,
+        delta=delta,
+        tasks=comparison.tasks,
+        reasons=tuple(describe_reasons(ruling, comparison, delta, profile)),
+        candidates=tuple(each.variant for each in ruling.candidates),
+        runners_up=tuple(each.variant for each in ruling.eligible if choice and each is not choice),
+        what_would_decide=None if choice else describe_needs(ruling, comparison, delta),
+        what_would_flip_it=tuple(describe_flips(delta, without_task, by_delta)) if choice else (),
+        by_profile=_list_rows(profiles),
+        without_task=_list_rows(without_task),
+        by_delta=_list_rows(by_delta),
+        inputs=ruling.inputs,
+        failures=tuple(list_failures(results)),
+        caveats=tuple(list_caveats(comparison, results, choice.variant if choice else None)),
+    )
+
+
+def _list_rows(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
+    """Rows as plain values; what is unknown or absent is None."""
+    return tuple(
+        {str(key): None if pd.isna(value) else value for key, value in row.items()}
+        for row in table.to_dict("records")
+    )
+
+
+def to_json(study: str, recommendations: Sequence[Recommendation]) -> str:
+    """Return the text of `recommendation.json`: one entry a model, the choice of the only one."""
+    only = recommendations[0] if len(recommendations) == 1 else None
+    values = {
+        "study": study,
+        "verdict": only.verdict if only else None,
+        "choice": only.choice if only else None,
+        "models": [each.to_dict() for each in recommendations],
+    }
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _without_nan(value: Any) -> Any:
+    """Unknown and infinite numbers become null, which JSON has."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,42 @@
+"""Studies side by side: other models, machines, versions or recipes. Does the choice change?
+
+python -m harness.studies results/before results/after
+python -m harness.studies results/before results/after --out results/compared
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.analysis.decision import BALANCED
+from harness.analysis.studies.study_comparison import compare_studies
+from harness.errors import UserError
+from harness.reporting.studies_page import text_comparison, write_studies
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry of `python -m harness.studies`; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.studies", description="Put two or more studies side by side."
+    )
+    parser.add_argument(
+        "studies", nargs="+", type=Path, help="studies' folders, or folders of them"
+    )
+    parser.add_argument(
+        "--delta",
+        type=float,
+        default=BALANCED.delta,
+        help="loss in mean score that you do not mind",
+    )
+    parser.add_argument("--out", type=Path, help="folder for studies.md and studies.csv")
+    options = parser.parse_args(arguments)
+    try:
+        compared = compare_studies(options.studies, options.delta)
+        print(text_comparison(compared))
+        if options.out is not None:
+            print(f"\nPage: {write_studies(compared, options.out)}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

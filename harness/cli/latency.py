@@ -1,0 +1,52 @@
+"""A latency study: every target set against the base, paired, interleaved and gated.
+
+    python -m harness.latency target_modules=qkv,o_proj,qkv+o_proj,o_proj+fc2,all
+    python -m harness.latency model=local model.path=/models/mine target_modules=qkv,o_proj \\
+        latency.batch_size=1,8 latency.prompt_tokens=128,2048 study=my-latency
+
+Takes the configuration of `python -m harness`; every value that is a comma list is an axis. The
+adapters get random weights: speed does not depend on what they have learned. Running it again goes
+on where it was cut off, and adds axes and target sets that the study does not have.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from harness.config.composing import compose, expand_overrides
+from harness.errors import UserError
+from harness.timing.latency_study import run_study
+
+DEFAULT_STUDY = "latency"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a study from the command line; return the exit status."""
+    from harness.reporting.latency_report import build_latency_report
+
+    if {"--help", "-h"} & set(arguments):
+        print(__doc__)
+        return 0
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
+    try:
+        named = any(each.split("=")[0].lstrip("+") == "study" for each in arguments)
+        overrides = [*arguments, *([] if named else [f"study={DEFAULT_STUDY}"])]
+        configs = [compose(job) for job in expand_overrides(overrides)]
+        folder, is_whole = run_study(configs)
+        report = build_latency_report(folder.path)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on from here", file=sys.stderr)
+        return 130
+    print(report.text)
+    print(f"report: {report.html}")
+    return 0 if is_whole else 1
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

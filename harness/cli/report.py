@@ -1,0 +1,44 @@
+"""Rebuilds all that is derived from a study's records: tables, plots, recommendation, report.
+
+python -m harness.report results/quickstart
+python -m harness.report results/quickstart --delta 0.03
+python -m harness.report results/quickstart --profile merged
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.analysis.decision import BALANCED, PROFILES
+from harness.errors import UserError
+from harness.formatting import join_words
+from harness.reporting.study_report import _list_builders
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry of `python -m harness.report`; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.report", description="Rebuild a study's report from its records."
+    )
+    parser.add_argument("study", type=Path, help="a study's folder, such as results/quickstart")
+    parser.add_argument(
+        "--delta", type=float, help="loss in mean score that you do not mind (default: profile's)"
+    )
+    parser.add_argument(
+        "--profile",
+        default=BALANCED.name,
+        help=f"what you weigh: {join_words([each.name for each in PROFILES])}",
+    )
+    options = parser.parse_args(arguments)
+    status = 0
+    for build in _list_builders(options.study, options.delta, options.profile):
+        try:
+            report = build()
+        except UserError as error:
+            # The folder's other report, where it has one, can still be built.
+            print(f"error: {error}", file=sys.stderr)
+            status = 2
+        else:
+            print(f"{report.text}\n\nReport: {report.html}")
+    return status

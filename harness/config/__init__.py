@@ -1,0 +1,1 @@
+"""The configuration: schema, validation, composing; target sets and the catalog of methods."""

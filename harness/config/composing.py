@@ -1,0 +1,92 @@
+"""From command-line overrides and Hydra's dictionaries to typed, checked values.
+
+With `harness.cli.sweep` and the Hydra plugins, this is the only module that knows Hydra.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.config.content import digest_data
+from harness.config.schema import Config
+from harness.config.validation import validate
+from harness.errors import UserError, explain
+
+
+def to_config(values: DictConfig) -> Config:
+    """Turn Hydra's configuration into checked, typed values; UserError names the bad key."""
+    # `variables` only feed interpolations, which are resolved here.
+    own = [str(key) for key in values if key not in ("hydra", "experiment", "variables")]
+    schema = OmegaConf.structured(Config)
+    # OmegaConf takes frozen dataclasses for read-only, but this is where they are filled.
+    for node in (schema, *(section for section in schema.values() if OmegaConf.is_config(section))):
+        OmegaConf.set_readonly(node, False)
+    try:
+        plain = {key: _resolve(values, key) for key in own}
+        merged = OmegaConf.merge(schema, plain)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        first_line = str(error).splitlines()[0]
+        raise UserError(f"config: {error.full_key or 'top level'}: {first_line}") from error
+    assert isinstance(config, Config)
+    validate(config)
+    task = config.task
+    if task.source == "embedded":
+        return config
+    return dataclasses.replace(config, data_digest=digest_data(task.path, task.dataset))
+
+
+def _resolve(values: DictConfig, key: str) -> Any:
+    value = values[key]
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def conf_folder() -> Path:
+    """Return the folder of the YAML files: inside the package when installed, else beside it."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """Compose the configuration from command-line overrides, outside a Hydra job.
+
+    Raises UserError, in one line, for an unknown choice or key and for a bad value.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            values = hydra_compose("config", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error
+    return to_config(values)
+
+
+def expand_overrides(overrides: Sequence[str]) -> list[list[str]]:
+    """Write a sweep's overrides out, one list a job, as Hydra's own sweeper does.
+
+    `["a=1,2", "b=3"]` is `[["a=1", "b=3"], ["a=2", "b=3"]]`. Raises UserError for what Hydra cannot
+    parse.
+    """
+    return [list(job) for job in itertools.product(*map(_expand_override, overrides))]
+
+
+def _expand_override(override: str) -> list[str]:
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+        if not parsed.is_sweep_override():
+            return [override]
+        return [f"{parsed.get_key_element()}={v}" for v in parsed.sweep_string_iterator()]
+    except HydraException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{override}: not an override that Hydra can read ({reason})") from error

@@ -1,0 +1,259 @@
+"""Checks every value that can be checked without reading data or weights."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from harness.config.catalog import METHODS, check_target_set
+from harness.config.schema import AdapterConfig, Config, LatencyConfig, ModelConfig, TaskConfig
+from harness.config.target_sets import order_roles, parse_target_set
+from harness.errors import UserError
+from harness.records.record import TUNED
+
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "model.source": ("embedded", "hub", "local", "random"),
+    "model.dtype": ("auto", "bfloat16", "float16", "float32"),
+    "model.attention": ("auto", "sdpa", "eager", "flash_attention_2"),
+    "model.chat_template": ("auto", "off"),
+    "task.source": ("hub", "local", "embedded", "auto"),
+    "task.on_bad_row": ("fail", "skip"),
+    "task.truncation": (None, "head", "head_tail"),
+    "task.choose_by": ("likelihood", "generation"),
+    "task.metric": (None, "choice", "exact", "numeric", "rouge", "json_fields"),
+    "adapter.method": tuple(METHODS),
+    "adapter.activation": (None, "gelu", "relu", "silu", "tanh"),
+    "adapter.budget": (None, "equal_rank", "equal_params", "equal_latency"),
+    "adapter.alpha_policy": ("ratio", "fixed", "root"),
+    "latency.adapter_dtype": ("auto", "base"),
+    "latency.cache": ("dynamic", "static"),
+    "latency.compile": ("off", "default", "reduce-overhead"),
+    "train.schedule": ("cosine", "linear", "constant"),
+    "train.tuning": ("grid", "halving"),
+}
+
+
+# key -> (lowest, highest, whether the lowest itself is allowed)
+RANGES: dict[str, tuple[float, float, bool]] = {
+    "adapter.rank": (1, 65536, True),
+    "adapter.alpha": (0, math.inf, False),
+    "adapter.dropout": (0, 1, True),
+    "adapter.learning_rate": (0, math.inf, False),
+    "adapter.learning_rate_ratio": (1, math.inf, True),
+    "adapter.rho": (1, math.inf, True),
+    "adapter.sample_examples": (1, math.inf, True),
+    "adapter.initial_rank": (1, 65536, True),
+    "adapter.allocate_from": (0, 1, True),
+    "adapter.allocate_until": (0, 1, True),
+    "adapter.orthogonality": (0, math.inf, True),
+    "adapter.virtual_tokens": (1, 65536, True),
+    "adapter.encoder_width": (1, 65536, True),
+    "train.tuning_rates": (3, 99, True),
+    "train.tuning_most": (3, 99, True),
+    "train.tuning_seed": (0, 2**32 - 1, True),
+    "train.validation_examples": (1, math.inf, True),
+    "train.epochs": (0, math.inf, False),
+    "train.max_steps": (1, math.inf, True),
+    "train.batch_size": (1, math.inf, True),
+    "train.gradient_accumulation": (1, math.inf, True),
+    "train.max_tokens_per_pass": (1, math.inf, True),
+    "train.warmup_ratio": (0, 1, True),
+    "train.weight_decay": (0, math.inf, True),
+    "train.max_grad_norm": (0, math.inf, False),
+    "task.train_examples": (1, math.inf, True),
+    "task.test_examples": (1, math.inf, True),
+    "task.max_prompt_tokens": (16, math.inf, True),
+    "task.max_completion_tokens": (1, math.inf, True),
+    "task.data_seed": (0, 2**32 - 1, True),
+    "evaluation.batch_size": (1, math.inf, True),
+    "evaluation.max_tokens_per_batch": (1, math.inf, True),
+    "latency.batch_size": (1, math.inf, True),
+    "latency.prompt_tokens": (1, math.inf, True),
+    "latency.output_tokens": (1, math.inf, True),
+    "latency.max_output_tokens": (1, math.inf, True),
+    "latency.half_width": (0, math.inf, False),
+    "latency.margin": (0, math.inf, False),
+    "latency.min_rounds": (1, math.inf, True),
+    "latency.max_rounds": (1, math.inf, True),
+    "latency.min_processes": (1, math.inf, True),
+    "latency.max_seconds": (0, math.inf, False),
+    "seed": (0, 2**32 - 1, True),
+}
+
+
+def validate(config: Config) -> None:
+    """Check every value that can be checked without reading data or weights."""
+    for key, allowed in CHOICES.items():
+        value = _value(config, key)
+        if value not in allowed:
+            listed = ", ".join(choice for choice in allowed if choice is not None)
+            raise UserError(f"{key} is {value!r}; expected one of {listed}")
+    for key, (lowest, highest, inclusive) in RANGES.items():
+        number = _value(config, key)
+        if number is None:
+            continue
+        above = number >= lowest if inclusive else number > lowest
+        if not (math.isfinite(number) and above and number <= highest):
+            bound = f"at least {lowest}" if inclusive else f"greater than {lowest}"
+            upper = "" if math.isinf(highest) else f" and at most {highest}"
+            raise UserError(f"{key} is {number}; expected a number {bound}{upper}")
+    check_target_set(config.adapter.method, config.roles)
+    _validate_model(config.model)
+    _validate_adapter(config)
+    _validate_rate(config)
+    _validate_task(config.task)
+    _validate_latency(config.latency)
+    _validate_study(config)
+    if config.train.gradient_accumulation > config.train.batch_size:
+        raise UserError(
+            f"train.gradient_accumulation is {config.train.gradient_accumulation}; expected at "
+            f"most train.batch_size, {config.train.batch_size}: it cuts a step into parts"
+        )
+
+
+def _value(config: Config, key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _validate_model(model: ModelConfig) -> None:
+    needed = {"hub": "path", "local": "path", "random": "shape"}.get(model.source)
+    if needed and not getattr(model, needed):
+        example = {"hub": "Qwen/Qwen2.5-0.5B", "local": "/models/mine", "random": "llama-3-8b"}
+        raise UserError(
+            f"model.{needed} is not set; model={model.source} needs it, for example "
+            f"model.{needed}={example[model.source]}"
+        )
+    if model.source == "local" and not (Path(str(model.path)) / "config.json").is_file():
+        raise UserError(
+            f"model.path is {model.path}: no config.json there; expected a folder written by "
+            "save_pretrained"
+        )
+    if model.roles:
+        order_roles(model.roles)
+
+
+SHARED_SETTINGS = (
+    *("method", "learning_rate", "budget", "budget_set", "budget_study", "alpha_policy"),
+)
+"""Keys of `adapter` that do not belong to one method or another."""
+
+
+def _validate_adapter(config: Config) -> None:
+    adapter = config.adapter
+    method = METHODS[adapter.method]
+    for name, value in dataclasses.asdict(adapter).items():
+        if name in SHARED_SETTINGS or (value is not None) == (name in method.settings):
+            continue
+        has = ", ".join(method.settings) or "none"
+        raise UserError(
+            f"adapter.{name} is {value}, and adapter.method {adapter.method} "
+            + ("needs it" if value is None else f"has no such setting (its own: {has})")
+            + f"; choose adapter={adapter.method}, which sets what belongs to it"
+        )
+    if config.train.gradient_checkpointing and not method.takes_checkpointing:
+        raise UserError(
+            f"train.gradient_checkpointing is on, but adapter.method {adapter.method} puts trained "
+            "tokens into the cache that it does without; turn it off"
+        )
+    _validate_allocation(adapter)
+    _validate_budget(adapter)
+
+
+def _validate_budget(adapter: AdapterConfig) -> None:
+    if adapter.budget in (None, "equal_rank"):
+        return
+    if "rank" not in METHODS[adapter.method].settings:
+        raise UserError(
+            f"adapter.budget is {adapter.budget}, but adapter.method {adapter.method} has no rank "
+            "to solve; leave adapter.budget out"
+        )
+    check_target_set(adapter.method, parse_target_set(adapter.budget_set))
+    if adapter.budget == "equal_latency" and not adapter.budget_study:
+        raise UserError(
+            "adapter.budget is equal_latency and adapter.budget_study is not set; expected the "
+            "folder of a latency study, for example of python -m harness.latency "
+            "target_modules=q,k,v,o_proj,fc1,fc2 adapter.rank=4,64"
+        )
+    if adapter.budget == "equal_latency" and not METHODS[adapter.method].is_packable:
+        raise UserError(
+            f"adapter.budget is equal_latency, but adapter.method is {adapter.method}; latency "
+            "studies know what LoRA costs: use adapter.budget=equal_params"
+        )
+
+
+def _validate_allocation(adapter: AdapterConfig) -> None:
+    first, last = adapter.allocate_from, adapter.allocate_until
+    if first is None or last is None or adapter.rank is None or adapter.initial_rank is None:
+        return
+    if first >= last:
+        raise UserError(
+            f"adapter.allocate_from is {first} and adapter.allocate_until {last}; expected the "
+            "former to be smaller: ranks move between them"
+        )
+    shrinks = adapter.method == "adalora"
+    if adapter.initial_rank < adapter.rank if shrinks else adapter.initial_rank > adapter.rank:
+        bound = "at least" if shrinks else "at most"
+        raise UserError(
+            f"adapter.initial_rank is {adapter.initial_rank} and adapter.rank {adapter.rank}; "
+            f"expected {bound} adapter.rank: {METHODS[adapter.method].title} "
+            f"{'takes ranks away' if shrinks else 'adds ranks'} while it trains"
+        )
+
+
+def _validate_rate(config: Config) -> None:
+    train = config.train
+    rate = train.learning_rate
+    if rate != TUNED:
+        is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        if not (is_number and math.isfinite(rate) and rate > 0):
+            raise UserError(
+                f"train.learning_rate is {rate}; expected a number greater than 0, or {TUNED}"
+            )
+        return
+    if train.tuning_most < train.tuning_rates:
+        raise UserError(
+            f"train.tuning_most is {train.tuning_most}; expected at least train.tuning_rates, "
+            f"{train.tuning_rates}: the grid may only grow"
+        )
+    if train.tuning_seed == config.seed:
+        raise UserError(
+            f"train.tuning_seed is {train.tuning_seed}, and so is seed; expected another: a rate "
+            "is chosen under one seed and judged under fresh ones"
+        )
+
+
+def _validate_task(task: TaskConfig) -> None:
+    if task.source == "local" and not task.path:
+        raise UserError(
+            "task.path is not set; task.source=local needs a file, or a folder with train and test "
+            "files, in JSONL, Parquet or CSV, for example task.path=data/medmcqa"
+        )
+    if task.source == "local" and not Path(str(task.path)).expanduser().exists():
+        raise UserError(
+            f"task.path is {task.path}: no such file or folder; expected JSONL, Parquet or CSV"
+        )
+    own = {"answer": task.answer, "metric": task.metric}
+    if task.prompt is not None and None in own.values():
+        missing = " and ".join(f"task.{key}" for key, value in own.items() if value is None)
+        raise UserError(f"task.prompt is set, but {missing} is not; a task of one's own needs all")
+    if task.prompt is None and any(value is not None for value in own.values()):
+        raise UserError(
+            "task.answer and task.metric belong to a task of one's own; set task.prompt"
+        )
+
+
+def _validate_latency(latency: LatencyConfig) -> None:
+    if latency.compile != "off" and latency.cache != "static":
+        raise UserError(
+            f"latency.compile is {latency.compile!r} and latency.cache {latency.cache!r}; a "
+            "compiled step needs tensors of one size: set latency.cache=static"
+        )
+
+
+def _validate_study(config: Config) -> None:
+    name = config.study
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise UserError(f"study is {name!r}; expected a plain folder name, such as my-study")

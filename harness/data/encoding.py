@@ -1,0 +1,181 @@
+"""Examples -> token ids, with what did not fit cut by the task's rule and counted."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerBase
+
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.base import Example, Truncation
+
+
+@dataclass(frozen=True)
+class EncodedExample:
+    example: "Example"
+    prompt_ids: tuple[int, ...]
+    """Prompt in the chat template, up to the point where the model begins to write."""
+    completion_ids: tuple[int, ...]
+    """Completion and end-of-text token; without the latter where the completion was cut."""
+    choice_ids: tuple[tuple[int, ...], ...]
+    """Token ids of every choice; empty where the answer is written rather than chosen."""
+    cut_tokens: int
+    """Prompt tokens that were left out to fit."""
+    is_completion_cut: bool
+    """Whether the completion was longer than allowed."""
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+    @property
+    def is_cut(self) -> bool:
+        return self.cut_tokens > 0 or self.is_completion_cut
+
+
+@dataclass(frozen=True)
+class TurnWriter:
+    """Sets prompts and answers as text, and as tokens."""
+
+    tokenizer: PreTrainedTokenizerBase
+    has_template: bool
+    """Whether prompts go into the tokenizer's chat template; else they are plain text."""
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, use_chat_template: bool) -> "TurnWriter":
+        """A writer that uses the tokenizer's chat template where it has one and may."""
+        return cls(tokenizer, use_chat_template and tokenizer.chat_template is not None)
+
+    def write_turn(self, prompt: str) -> str:
+        if not self.has_template:
+            return prompt
+        text: str = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
+        return text
+
+    @property
+    def lead(self) -> str:
+        """What goes before an answer: plain prompts end in a word."""
+        return "" if self.has_template else " "
+
+    def encode(self, text: str) -> list[int]:
+        # A template writes its own special tokens.
+        return list(self.tokenizer(text, add_special_tokens=not self.has_template).input_ids)
+
+    def encode_answer(self, turn: str, turn_ids: Sequence[int], answer: str) -> list[int]:
+        """Tokens of an answer as they follow its turn, as lm-evaluation-harness takes them.
+
+        Both are encoded together, for tokenizers that mark word starts encode an answer otherwise
+        where it stands alone.
+        """
+        together = self.encode(turn + self.lead + answer)
+        if together[: len(turn_ids)] == list(turn_ids):
+            return together[len(turn_ids) :]
+        return list(self.tokenizer(self.lead + answer, add_special_tokens=False).input_ids)
+
+
+def encode_examples(
+    examples: Iterable["Example"],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    truncation: "Truncation",
+    max_prompt_tokens: int,
+    max_completion_tokens: int,
+    context_length: int,
+    choose_by_likelihood: bool = True,
+    use_chat_template: bool = True,
+) -> list[EncodedExample]:
+    """Tokenize examples; prompts that do not fit lose part of their body by the stated rule.
+
+    The prompt may take `max_prompt_tokens`, and never more than the context leaves beside
+    `max_completion_tokens`. Raises UserError where not even the instruction fits.
+    """
+    limit = min(max_prompt_tokens, context_length - max_completion_tokens)
+    writer = TurnWriter.of(tokenizer, use_chat_template)
+    if limit < 1:
+        raise UserError(
+            f"task.max_completion_tokens is {max_completion_tokens}: the model's context is "
+            f"{context_length} tokens, which leaves none for a prompt; lower it"
+        )
+    return [
+        _encode(example, writer, truncation, limit, max_completion_tokens, choose_by_likelihood)
+        for example in examples
+    ]
+
+
+def _encode(
+    example: "Example",
+    writer: TurnWriter,
+    truncation: "Truncation",
+    limit: int,
+    max_completion_tokens: int,
+    choose_by_likelihood: bool,
+) -> EncodedExample:
+    text = writer.write_turn(example.prompt)
+    prompt = writer.encode(text)
+    full_length = len(prompt)
+    if full_length > limit:
+        text = _cut_prompt(example, writer, truncation, limit, full_length)
+        prompt = writer.encode(text)
+    completion = writer.encode_answer(text, prompt, example.completion)
+    completion.append(int(writer.tokenizer.eos_token_id))
+    choices = example.choices if choose_by_likelihood else ()
+    # Without its last token, the right one of several choices would be another text.
+    kept = (
+        completion
+        if choices
+        else _cut_completion(completion, example, writer, limit=max_completion_tokens)
+    )
+    return EncodedExample(
+        example=example,
+        prompt_ids=tuple(prompt),
+        completion_ids=tuple(kept),
+        choice_ids=tuple(tuple(writer.encode_answer(text, prompt, c)) for c in choices),
+        cut_tokens=full_length - len(prompt),
+        is_completion_cut=len(kept) < len(completion),
+    )
+
+
+def _cut_completion(
+    completion: list[int], example: "Example", writer: TurnWriter, *, limit: int
+) -> list[int]:
+    """At most `limit` tokens: the head, and the ending where the example has one that fits."""
+    if len(completion) <= limit or not example.ending:
+        return completion[:limit]
+    ending = list(writer.tokenizer(example.ending, add_special_tokens=False).input_ids)
+    ending.append(completion[-1])
+    return completion[: limit - len(ending)] + ending if len(ending) < limit else completion[:limit]
+
+
+def _cut_prompt(
+    example: "Example", writer: TurnWriter, truncation: "Truncation", limit: int, full_length: int
+) -> str:
+    encoded = writer.tokenizer(example.body, add_special_tokens=False, return_offsets_mapping=True)
+    offsets = encoded["offset_mapping"]
+    keep = len(offsets) - (full_length - limit)
+    # Token boundaries may shift at the seams, so a cut can come out a token or two too long.
+    while keep >= 0:
+        body = _keep_tokens(example.body, offsets, keep, truncation)
+        text = writer.write_turn(example.prefix + body + example.suffix)
+        length = len(writer.encode(text))
+        if length <= limit:
+            return text
+        keep -= max(1, length - limit)
+    raise UserError(
+        f"example {example.id}: {limit} tokens are too few for the instruction alone, without any "
+        "of the text it is about; raise task.max_prompt_tokens or use a model with a longer "
+        "context"
+    )
+
+
+def _keep_tokens(
+    body: str, offsets: Sequence[tuple[int, int]], keep: int, truncation: "Truncation"
+) -> str:
+    head = keep if truncation == "head" else (keep + 1) // 2
+    tail = keep - head
+    start = body[: offsets[head - 1][1]] if head > 0 else ""
+    end = body[offsets[len(offsets) - tail][0] :] if tail > 0 else ""
+    return f"{start}\n...\n{end}" if end else start

@@ -1,0 +1,247 @@
+"""A task's configuration -> its examples, loaded, checked and tokenized for a model."""
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedTokenizerBase
+
+from harness.config.schema import Config, TaskConfig
+from harness.config.task_package import bind_tasks
+from harness.data.encoding import EncodedExample, encode_examples
+from harness.data.token_cache import recall_or_encode
+from harness.errors import UserError
+from harness.models.embedded import cache_folder
+from harness.models.loading import load_tokenizer
+from harness.progress import announce
+
+if TYPE_CHECKING:
+    from tasks.base import TaskSpec
+    from tasks.loading import LoadedExamples
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class PreparedTask:
+    task: TaskConfig
+    train: tuple[EncodedExample, ...]
+    test: tuple[EncodedExample, ...]
+    train_skipped_rows: int
+    """Bad training rows left out."""
+    test_source: "LoadedExamples"
+    """Where the test examples came from, and how many rows were left out."""
+    source: str
+    """`hub`, `local` or `embedded`."""
+    truncation: str
+    """Rule for prompts that do not fit: `head` or `head_tail`."""
+    split: str = "test"
+    """What `test` is: the split of that name, or `validation`, rows held back from training."""
+    schema: dict[str, Any] | None = None
+    """JSON schema that generation is held to; None where it is free."""
+
+    @cached_property
+    def spec(self) -> "TaskSpec":
+        """What the task is."""
+        return _find_spec(self.task)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A task is made of functions, which another process finds by the task's name.
+        return {key: value for key, value in vars(self).items() if key != "spec"}
+
+    @property
+    def scoring(self) -> str:
+        """How test examples are answered, in words."""
+        if self.split == "validation":
+            return "loss of the completion"
+        if self.test[0].choice_ids:
+            return "likelihood"
+        return "constrained generation" if self.schema else "generation"
+
+    @property
+    def output_tokens(self) -> int:
+        """Median completion length of the test examples."""
+        if self.test[0].choice_ids:
+            return 1
+        return max(1, round(median(len(item.completion_ids) for item in self.test)))
+
+    @property
+    def timed_prompt_tokens(self) -> int:
+        """Prompt length that is timed: the upper median of the test examples."""
+        lengths = sorted(len(item.prompt_ids) for item in self.test)
+        return lengths[len(lengths) // 2]
+
+    def timed_output_tokens(self, cap: int) -> int:
+        """Output length that timing forces: the task's own, up to a cap."""
+        return min(self.output_tokens, cap)
+
+
+def prepare_task(config: Config, context_length: int) -> PreparedTask:
+    """Load a task's examples and tokenize them for a model.
+
+    Raises UserError (or DataError) for a task that is not there, data that cannot be read, a bad
+    row, and a prompt that cannot fit.
+    """
+    task = config.task
+    spec = _find_spec(task)
+    source, dataset = _find_source(task, spec)
+    announce(f"{task.name}: reading and tokenizing the {source} data")
+    tokenizer = load_tokenizer(config.model)
+    truncation = task.truncation or spec.truncation
+    limit = task.train_examples + task.held_back
+    train = _load(task, spec, source, dataset, "train", limit)
+    if task.held_back:
+        train, test = _hold_back(train, task)
+    else:
+        test = _load(task, spec, source, dataset, "test", task.test_examples)
+    encoded = [
+        tuple(_encode(config, loaded, tokenizer, truncation, context_length))
+        for loaded in (train, test)
+    ]
+    return PreparedTask(
+        task=task,
+        train=encoded[0],
+        test=encoded[1],
+        train_skipped_rows=train.skipped_rows,
+        test_source=test,
+        source=source,
+        truncation=truncation,
+        split="validation" if task.held_back else "test",
+        schema=_make_schema(task, spec, train) if task.constrained_decoding else None,
+    )
+
+
+def _find_spec(task: TaskConfig) -> "TaskSpec":
+    tasks = bind_tasks()
+    if task.prompt is None:
+        found: TaskSpec = tasks.find_task(task.name)
+        return found
+    if task.name in tasks.TASKS:
+        raise UserError(
+            f"task.prompt is set, but task.name is {task.name!r}, a task that comes along; give "
+            "yours another name"
+        )
+    made: TaskSpec = tasks.make_custom_task(
+        task.name,
+        prompt=task.prompt,
+        answer=task.answer,
+        metric=task.metric,
+        choices=task.choices,
+        cut_column=task.cut_column,
+        split_columns=[task.split_columns]
+        if isinstance(task.split_columns, str)
+        else task.split_columns,
+    )
+    return made
+
+
+def _find_source(task: TaskConfig, spec: "TaskSpec") -> tuple[str, str | None]:
+    """The source, and the hub id in place of the task's own, with `auto` made plain."""
+    if task.source != "auto":
+        return task.source, task.dataset
+    if task.path and Path(task.path).expanduser().exists():
+        return "local", None
+    from tasks.files import SUFFIXES
+
+    is_file_name = task.path is not None and Path(task.path).suffix.lower() in SUFFIXES
+    if task.path and (is_file_name or not HUB_ID.fullmatch(task.path)):
+        raise UserError(
+            f"task.path is {task.path}: no such file or folder; expected JSONL, Parquet or CSV, or "
+            "a data set id of the hub such as org/name"
+        )
+    if task.path:
+        announce(f"{task.path}: no such file or folder here, so it is looked for on the hub")
+        return "hub", task.path
+    if task.dataset:
+        return "hub", task.dataset
+    if spec.embedded is not None:
+        return "embedded", None
+    if spec.hub:
+        return "hub", None
+    raise UserError(
+        f"task.path is not set; task {task.name} needs a file or folder of JSONL, Parquet or CSV, "
+        "or a data set id of the hub such as org/name"
+    )
+
+
+def _load(
+    task: TaskConfig,
+    spec: "TaskSpec",
+    source: str,
+    dataset: str | None,
+    split: str,
+    limit: int,
+) -> "LoadedExamples":
+    loaded: LoadedExamples = bind_tasks().load_examples(
+        spec,
+        split,
+        source=source,
+        path=task.path,
+        dataset=dataset,
+        subset=task.subset,
+        revision=task.revision,
+        limit=limit,
+        seed=task.data_seed,
+        on_bad_row=task.on_bad_row,
+    )
+    return loaded
+
+
+def _hold_back(
+    loaded: "LoadedExamples", task: TaskConfig
+) -> tuple["LoadedExamples", "LoadedExamples"]:
+    """The training examples, and those after them whose prompt is none of theirs."""
+    train = loaded.examples[: task.train_examples]
+    seen = {example.prompt for example in train}
+    rest = [e for e in loaded.examples[task.train_examples :] if e.prompt not in seen]
+    if not rest:
+        raise UserError(
+            f"train.learning_rate is tuned, but the training split of {task.name} has "
+            f"{len(loaded.examples)} examples and task.train_examples takes {len(train)}; none are "
+            "left to choose a rate by: lower task.train_examples"
+        )
+    return dataclasses.replace(loaded, examples=train), dataclasses.replace(
+        loaded, examples=tuple(rest)
+    )
+
+
+def _encode(
+    config: Config,
+    loaded: "LoadedExamples",
+    tokenizer: PreTrainedTokenizerBase,
+    truncation: Any,
+    context_length: int,
+) -> list[EncodedExample]:
+    settings = {
+        "truncation": truncation,
+        "max_prompt_tokens": config.task.max_prompt_tokens,
+        "max_completion_tokens": config.task.max_completion_tokens,
+        "context_length": context_length,
+        "choose_by_likelihood": config.task.choose_by == "likelihood",
+        "use_chat_template": config.model.chat_template == "auto",
+    }
+    folder = cache_folder() / "tokens"
+    return recall_or_encode(folder, loaded.examples, tokenizer, settings, encode_examples)
+
+
+def _make_schema(
+    task: TaskConfig, spec: "TaskSpec", train: "LoadedExamples"
+) -> dict[str, Any] | None:
+    if spec.make_schema is None:
+        raise UserError(
+            f"task.constrained_decoding is on, but the answers of task {task.name} are no JSON; "
+            "turn it off"
+        )
+    return spec.make_schema(train.examples)
+
+
+def share_cut(examples: "tuple[EncodedExample, ...] | list[EncodedExample]") -> float:
+    """Share of all prompt tokens that was cut; NaN without examples."""
+    cut = sum(item.cut_tokens for item in examples)
+    kept = sum(len(item.prompt_ids) for item in examples)
+    return cut / (cut + kept) if cut + kept else math.nan

@@ -1,0 +1,1 @@
+"""Scores a variant example by example."""

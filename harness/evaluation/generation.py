@@ -1,0 +1,131 @@
+"""Greedy decoding of a pack's rows, in transformers' own `generate`; rows that have ended leave."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache, GenerationConfig, StoppingCriteria
+
+from harness.evaluation.constrained import JsonConstraint
+from harness.models.forward import make_cache
+from harness.models.memory import find_pass_tokens
+from harness.training.packed_model import Pack
+
+LEAVING_SHARE = 0.25
+"""Rows leave once so many of them have ended: taking them out copies the cache of the others."""
+
+
+class _EnoughHaveEnded(StoppingCriteria):  # type: ignore[misc]
+    """Stops all rows once enough of them have written an end token."""
+
+    def __init__(self, end_tokens: Sequence[int], rows: int, device: torch.device) -> None:
+        self._end_tokens = torch.tensor(end_tokens, device=device)
+        self._ended = torch.zeros(rows, dtype=torch.bool, device=device)
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        self._ended |= torch.isin(input_ids[:, -1], self._end_tokens)
+        enough = self._ended.sum() >= LEAVING_SHARE * len(self._ended)
+        return enough.expand(len(self._ended))
+
+
+def decode(
+    pack: Pack,
+    owners: Sequence[int],
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    end_tokens: Sequence[int],
+    pad_token: int,
+    constraint: JsonConstraint | None = None,
+) -> list[list[int]]:
+    """What each row's owner writes to its prompt, up to and without an end token.
+
+    `owners` are members' numbers, or BASE_ROW, a row each.
+    """
+    device = pack.model.device
+    # What every row begins with is in the cache already, so any token can stand for it.
+    lead = pack.virtual_tokens
+    width = lead + max(map(len, prompts))
+    ids = torch.full((len(prompts), width), pad_token)
+    mask = torch.zeros_like(ids)
+    mask[:, :lead] = 1
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    ids, mask = ids.to(device), mask.to(device)
+    held = constraint.start(len(prompts)) if constraint else None
+    written: list[list[int]] = [[] for _ in prompts]
+    rows, cache = list(range(len(prompts))), _read_prompts(pack, owners, ids[:, :-1], mask[:, :-1])
+    while rows and ids.shape[1] < width + max_new_tokens:
+        pack.rows.assign([owners[row] for row in rows])
+        output = pack.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            generation_config=GenerationConfig(
+                max_new_tokens=width + max_new_tokens - ids.shape[1],
+                do_sample=False,
+                pad_token_id=pad_token,
+                eos_token_id=list(end_tokens),
+                return_dict_in_generate=True,
+                use_cache=True,
+            ),
+            logits_processor=[held] if held else None,
+            stopping_criteria=[_EnoughHaveEnded(end_tokens, len(rows), device)],
+        )
+        ids, cache = output.sequences, output.past_key_values
+        mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
+        kept = []
+        for place, row in enumerate(rows):
+            tokens = ids[place, width:].tolist()
+            end = next((i for i, token in enumerate(tokens) if token in end_tokens), None)
+            written[row] = tokens[:end]
+            if end is None:
+                kept.append(place)
+        rows = [rows[place] for place in kept]
+        if len(kept) < len(ids) and kept:
+            index = torch.tensor(kept, device=device)
+            ids, mask = ids[index], mask[index]
+            cache.batch_select_indices(index)
+            if held:
+                held.keep(kept)
+    return written
+
+
+def _read_prompts(
+    pack: Pack, owners: Sequence[int], ids: torch.Tensor, mask: torch.Tensor
+) -> DynamicCache | None:
+    """The keys and values of all rows, [rows, length] of them, read some rows at a time.
+
+    None where there is nothing to read, or where an architecture's cache holds more than keys and
+    values: `generate` then reads the prompts itself, all at once. Virtual tokens come first, in
+    `ids` as anything.
+    """
+    model, lead = pack.model, pack.virtual_tokens
+    size = max(1, find_pass_tokens(model.device) // max(1, ids.shape[1]))
+    if ids.shape[1] == lead or (size >= len(ids) and not lead) or make_cache(model) is None:
+        return pack.start_cache(len(ids))
+    positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 0)
+    is_placed = "position_ids" in inspect.signature(model.forward).parameters
+    caches = []
+    for start in range(0, len(ids), size):
+        group = slice(start, start + size)
+        cache = pack.start_cache(len(ids[group])) or make_cache(model)
+        assert cache is not None
+        pack.rows.assign(owners[group])
+        inputs = model.prepare_inputs_for_generation(
+            ids[group, lead:],
+            attention_mask=mask[group],
+            past_key_values=cache,
+            use_cache=True,
+            is_first_iteration=True,
+            **({"position_ids": positions[group, lead:]} if is_placed else {}),
+        )
+        getattr(model, model.base_model_prefix)(**inputs)
+        caches.append(cache)
+    whole = caches[0]
+    for layer, *others in zip(*(cache.layers for cache in caches), strict=True):
+        layer.keys = torch.cat([layer.keys, *(other.keys for other in others)])
+        layer.values = torch.cat([layer.values, *(other.values for other in others)])
+    return whole

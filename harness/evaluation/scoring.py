@@ -1,0 +1,329 @@
+"""Score the variants of a pack, and the base with them, example by example."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import Cache, PreTrainedTokenizerBase
+
+from harness.data.batching import collate, cut_into_batches
+from harness.data.encoding import EncodedExample
+from harness.evaluation.constrained import JsonConstraint
+from harness.evaluation.generation import decode
+from harness.models.forward import Head, find_log_probabilities, make_cache, run_body
+from harness.models.memory import find_pass_tokens
+from harness.training.packed_model import Pack
+
+if TYPE_CHECKING:
+    from tasks.base import TaskSpec
+
+VALIDATION_METRIC = "token_probability"
+"""Headline of rows held back from training: geometric mean probability of a completion's tokens."""
+
+SHORTEST_PREFIX = 8
+"""Tokens that rows have to begin with alike to be read apart from them."""
+
+
+@dataclass(frozen=True)
+class ScoredExample:
+    id: str
+    prediction: str
+    reference: str
+    is_truncated: bool
+    """Whether the prompt was cut to fit."""
+    scores: dict[str, float]
+    """Every score of the task."""
+    log_likelihoods: tuple[float, ...] = ()
+    """Summed log-probability of each choice; empty where the answer was written."""
+    completion_tokens: int | None = None
+    """Length of what was written, end token left out; None where a choice was made."""
+    reasoning_tokens: int | None = None
+    """Length of the part of it that only leads to the answer, for tasks that tell it apart."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered to one prompt: by choice, or in writing."""
+
+    text: str
+    normalised_text: str | None = None
+    """The choice by log-likelihood a character (lm-evaluation-harness's acc_norm)."""
+    log_likelihoods: tuple[float, ...] = ()
+    completion_tokens: int | None = None
+
+
+def score_pack(
+    pack: Pack,
+    owners: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[EncodedExample],
+    spec: "TaskSpec",
+    *,
+    batch_size: int,
+    max_tokens_per_batch: int,
+    max_new_tokens: int,
+    constraint: JsonConstraint | None = None,
+    on_examples: Callable[[int], None] = lambda count: None,
+) -> list[list[ScoredExample]]:
+    """Predict and score every example with each of `owners`: members' numbers, or BASE_ROW.
+
+    Returns a list an owner, in the order of `examples`. Examples with encoded choices are predicted
+    by log-likelihood, the others by greedy decoding, which `constraint` may hold to a schema. A
+    batch has at most `batch_size` examples, and `max_tokens_per_batch` tokens over all owners'
+    rows. `on_examples` gets the number of examples that all owners are done with.
+    """
+    pack.eval()
+    if examples[0].choice_ids:
+        max_tokens_per_batch = min(max_tokens_per_batch, find_pass_tokens(pack.model.device))
+    answers: list[dict[str, Answer]] = [{} for _ in owners]
+    batches = cut_into_batches(
+        examples,
+        max_rows=batch_size,
+        max_tokens=max_tokens_per_batch // len(owners),
+        new_tokens=max(map(len, examples[0].choice_ids), default=max_new_tokens),
+    )
+    for batch in batches:
+        if batch[0].choice_ids:
+            given = choose(pack, owners, tokenizer, batch)
+        else:
+            given = generate(pack, owners, tokenizer, batch, max_new_tokens, constraint)
+        for of_owner, its in zip(answers, given, strict=True):
+            of_owner |= {item.example.id: a for item, a in zip(batch, its, strict=True)}
+        on_examples(len(batch))
+    return [
+        [_score(item, of_owner[item.example.id], spec, tokenizer) for item in examples]
+        for of_owner in answers
+    ]
+
+
+def measure_losses(
+    pack: Pack,
+    owners: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[EncodedExample],
+    *,
+    batch_size: int,
+    max_tokens_per_batch: int,
+    on_examples: Callable[[int], None] = lambda count: None,
+) -> list[list[ScoredExample]]:
+    """How well each of `owners` foretells the completions: loss and probability a token.
+
+    Returns a list an owner, in the order of `examples`; see `score_pack` for the batches. The loss
+    is the mean over an example's completion tokens, in nats; the probability, its negative
+    exponential, is their geometric mean.
+    """
+    pack.eval()
+    most = min(max_tokens_per_batch, find_pass_tokens(pack.model.device))
+    batches = cut_into_batches(
+        examples,
+        max_rows=batch_size,
+        max_tokens=most // len(owners),
+        new_tokens=max(len(item.completion_ids) for item in examples),
+    )
+    losses: list[dict[str, float]] = [{} for _ in owners]
+    for batch in batches:
+        for of_owner, values in zip(
+            losses, _find_losses(pack, owners, tokenizer, batch), strict=True
+        ):
+            of_owner |= {item.example.id: v for item, v in zip(batch, values, strict=True)}
+        on_examples(len(batch))
+    return [
+        [_score_loss(item, of_owner[item.example.id]) for item in examples] for of_owner in losses
+    ]
+
+
+@torch.inference_mode()
+def _find_losses(
+    pack: Pack,
+    owners: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    batch: Sequence[EncodedExample],
+) -> list[list[float]]:
+    """Each owner's mean loss on each example."""
+    rows = collate(batch, int(tokenizer.pad_token_id or 0))
+    pack.rows.assign([owner for owner in owners for _ in batch])
+    shifts = torch.arange(len(owners))[:, None] * rows.input_ids.numel()
+    device = pack.model.device
+    hidden = run_body(
+        pack.model,
+        rows.input_ids.repeat(len(owners), 1).to(device),
+        (rows.picked[None] + shifts).flatten().to(device),
+        pack.start_cache(len(owners) * len(batch)),
+    )
+    labels = rows.labels.tolist() * len(owners)
+    values = find_log_probabilities(Head(pack.model), hidden, list(enumerate(labels)))
+    found = []
+    for number in range(len(owners)):
+        own = iter(values[number * len(rows.labels) : (number + 1) * len(rows.labels)])
+        sums = [sum(next(own) for _ in item.completion_ids) for item in batch]
+        found.append([-s / len(i.completion_ids) for s, i in zip(sums, batch, strict=True)])
+    return found
+
+
+def _score_loss(item: EncodedExample, loss: float) -> ScoredExample:
+    return ScoredExample(
+        id=item.example.id,
+        prediction="",
+        reference=item.example.reference,
+        is_truncated=item.cut_tokens > 0,
+        scores={VALIDATION_METRIC: math.exp(-loss), "loss": loss},
+    )
+
+
+def _score(
+    item: EncodedExample, answer: Answer, spec: "TaskSpec", tokenizer: PreTrainedTokenizerBase
+) -> ScoredExample:
+    scores = spec.score(item.example, answer.text)
+    if answer.normalised_text is not None:
+        scores[f"{spec.metric}_norm"] = spec.score(item.example, answer.normalised_text)[
+            spec.metric
+        ]
+    reasoning_tokens = None
+    if spec.split_reasoning and answer.completion_tokens is not None:
+        reasoning = spec.split_reasoning(answer.text)
+        reasoning_tokens = len(tokenizer(reasoning, add_special_tokens=False).input_ids)
+    return ScoredExample(
+        id=item.example.id,
+        prediction=answer.text,
+        reference=item.example.reference,
+        is_truncated=item.cut_tokens > 0,
+        scores=scores,
+        log_likelihoods=answer.log_likelihoods,
+        completion_tokens=answer.completion_tokens,
+        reasoning_tokens=reasoning_tokens,
+    )
+
+
+@torch.inference_mode()
+def choose(
+    pack: Pack,
+    owners: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    batch: Sequence[EncodedExample],
+) -> list[list[Answer]]:
+    """Each owner's choice for each example: that of the highest summed log-likelihood.
+
+    Of equals it is the first.
+    """
+    # Choices that differ in their last token alone (letters) share one row.
+    rows: dict[tuple[int, ...], int] = {}
+    wanted: list[tuple[tuple[int, ...], int, int]] = []
+    for item in batch:
+        for choice in item.choice_ids:
+            ids = item.prompt_ids + choice[:-1]
+            rows.setdefault(ids, len(rows))
+            start = len(item.prompt_ids)
+            wanted += [(ids, start + i - 1, token) for i, token in enumerate(choice)]
+    values = _find_log_likelihoods(pack, owners, tokenizer, rows, wanted)
+    return [_pick_choices(batch, of_owner) for of_owner in values]
+
+
+def _pick_choices(batch: Sequence[EncodedExample], values: Sequence[float]) -> list[Answer]:
+    """Answers from the log-probabilities of all tokens of all choices, in their order."""
+    left = iter(values)
+    answers = []
+    for item in batch:
+        choices = item.example.choices
+        totals = [sum(next(left) for _ in tokens) for tokens in item.choice_ids]
+        by_length = [total / len(choice) for total, choice in zip(totals, choices, strict=True)]
+        answers.append(
+            Answer(
+                text=choices[totals.index(max(totals))],
+                normalised_text=choices[by_length.index(max(by_length))],
+                log_likelihoods=tuple(totals),
+            )
+        )
+    return answers
+
+
+def _find_log_likelihoods(
+    pack: Pack,
+    owners: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    rows: dict[tuple[int, ...], int],
+    wanted: Sequence[tuple[tuple[int, ...], int, int]],
+) -> list[list[float]]:
+    """For each owner, the log-probability of each wanted (sequence, position, next token)."""
+    cache, start = _read_prefix(pack, owners, list(rows), min(place for _, place, _ in wanted))
+    width = max(len(ids) for ids in rows) - start
+    device = pack.model.device
+    input_ids = torch.full((len(rows), width), int(tokenizer.pad_token_id or 0))
+    for ids, row in rows.items():
+        input_ids[row, : len(ids) - start] = torch.tensor(ids[start:])
+    positions = [rows[ids] * width + position - start for ids, position, _ in wanted]
+    distinct = sorted(set(positions))
+    place = {position: index for index, position in enumerate(distinct)}
+    pack.rows.assign([owner for owner in owners for _ in rows])
+    shifts = torch.arange(len(owners))[:, None] * len(rows) * width
+    picked = (torch.tensor(distinct)[None] + shifts).flatten()
+    hidden = run_body(
+        pack.model,
+        input_ids.repeat(len(owners), 1).to(device),
+        picked.to(device),
+        cache,
+    )
+    tokens = [
+        (number * len(distinct) + place[position], token)
+        for number in range(len(owners))
+        for position, (_, _, token) in zip(positions, wanted, strict=True)
+    ]
+    values = find_log_probabilities(Head(pack.model), hidden, tokens)
+    return [values[i * len(wanted) : (i + 1) * len(wanted)] for i in range(len(owners))]
+
+
+def _read_prefix(
+    pack: Pack, owners: Sequence[int], rows: Sequence[Sequence[int]], before: int
+) -> tuple[Cache | None, int]:
+    """What all rows begin with, read once an owner: its keys and values, for every row; its length.
+
+    Ends before the position `before`, whose hidden state is wanted. Virtual tokens, which no row
+    has among its own, come before it and are not counted.
+    """
+    places = zip(*(row[:before] for row in rows), strict=False)
+    prefix = [tokens[0] for tokens in takewhile(lambda tokens: len(set(tokens)) == 1, places)]
+    if make_cache(pack.model) is None or len(rows) == 1 or len(prefix) < SHORTEST_PREFIX:
+        return pack.start_cache(len(owners) * len(rows)), 0
+    cache = pack.start_cache(len(owners)) or make_cache(pack.model)
+    assert cache is not None
+    pack.rows.assign(owners)
+    ids = torch.tensor([prefix] * len(owners), device=pack.model.device)
+    run_body(pack.model, ids, torch.tensor([0], device=ids.device), cache)
+    cache.batch_repeat_interleave(len(rows))
+    return cache, len(prefix)
+
+
+@torch.inference_mode()
+def generate(
+    pack: Pack,
+    owners: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    batch: Sequence[EncodedExample],
+    max_new_tokens: int,
+    constraint: JsonConstraint | None = None,
+) -> list[list[Answer]]:
+    """What each owner writes to each example, greedily, up to an end token."""
+    written = decode(
+        pack,
+        [owner for owner in owners for _ in batch],
+        [item.prompt_ids for _ in owners for item in batch],
+        max_new_tokens=max_new_tokens,
+        end_tokens=find_end_tokens(pack.model, tokenizer),
+        pad_token=int(tokenizer.pad_token_id or 0),
+        constraint=constraint,
+    )
+    texts: list[str] = tokenizer.batch_decode(written, skip_special_tokens=True)
+    answers = [
+        Answer(text=text.strip(), completion_tokens=len(tokens))
+        for text, tokens in zip(texts, written, strict=True)
+    ]
+    return [answers[i * len(batch) : (i + 1) * len(batch)] for i in range(len(owners))]
+
+
+def find_end_tokens(model: object, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Completions end in the tokenizer's end token; chat models may name others as well."""
+    named = model.generation_config.eos_token_id  # type: ignore[attr-defined]
+    extra = named if isinstance(named, list) else [named]
+    return sorted({int(tokenizer.eos_token_id), *(int(token) for token in extra if token)})

@@ -1,0 +1,1 @@
+"""The base model: loading, shapes, and the projections that its roles name."""

@@ -1,0 +1,1 @@
+"""What a run leaves behind: record types, run ids, atomic files, environment and machine."""

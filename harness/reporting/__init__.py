@@ -1,0 +1,1 @@
+"""Tables and decision -> pages, exports. Imports no torch."""

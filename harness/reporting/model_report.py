@@ -1,0 +1,141 @@
+"""One base model's part of a study's report: its verdict, tables and plots."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from harness.analysis.caveats import list_unskilled_tasks
+from harness.analysis.comparison import Comparison
+from harness.analysis.decision import Profile
+from harness.analysis.published_claims import check_claims
+from harness.analysis.recommendation import Recommendation, decide
+from harness.analysis.results import Study
+from harness.formatting import join_words
+from harness.reporting.duels import Duel, list_duels
+from harness.reporting.exports import Export, export_choice
+from harness.reporting.plots.regret_plot import plot_regret
+from harness.reporting.plots.score_plots import plot_learning_curves, plot_tradeoff
+from harness.reporting.recipe_tables import describe_order, make_rate_table, make_recipe_table
+from harness.reporting.rendering import Picture, save_picture
+from harness.reporting.report_tables import (
+    Table,
+    make_certainty_table,
+    make_claim_table,
+    make_evidence_table,
+    make_gain_table,
+    make_main_table,
+    make_pair_table,
+    make_profile_table,
+    text_table,
+)
+from harness.reporting.score_tables import ScoreTable, make_length_table, make_score_tables
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """One base model's part of the report."""
+
+    recommendation: Recommendation
+    main: Table
+    gains: Table
+    scores: tuple[ScoreTable, ...]
+    """Every score, a table a task."""
+    recipes: Table | None
+    """Methods, ranks and rates; None where all sets have the same."""
+    rates: Table | None
+    """What tuned rates gained over given ones; None where there are not both."""
+    order: tuple[str, ...]
+    """Whether tuned rates change the order of the sets, a sentence a method."""
+    lengths: Table | None
+    """Mean tokens written; None where they are known nowhere."""
+    evidence: Table
+    profiles: Table
+    certainty: Table
+    pairs: Table
+    claims: Table
+    """A published study's claims, each with its outcome and evidence."""
+    duels: tuple[Duel, ...]
+    """Examples that the leading set wins and loses."""
+    exports: tuple[Export, ...]
+    """The choice as other tools take it; empty where there is none."""
+    pictures: tuple[Picture, ...]
+    unskilled: tuple[str, ...]
+    """A sentence for each task on which no set shows skill."""
+    text: str
+    """Verdict and table for a terminal."""
+
+
+def report_model(
+    study: Path,
+    loaded: Study,
+    comparison: Comparison,
+    delta: float | None,
+    profile: Profile,
+    *,
+    is_only: bool,
+) -> ModelReport:
+    """Draw, and write the plots of, one model's part of the report into `study`."""
+    losses = loaded.losses
+    results = loaded.results[loaded.results["model"] == comparison.model]
+    recommendation = decide(comparison, results, delta, profile)
+    choice = recommendation.choice
+    suffix = "" if is_only else "_" + re.sub(r"[^\w.]+", "-", comparison.model)
+    own = losses[losses["model"] == comparison.model]
+    curves = plot_learning_curves(own, list(comparison.overall["variant"]))
+    tradeoff = plot_tradeoff(comparison)
+    regret = plot_regret(comparison, recommendation.delta)
+    pictures = (
+        save_picture(
+            *(tradeoff, study, f"accuracy_against_latency{suffix}", "Accuracy against latency"),
+            _describe_tradeoff(comparison),
+        ),
+        save_picture(
+            *(regret, study, f"regret{suffix}", "Regret"),
+            "Mean and worst-task regret of each set with 95% bounds, and what the rule allows. The "
+            "table of what the rule knew has the numbers.",
+        ),
+        save_picture(
+            *(curves, study, f"learning_curves{suffix}", "Learning curves"),
+            "Training loss by optimizer step, means over seeds, a panel a task: "
+            f"{_list_tasks(own)}.",
+        ),
+    )
+    return ModelReport(
+        recommendation,
+        main=make_main_table(comparison, choice),
+        gains=make_gain_table(comparison, choice),
+        scores=make_score_tables(comparison, results, choice),
+        recipes=make_recipe_table(results, comparison),
+        rates=make_rate_table(results, comparison),
+        order=describe_order(results, comparison),
+        lengths=make_length_table(comparison, choice),
+        evidence=make_evidence_table(recommendation),
+        profiles=make_profile_table(recommendation),
+        certainty=make_certainty_table(comparison, recommendation.delta, choice),
+        pairs=make_pair_table(comparison),
+        claims=make_claim_table(check_claims(comparison)),
+        duels=tuple(list_duels(study, results, comparison, choice)),
+        exports=export_choice(results, choice) if choice else (),
+        pictures=pictures,
+        unskilled=tuple(list_unskilled_tasks(comparison)),
+        text=f"{text_table(comparison, choice)}\n\n{comparison.model}: {recommendation.headline}",
+    )
+
+
+def _describe_tradeoff(comparison: Comparison) -> str:
+    rows = comparison.overall
+    front = rows[rows["on_front"]].sort_values("end_to_end_ratio", na_position="first")
+    names = join_words(list(front["variant"])) or "no set"
+    lines = [f"{line.name} on {task}" for task, line in comparison.majority.items()]
+    dashed = f" Dashed lines: {join_words(lines)}." if lines else ""
+    return (
+        "Score against end-to-end latency as a ratio to the base, over all tasks and a panel a "
+        f"task, with 95% intervals. On the Pareto front over all tasks: {names}.{dashed} The table "
+        "has the numbers."
+    )
+
+
+def _list_tasks(losses: pd.DataFrame) -> str:
+    return join_words(sorted(losses["task"].unique())) or "no run left a curve"

@@ -1,0 +1,331 @@
+"""The plots of a study: accuracy against latency, and learning curves.
+
+    figure = plot_tradeoff(compare(load_results(study), load_examples(study)))
+    save_plot(figure, Path("plots"), "accuracy_against_latency")
+
+Figures are made without pyplot, so drawing one leaves no state behind. Colours are told apart with
+any common colour blindness, and every set has a marker shape of its own as well.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from harness.analysis.comparison import Comparison, base_as_one
+from harness.analysis.majority import MajorityLine
+from harness.analysis.score_names import name_score
+from harness.formatting import join_words
+from harness.records.files import write_atomically
+from harness.records.record import BASE
+from harness.reporting.plots.label_placement import Label, place_labels
+
+# Okabe and Ito's palette, without its yellow (too pale on white) and its black (the base's).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+INK = "#222222"
+FAINT = "#8a8a8a"
+PANEL_INCHES = (5.4, 4.1)
+CROWDED_INCHES = (8.0, 5.6)
+"""Of a panel with more than MOST_IN_PANEL variants."""
+MOST_IN_PANEL = 12
+WIDE_SPAN = 2.0
+"""Ratios that are farther apart than this, one over the other, stand on a logarithmic axis."""
+LONGEST_NOTE = 45
+"""Characters of names that fit under a panel."""
+
+
+@dataclass(frozen=True)
+class Style:
+    colour: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    title: str
+    score: str
+    """What the vertical axis is."""
+    rows: pd.DataFrame
+    """One row a variant."""
+    majority: MajorityLine | None = None
+
+
+@dataclass(frozen=True)
+class SavedPlot:
+    png: Path
+    svg: Path
+
+
+def assign_styles(variants: Sequence[str]) -> dict[str, Style]:
+    """Give every variant a colour and a marker; the same names always get the same ones."""
+    styles = {BASE: Style("#000000", "*")}
+    for index, name in enumerate(sorted(set(variants) - {BASE})):
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        styles[name] = Style(colour, marker)
+    return styles
+
+
+def plot_tradeoff(comparison: Comparison) -> Figure:
+    """Plot score against end-to-end latency (unmerged / base): over all tasks, then task by task.
+
+    Bars are 95% intervals both ways. The Pareto front is the stepped line; its points are ringed.
+    The dashed line is what always giving one answer scores, its band the 95% interval.
+    """
+    styles = assign_styles(comparison.overall["variant"])
+    panels = list(_list_panels(comparison))
+    # The caption's second line, about majority lines, takes the room of a row of a legend.
+    inches = CROWDED_INCHES if len(styles) > MOST_IN_PANEL else PANEL_INCHES
+    figure, grid = _make_grid(len(panels), 1 if comparison.majority else 0, inches)
+    for axes, panel in zip(grid, panels, strict=True):
+        _draw_tradeoff(axes, panel, styles)
+        axes.set_title(escape_dollars(panel.title), loc="left", fontsize=11, color=INK)
+        axes.set_ylabel(escape_dollars(panel.score))
+        axes.set_xlabel("End-to-end latency, unmerged / base")
+    caption = "Up and left is better. Bars: 95% intervals. Stepped line and rings: Pareto front."
+    if comparison.majority:
+        caption += "\nDashed line and band: always the same answer; no skill up to the band's top."
+    figure.text(0.01, 0.01, caption, fontsize=9, color="#444444")
+    return figure
+
+
+def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> Figure:
+    """Plot loss by optimizer step, a panel a task: means over seeds faint, moving average on top.
+
+    `losses` as `analysis.results.load_losses` returns it; `variants` fixes the colours to those of
+    another plot.
+    """
+    styles = assign_styles([*variants, *losses["variant"]])
+    tasks = sorted(losses["task"].unique())
+    names = [name for name in styles if name != BASE]
+    columns = _count_legend_columns(names, max(len(tasks), 1))
+    figure, grid = _make_grid(max(len(tasks), 1), legend_rows=math.ceil(len(names) / columns))
+    if not tasks:
+        put_notice(grid[0], "No training run left a loss curve.")
+    for axes, task in zip(grid, tasks, strict=False):
+        for variant, runs in losses[losses["task"] == task].groupby("variant"):
+            mean = runs.groupby("step", as_index=False)["loss"].mean()
+            _draw_curve(axes, mean, str(variant), styles[str(variant)])
+        axes.set_title(escape_dollars(task), loc="left", fontsize=11, color=INK)
+        axes.set_xlabel("Optimizer step")
+        axes.set_ylabel("Loss per completion token")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    _add_legend(figure, grid, columns)
+    return figure
+
+
+def save_plot(figure: Figure, folder: Path, name: str) -> SavedPlot:
+    """Write `name`.png and `name`.svg atomically; the same figure gives the same SVG bytes."""
+    saved = SavedPlot(folder / f"{name}.png", folder / f"{name}.svg")
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+        write_atomically(saved.png, lambda path: figure.savefig(path, format="png", dpi=150))
+        undated = {"Date": None}
+        write_atomically(
+            saved.svg, lambda path: figure.savefig(path, format="svg", metadata=undated)
+        )
+    return saved
+
+
+def _list_panels(comparison: Comparison) -> Iterator[Panel]:
+    tasks = comparison.by_task
+    names = sorted(tasks["task"].unique())
+    if len(names) != 1:
+        listed = f"{len(comparison.tasks)} tasks" if comparison.tasks else "no common task"
+        yield Panel(f"Over all ({listed})", "Mean score over tasks", comparison.overall)
+    for task in names:
+        rows = tasks[tasks["task"] == task]
+        metric = rows["metric"].dropna()
+        score = f"Score ({name_score(metric.iloc[0])})" if len(metric) else "Score"
+        yield Panel(task, score, rows, comparison.majority.get(task))
+
+
+def _count_columns(panels: int) -> int:
+    return 1 if panels == 1 else 2 if panels <= 6 else 3
+
+
+def _count_legend_columns(names: Sequence[str], panels: int) -> int:
+    """As many as the longest name lets stand side by side, at most four."""
+    inches = 0.75 + 0.075 * max(map(len, names), default=0)
+    return max(1, min(4, int(_count_columns(panels) * PANEL_INCHES[0] / inches)))
+
+
+def _make_grid(
+    panels: int, legend_rows: int = 0, inches: tuple[float, float] = PANEL_INCHES
+) -> tuple[Figure, list[Axes]]:
+    columns = _count_columns(panels)
+    rows = math.ceil(panels / columns)
+    width, height = columns * inches[0], rows * inches[1] + 0.35 + 0.2 * legend_rows
+    figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.85 / width,
+        right=1 - 0.2 / width,
+        top=1 - 0.4 / height,
+        bottom=(0.85 + 0.2 * legend_rows) / height,
+        wspace=0.95 / (inches[0] - 0.95),
+        hspace=1.0 / (inches[1] - 1.0),
+    )
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#ececec", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=9)
+    for axes in list(grid.flat)[panels:]:
+        axes.remove()
+    return figure, list(grid.flat)[:panels]
+
+
+def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
+    points = panel.rows.assign(x=base_as_one(panel.rows))
+    unplaced = points[points["x"].isna() | points["score"].isna()]["variant"]
+    points = points[points["x"].notna() & points["score"].notna()].sort_values("variant")
+    if points.empty:
+        put_notice(axes, "No set has both a score and a latency here.")
+        return
+    _draw_front(axes, points[points["on_front"]])
+    for _, row in points.iterrows():
+        _draw_point(axes, row, styles[row["variant"]])
+    if panel.majority is not None:
+        _draw_majority(axes, panel.majority)
+    axes.axvline(1, color=FAINT, linewidth=0.8, linestyle=":", zorder=1)
+    axes.margins(0.16, 0.18)
+    if points["x"].max() > WIDE_SPAN * points["x"].min():
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}x"))
+    # Limits have to stand still from here on: labels are placed in pixels.
+    axes.set_xlim(axes.get_xlim())
+    axes.set_ylim(axes.get_ylim())
+    labels = [Label(row["x"], row["score"], row["variant"]) for _, row in points.iterrows()]
+    lines = list(_list_lines(points))
+    if panel.majority is not None:
+        left, right = axes.get_xlim()
+        labels.append(Label(right, panel.majority.score, panel.majority.name))
+        lines.append((left, panel.majority.score, right, panel.majority.score))
+    place_labels(axes, labels, lines)
+    if len(unplaced):
+        names = join_words(sorted(unplaced))
+        listed = names if len(names) <= LONGEST_NOTE else f"{len(unplaced)} sets"
+        text = f"Not shown (no score, or no trusted latency): {listed}"
+        axes.text(
+            0, -0.2, escape_dollars(text), transform=axes.transAxes, fontsize=8, color="#555555"
+        )
+
+
+def _draw_point(axes: Axes, row: pd.Series, style: Style) -> None:
+    axes.errorbar(
+        row["x"],
+        row["score"],
+        xerr=_distances(row["x"], row["end_to_end_ratio_low"], row["end_to_end_ratio_high"]),
+        yerr=_distances(row["score"], row["score_low"], row["score_high"]),
+        fmt="none",
+        ecolor=style.colour,
+        elinewidth=1.1,
+        alpha=0.45,
+        zorder=2,
+    )
+    axes.plot(
+        row["x"],
+        row["score"],
+        marker=style.marker,
+        color=style.colour,
+        markersize=12 if style.marker == "*" else 8,
+        markeredgecolor=INK if row["on_front"] else "white",
+        markeredgewidth=1.4 if row["on_front"] else 0.6,
+        linestyle="none",
+        zorder=4,
+    )
+
+
+def _draw_majority(axes: Axes, line: MajorityLine) -> None:
+    axes.axhspan(line.low, line.high, color=FAINT, alpha=0.16, linewidth=0, zorder=0.5)
+    axes.axhline(line.score, color=INK, linewidth=1, linestyle="--", alpha=0.7, zorder=1.2)
+
+
+def _distances(value: float, low: float, high: float) -> np.ndarray | None:
+    if math.isnan(low) or math.isnan(high):
+        return None
+    return np.maximum([[value - low], [high - value]], 0)
+
+
+def _draw_front(axes: Axes, front: pd.DataFrame) -> None:
+    if len(front) > 1:
+        ordered = front.sort_values(["x", "score"])
+        axes.plot(
+            ordered["x"],
+            ordered["score"],
+            drawstyle="steps-post",
+            color=FAINT,
+            linewidth=1.2,
+            zorder=1.5,
+        )
+
+
+def _list_lines(points: pd.DataFrame) -> Iterator[tuple[float, float, float, float]]:
+    for _, row in points.iterrows():
+        x, y = row["x"], row["score"]
+        if not math.isnan(row["score_low"]):
+            yield x, row["score_low"], x, row["score_high"]
+        if not math.isnan(row["end_to_end_ratio_low"]):
+            yield row["end_to_end_ratio_low"], y, row["end_to_end_ratio_high"], y
+    front = points[points["on_front"]].sort_values(["x", "score"])[["x", "score"]].to_numpy()
+    for (x0, y0), (x1, y1) in pairwise(front):
+        yield x0, y0, x1, y0
+        yield x1, y0, x1, y1
+
+
+def _draw_curve(axes: Axes, run: pd.DataFrame, variant: str, style: Style) -> None:
+    axes.plot(run["step"], run["loss"], color=style.colour, linewidth=0.7, alpha=0.22)
+    # Centred, so that the smoothed curve does not lag behind the loss.
+    smooth = run["loss"].rolling(max(3, len(run) // 8), center=True, min_periods=1).mean()
+    axes.plot(
+        run["step"],
+        smooth,
+        color=style.colour,
+        linewidth=1.6,
+        marker=style.marker,
+        markersize=5,
+        markevery=(len(run) // 12, max(1, len(run) // 5)),
+        label=escape_dollars(variant),
+    )
+
+
+def _add_legend(figure: Figure, grid: Sequence[Axes], columns: int) -> None:
+    """One legend for all panels; every variant once."""
+    handles: dict[str, Artist] = {}
+    for axes in grid:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        names = sorted(handles)
+        figure.legend(
+            [handles[name] for name in names],
+            names,
+            loc="lower center",
+            ncols=min(columns, len(names)),
+            frameon=False,
+            fontsize=9,
+        )
+
+
+def put_notice(axes: Axes, text: str) -> None:
+    """Write what there is to say where there is nothing to draw."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#555555")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def escape_dollars(text: str) -> str:
+    """Keep a dollar sign in a name from starting a formula."""
+    return str(text).replace("$", r"\$")

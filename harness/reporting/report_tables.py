@@ -1,0 +1,313 @@
+"""The report's tables as plain text cells, which Markdown, HTML and the terminal lay out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.comparison import Comparison
+from harness.analysis.published_claims import Claim
+from harness.analysis.ranking import (
+    compare_pairs,
+    find_front_probability,
+    find_near_best,
+    generalize_regret,
+    rank_sets,
+)
+from harness.analysis.recommendation import Recommendation
+from harness.formatting import (
+    UNKNOWN,
+    format_bytes,
+    format_chance,
+    format_count,
+    format_difference_interval,
+    format_p,
+    format_ratio,
+    format_ratio_interval,
+    format_score,
+    format_score_interval,
+    format_seconds,
+    format_share,
+)
+from harness.records.record import BASE
+
+NO_SKILL_MARK = "!"
+"""Stands behind a score without skill in the terminal's table."""
+
+TIMES = {"ttft_ratio": "TTFT", "tpot_ratio": "TPOT", "end_to_end_ratio": "End to end"}
+
+
+@dataclass(frozen=True)
+class Table:
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """Cells; the first of each row names it."""
+    chosen: str | None = None
+    """Name of the row to stress."""
+    references: tuple[str, ...] = ()
+    """Names of the rows that are no result, but a line to hold results against."""
+
+
+def make_main_table(comparison: Comparison, chosen: str | None = None) -> Table:
+    """Return scores by task, means, regret, latency ratios and costs.
+
+    The base comes first, then the majority lines of tasks that have one, then the sets by mean.
+    """
+    tasks = sorted(comparison.by_task["task"].unique())
+    cells = _cells_by_task(comparison)
+    rows = []
+    for row in sort_rows(comparison):
+        scores = [_describe_score(cells.get((row["variant"], task))) for task in tasks]
+        rows.append((row["variant"], *scores, *_describe_overall(row)))
+    lines = _make_majority_rows(comparison, tasks, width=len(rows[0]) if rows else 0)
+    after_base = sum(row["target_set"] == BASE for row in sort_rows(comparison))
+    rows[after_base:after_base] = lines
+    headers = (
+        *("Target set", *tasks, "Mean over tasks", "Worst-task regret"),
+        *(f"{name} / base" for name in TIMES.values()),
+        *("Merged end to end / base", "Trainable parameters", "Adapter size"),
+        *("Training time a run", "Peak memory"),
+    )
+    return Table(headers, tuple(rows), chosen, tuple(line[0] for line in lines))
+
+
+def make_gain_table(comparison: Comparison, chosen: str | None = None) -> Table:
+    """Return paired differences to the base by task, with their 95% intervals."""
+    tasks = sorted(comparison.by_task["task"].unique())
+    cells = _cells_by_task(comparison)
+    rows = []
+    for row in sort_rows(comparison):
+        if row["target_set"] != BASE:
+            gains = [
+                _describe_cell(
+                    cells.get((row["variant"], task)), "difference", format_difference_interval
+                )
+                for task in tasks
+            ]
+            mean = format_difference_interval(*_bounds(row, "difference"))
+            rows.append((row["variant"], *gains, mean))
+    return Table(("Target set", *tasks, "Mean over tasks"), tuple(rows), chosen)
+
+
+def make_evidence_table(recommendation: Recommendation) -> Table:
+    """Return what the rule knew of each set, and how each set came out of it."""
+    rows = []
+    for each in recommendation.inputs:
+        rows.append(
+            (
+                each.variant,
+                f"{format_score(each.mean_regret)}, up to {format_score(each.mean_regret_high)}",
+                f"{format_score(each.worst_regret)}, up to {format_score(each.worst_regret_high)}",
+                UNKNOWN if pd.isna(each.best_probability) else f"{each.best_probability:.0%}",
+                format_ratio_interval(
+                    each.end_to_end_ratio, each.end_to_end_ratio_low, each.end_to_end_ratio_high
+                ),
+                format_count(each.trainable_parameters),
+                _describe_state(each.variant, recommendation),
+            )
+        )
+    headers = (
+        *("Target set", "Mean regret (95% bound)", "Worst-task regret (95% bound)"),
+        *("Best in resamples", "End to end / base", "Trainable parameters", "By the rule"),
+    )
+    return Table(headers, tuple(rows), recommendation.choice)
+
+
+def make_certainty_table(comparison: Comparison, delta: float, chosen: str | None = None) -> Table:
+    """Return how sure each set's place is: near the best, on the front, its rank, new tasks."""
+    near = find_near_best(comparison.drawn, delta)
+    front = find_front_probability(comparison.overall, comparison.drawn)
+    ranks = rank_sets(comparison.drawn).set_index("variant")
+    new_tasks = generalize_regret(comparison.drawn)
+    rows = []
+    for row in sort_rows(comparison):
+        name = str(row["variant"])
+        if name in near:
+            low, high = ranks.loc[name, ["average_rank_low", "average_rank_high"]]
+            rank = f"{ranks.loc[name, 'average_rank']:.1f} ({low:.1f} to {high:.1f})"
+            chances = map(format_chance, (near[name], front[name]))
+            rows.append((name, *chances, rank, format_score(new_tasks[name])))
+    headers = (
+        *("Target set", f"Within {delta:g} of the best", "On the Pareto front", "Average rank"),
+        "Mean regret on new tasks (95% bound)",
+    )
+    return Table(headers, tuple(rows), chosen)
+
+
+def make_profile_table(recommendation: Recommendation) -> Table:
+    """Return what the rule says under each profile."""
+    rows = [
+        (row["profile"], row["meaning"], f"{row['delta']:g}", row["choice"] or row["verdict"])
+        for row in recommendation.by_profile
+    ]
+    return Table(("Profile", "For", "Delta", "Choice"), tuple(rows), recommendation.profile)
+
+
+def make_pair_table(comparison: Comparison) -> Table:
+    """Return the set of the highest mean against each other one, tested."""
+    pairs = compare_pairs(comparison.drawn)
+    first = pairs["better"].iloc[0] if len(pairs) else None
+    rows = [
+        (
+            f"{row['better']} over {row['worse']}",
+            format_difference_interval(row["difference"], row["low"], row["high"]),
+            format_p(row["p_holm"]),
+            format_score(row["detectable"]),
+            format_share(row["seed_share"]),
+        )
+        for row in pairs[pairs["better"] == first].to_dict("records")
+    ]
+    headers = (
+        *("Pair", "Difference of means over tasks", "p, corrected", "Detectable difference"),
+        "Uncertainty that comes of seeds",
+    )
+    return Table(headers, tuple(rows))
+
+
+def make_claim_table(claims: Sequence[Claim]) -> Table:
+    """Return a published study's claims with their outcomes."""
+    rows = [(each.name, each.outcome, each.evidence) for each in claims]
+    return Table(("A published study says", "Here it", "Evidence"), tuple(rows))
+
+
+def make_environment_table(environments: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return one row a fact; where runs differ in it, its values side by side."""
+    names = dict.fromkeys(name for facts in environments.values() for name in facts)
+    rows = []
+    for name in names:
+        values = sorted({str(facts[name]) for facts in environments.values() if name in facts})
+        text = "; ".join(values) if len(values) <= 3 else f"{len(values)} different values"
+        rows.append((str(name), text))
+    return Table(("Fact", "Value"), tuple(rows))
+
+
+def text_table(comparison: Comparison, chosen: str | None = None) -> str:
+    """Return the terminal's table: score +- half its interval by task, mean, regret, latency.
+
+    A score without skill is marked, and a line under the table says what the mark means.
+    """
+    tasks = sorted(comparison.by_task["task"].unique())
+    cells = _cells_by_task(comparison)
+    marked = {task for (_, task), cell in cells.items() if _lacks_skill(cell)}
+    lines = [["target set", *tasks, "mean", "worst regret", "end to end", "parameters"]]
+    for row in sort_rows(comparison):
+        name = f"{row['variant']} *" if row["variant"] == chosen else str(row["variant"])
+        scores = [
+            _mark_no_skill(cells.get((row["variant"], task)), task in marked) for task in tasks
+        ]
+        lines.append(
+            [
+                *(name, *scores, _format_short(*_bounds(row, "score"))),
+                format_score(row["worst_regret"]),
+                "1x" if row["target_set"] == BASE else format_ratio(row["end_to_end_ratio"]),
+                format_count(row["trainable_parameters"]),
+            ]
+        )
+    legend = [
+        f"{NO_SKILL_MARK} no skill on {task}: not above {line.high:.3f}, the upper 95% bound of "
+        f"{line.name} ({line.score:.3f})"
+        for task, line in comparison.majority.items()
+        if task in marked
+    ]
+    return "\n".join([_align(lines), *legend])
+
+
+def sort_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the rows of `overall`: the base first, then by mean score; those without one last."""
+    overall = comparison.overall.assign(is_base=comparison.overall["target_set"] == BASE)
+    keys, ascending = ["is_base", "score", "variant"], [False, False, True]
+    rows = overall.sort_values(keys, ascending=ascending, na_position="last").to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in rows]
+
+
+def _cells_by_task(comparison: Comparison) -> dict[tuple[str, str], dict[str, Any]]:
+    rows = comparison.by_task.to_dict("records")
+    return {(row["variant"], row["task"]): {str(k): v for k, v in row.items()} for row in rows}
+
+
+def _describe_cell(cell: dict[str, Any] | None, name: str, describe: Any) -> str:
+    if cell is None:
+        return "not run"
+    if pd.isna(cell[name]):
+        return "no result" if cell["unfinished_runs"] else UNKNOWN
+    return str(describe(*_bounds(cell, name)))
+
+
+def _describe_score(cell: dict[str, Any] | None) -> str:
+    score = _describe_cell(cell, "score", format_score_interval)
+    return f"{score}, no skill" if _lacks_skill(cell) else score
+
+
+def _mark_no_skill(cell: dict[str, Any] | None, is_task_marked: bool) -> str:
+    """Leave room for the mark in the whole column, so that its digits stay aligned."""
+    score = _describe_cell(cell, "score", _format_short)
+    room = " " if is_task_marked else ""
+    return f"{score}{NO_SKILL_MARK if _lacks_skill(cell) else room}"
+
+
+def _lacks_skill(cell: dict[str, Any] | None) -> bool:
+    return cell is not None and pd.notna(cell["has_skill"]) and not cell["has_skill"]
+
+
+def _make_majority_rows(
+    comparison: Comparison, tasks: Sequence[str], width: int
+) -> list[tuple[str, ...]]:
+    """One row a constant answer, filled on the tasks where it is the best constant answer."""
+    answers: dict[str, dict[str, str]] = {}
+    for task, line in comparison.majority.items():
+        score = format_score_interval(line.score, line.low, line.high)
+        answers.setdefault(line.name, {})[task] = score
+    return [
+        (name, *(scores.get(task, "") for task in tasks), *[""] * (width - 1 - len(tasks)))
+        for name, scores in sorted(answers.items())
+    ]
+
+
+def _describe_overall(row: dict[str, Any]) -> tuple[str, ...]:
+    is_base = row["target_set"] == BASE
+    ratios = [
+        "1x" if is_base else format_ratio_interval(*_bounds(row, name))
+        for name in (*TIMES, "merged_end_to_end_ratio")
+    ]
+    mean = format_score_interval(*_bounds(row, "score"))
+    if pd.isna(row["score"]) and row["tasks"]:
+        mean = f"{UNKNOWN} (has {row['tasks']:.0f} of the tasks)"
+    return (
+        mean,
+        format_score(row["worst_regret"]),
+        *ratios,
+        format_count(row["trainable_parameters"]),
+        UNKNOWN if is_base else format_bytes(row["adapter_bytes"]),
+        format_seconds(row["train_seconds"]),
+        format_bytes(row["peak_memory_bytes"]),
+    )
+
+
+def _describe_state(variant: str, recommendation: Recommendation) -> str:
+    if variant == recommendation.choice:
+        return "chosen"
+    if variant in recommendation.runners_up:
+        return "qualifies"
+    return "not ruled out" if variant in recommendation.candidates else "ruled out"
+
+
+def _bounds(row: Mapping[str, Any], name: str) -> tuple[float, float, float]:
+    return row[name], row[f"{name}_low"], row[f"{name}_high"]
+
+
+def _format_short(value: float, low: float, high: float) -> str:
+    if pd.isna(value) or pd.isna(low):
+        return format_score(value)
+    return f"{value:.3f} ±{(high - low) / 2:.3f}"
+
+
+def _align(lines: Sequence[Sequence[str]]) -> str:
+    """Pad columns to one width: names to the left, numbers to the right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    padded = []
+    for line in lines:
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        padded.append("  ".join(cells).rstrip())
+    return "\n".join([padded[0], "-" * max(map(len, padded)), *padded[1:]])

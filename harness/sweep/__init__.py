@@ -1,0 +1,1 @@
+"""Plans a sweep, packs its variants, runs every stage."""

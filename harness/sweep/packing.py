@@ -1,0 +1,276 @@
+"""Which variants go through the model together, and in how many processes at a time.
+
+A pack is cut by what fits in memory, by the tokens beyond which a pass gains nothing from more rows
+(a row of each variant has to fit), and by the cores: two processes of one thread each beat one of
+two threads.
+"""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, permutations
+from typing import Any
+
+import psutil
+import torch
+
+from harness.adapters.counts import count_parameters
+from harness.sweep.plan import VariantPlan
+
+SAVED_SHARE = 0.25
+"""Of a variant's time, what goes away where many share their passes."""
+
+MOST_PERMUTED = 6
+"""Target sets whose orders are all tried."""
+
+USED_SHARE = 0.8
+"""Of the free memory, what packs may be planned to need."""
+
+START_SECONDS = 3.0
+"""Loading the base into a process, roughly."""
+
+BYTES_PER_FEATURE = 8
+"""Memory of a training pass, a token and feature of a projection's input and output: what is kept
+for the backward pass, between the projections too. 2.4 MB a token of SmolLM2-135M in bf16, measured
+at 8,064 tokens (benchmarks/results/long-prompts.json)."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What there is to run in."""
+
+    is_gpu: bool
+    cores: int
+    memory_bytes: int
+    """Free now."""
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """Variants that go through the model together."""
+
+    plans: tuple[VariantPlan, ...]
+    base: VariantPlan | None = None
+    """A plan of the base that goes with them, if one does: that of any of its variants."""
+
+    @property
+    def first(self) -> VariantPlan:
+        plan = self.plans[0] if self.plans else self.base
+        assert plan is not None
+        return plan
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        sets = tuple(plan.label for plan in self.plans)
+        return (("base",) if self.base else ()) + sets
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time to train and score."""
+        work = sum(plan.train_seconds + plan.score_seconds for plan in self.plans)
+        if self.base:
+            work += self.base.score_seconds
+        return START_SECONDS + work * (1 - SAVED_SHARE * (1 - 1 / len(self.labels)))
+
+    @property
+    def memory_bytes(self) -> int:
+        """Estimated need: the base's weights, and each variant's share of a training pass."""
+        sharing = len(self.plans)
+        return count_base_bytes(self.first) + sum(
+            count_variant_bytes(plan, sharing) for plan in self.plans
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    packs: tuple[PackPlan, ...]
+    """Longest first."""
+    workers: int
+    """Processes at a time."""
+
+
+def survey_room(device: torch.device, in_processes: bool) -> Room:
+    """Look at what is free on a device; without processes there is one worker with all cores."""
+    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    else:
+        free = psutil.virtual_memory().available
+    return Room(device.type == "cuda", len(usable(0)) if in_processes else 1, int(free))
+
+
+def lay_out(
+    plans: Sequence[VariantPlan], room: Room, unscored_bases: Mapping[str, VariantPlan]
+) -> Layout:
+    """Cut variants into packs, and say how many are run at a time.
+
+    `unscored_bases` are the bases that are still to be scored: run id -> plan of one of its
+    variants, which need not be among `plans`.
+    """
+    groups: dict[str, list[VariantPlan]] = {}
+    for plan in plans:
+        groups.setdefault(plan.config.group, []).append(plan)
+    packs = [pack for group in groups.values() for pack in cut_group(group, room)]
+    packs = _spread(_add_bases(packs, unscored_bases), room)
+    return Layout(tuple(sorted(packs, key=lambda pack: -pack.seconds)), count_workers(packs, room))
+
+
+def describe_layout(layout: Layout) -> dict[str, Any]:
+    """The layout as plain values, for the study's `plan.json`."""
+    return {
+        "workers": layout.workers,
+        "packs": [
+            {
+                "task": pack.first.config.task.name,
+                "scores_base": pack.base is not None,
+                "run_ids": [plan.config.run_id for plan in pack.plans],
+                "planned_seconds": pack.seconds,
+                "planned_memory_bytes": pack.memory_bytes,
+            }
+            for pack in layout.packs
+        ],
+    }
+
+
+def format_layout(layout: Layout) -> str:
+    """The layout as text: a line a pack, or for several that differ in seeds and rates alone."""
+    at_a_time = "one at a time" if layout.workers == 1 else f"{layout.workers} processes at a time"
+    packs = (
+        f"  {pack.first.config.task.name}: {'; '.join(_count_alike(pack.labels))}"
+        for pack in layout.packs
+    )
+    return "\n".join([f"packs, {at_a_time}:", *_count_alike(packs)])
+
+
+def _count_alike(lines: Iterable[str]) -> list[str]:
+    """Each line once, in order, with how many there are of it."""
+    return [f"{line} (x{n})" if n > 1 else line for line, n in Counter(lines).items()]
+
+
+def count_workers(packs: Sequence[PackPlan], room: Room) -> int:
+    """Processes that may run at a time: a GPU takes one; cores and memory bound the others."""
+    if room.is_gpu or not packs:
+        return 1
+    largest = max(pack.memory_bytes for pack in packs)
+    return max(1, min(room.cores, len(packs), room.memory_bytes // largest))
+
+
+def cut_group(plans: Sequence[VariantPlan], room: Room) -> list[PackPlan]:
+    """Cut a group into as few packs as memory and tokens allow."""
+    packs: list[list[VariantPlan]] = []
+    for plan in order_for_neighbours([plan for plan in plans if plan.can_be_packed]):
+        last = [*packs[-1], plan] if packs else [plan]
+        fits = PackPlan(tuple(last)).memory_bytes <= USED_SHARE * room.memory_bytes
+        if packs and fits and sum(map(find_longest, last)) <= plan.max_tokens_per_pass:
+            packs[-1].append(plan)
+        else:
+            packs.append([plan])
+    packs += [[plan] for plan in plans if not plan.can_be_packed]
+    return [PackPlan(tuple(members)) for members in packs]
+
+
+def order_for_neighbours(plans: Sequence[VariantPlan]) -> list[VariantPlan]:
+    """Order variants so that those which share a role stand side by side, as far as can be.
+
+    Neighbours that target a projection are one batched product. Of a few sets the best order is
+    found; of many, each in turn goes where it adds the fewest runs.
+    """
+    by_set: dict[tuple[str, ...], list[VariantPlan]] = {}
+    for plan in plans:
+        by_set.setdefault(plan.config.roles, []).append(plan)
+    sets = list(by_set)
+    if len(sets) <= MOST_PERMUTED:
+        order = list(min(permutations(sets), key=_count_runs))
+    else:
+        order = []
+        for each in sets:
+            places = [[*order[:i], each, *order[i:]] for i in range(len(order) + 1)]
+            order = min(places, key=_count_runs)
+    return [plan for each in order for plan in by_set[each]]
+
+
+def _count_runs(sets: Iterable[tuple[str, ...]]) -> int:
+    """Over all roles, how many stretches of neighbours have it."""
+    pairs = pairwise([(), *sets])
+    return sum(len(set(roles) - set(before)) for before, roles in pairs)
+
+
+def _add_bases(packs: Sequence[PackPlan], unscored: Mapping[str, VariantPlan]) -> list[PackPlan]:
+    """Let each base go with the first pack that can take it, else alone."""
+    added = []
+    left = dict(unscored)
+    for pack in packs:
+        name = pack.first.config.base_run_id
+        base = left.pop(name, None) if pack.first.can_be_packed else None
+        added.append(PackPlan(pack.plans, base))
+    return added + [PackPlan((), base=plan) for plan in left.values()]
+
+
+def _spread(packs: Sequence[PackPlan], room: Room) -> list[PackPlan]:
+    """Halve the longest pack as long as that lets all of them end sooner."""
+    packs = list(packs)
+    while True:
+        longest = max(packs, key=lambda pack: pack.seconds, default=None)
+        if longest is None or len(longest.plans) < 2:
+            return packs
+        rest = [pack for pack in packs if pack is not longest]
+        middle = (len(longest.plans) + 1) // 2
+        # The base goes with the smaller half.
+        halves = [
+            PackPlan(longest.plans[:middle]),
+            PackPlan(longest.plans[middle:], base=longest.base),
+        ]
+        if find_makespan([*rest, *halves], room) > 0.95 * find_makespan(packs, room):
+            return packs
+        packs = [*rest, *halves]
+
+
+def find_makespan(packs: Sequence[PackPlan], room: Room) -> float:
+    """When the last worker ends, each taking the longest pack that is left.
+
+    A process of n threads is taken to be sqrt(n) times as fast as one of a single thread.
+    """
+    workers = count_workers(packs, room)
+    ends = [0.0] * workers
+    for seconds in sorted((pack.seconds for pack in packs), reverse=True):
+        ends[ends.index(min(ends))] += seconds
+    return max(ends) / math.sqrt(room.cores // workers)
+
+
+def find_longest(plan: VariantPlan) -> int:
+    """Tokens of the longest training example."""
+    return max(plan.prepared.train[i].length for step in plan.steps for i in step)
+
+
+def count_pass_tokens(plan: VariantPlan, sharing: int = 1) -> int:
+    """Tokens of a variant's own in its largest training pass, which so many share."""
+    limit = plan.max_tokens_per_pass // sharing
+    largest = 0
+    for step in plan.steps:
+        longest = max(plan.prepared.train[i].length for i in step)
+        rows = -(-len(step) // plan.config.train.gradient_accumulation)
+        largest = max(largest, min(rows * longest, max(limit, longest)))
+    return largest
+
+
+def count_base_bytes(plan: VariantPlan) -> int:
+    return (
+        2
+        * 2
+        * sum(p.in_features * p.out_features * max(p.experts, 1) for p in plan.modules.projections)
+    )
+
+
+def count_variant_bytes(plan: VariantPlan, sharing: int = 1) -> int:
+    """What a variant adds: activations kept for its backward pass, weights and AdamW's state."""
+    every = plan.modules.projections
+    features = sum(p.in_features + p.out_features for p in every)
+    if plan.config.train.gradient_checkpointing:
+        # Each block's input, and all of one block.
+        inputs = sum(p.in_features for p in every) // max(1, len(every))
+        features = features // plan.modules.block_count + inputs * plan.modules.block_count
+    targeted = plan.projections or every
+    trained = count_parameters(targeted, plan.adapter)
+    return BYTES_PER_FEATURE * features * count_pass_tokens(plan, sharing) + 16 * trained

@@ -1,0 +1,200 @@
+"""Jobs in processes of their own: pinned to cores, shown on one terminal, ended together.
+
+A job leaves what it has to say on disk. A process that crashes, is killed or runs out of memory
+takes its own job with it and nothing else. All come from one server process that has imported the
+libraries and nothing more (multiprocessing's forkserver), so that starting one takes a moment.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+
+from harness.progress import Board, Progress, SentProgress, send_announcements
+from harness.sweep.process_server import find_context
+
+PATIENCE_SECONDS = 2.0
+"""What a process has to write its records down once it is told to end."""
+
+Work = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """`work(*arguments, progress)`, importable and picklable."""
+
+    title: str
+    work: Work
+    arguments: tuple[Any, ...]
+
+
+@dataclass
+class _Running:
+    number: int
+    """Of the job."""
+    line: int
+    """Its line on the terminal, and its share of the cores."""
+    process: Any
+    messages: Connection
+    is_done: bool = False
+    error: str | None = None
+
+
+def share_cores(workers: int) -> list[list[int]]:
+    """Cut the cores that this process may use into equal shares, for pinning; empty: unpinned."""
+    if not hasattr(os, "sched_setaffinity"):
+        return [[] for _ in range(workers)]
+    cores = sorted(os.sched_getaffinity(0))
+    size = max(1, len(cores) // workers)
+    return [cores[i * size : (i + 1) * size] or cores for i in range(workers)]
+
+
+def run_here(jobs: Sequence[Job], workers: int, progress: Progress) -> list[str | None]:
+    """Run jobs one after another in this process, whatever `workers` says; see `run_apart`."""
+    for job in jobs:
+        job.work(*job.arguments, progress)
+    return [None] * len(jobs)
+
+
+def run_apart(jobs: Sequence[Job], workers: int, progress: Progress) -> list[str | None]:
+    """Run each job in a fresh process, at most `workers` at a time, in order.
+
+    Returns for each job why its process ended before its end, or None. Where this process is told
+    to end (Ctrl-C), all are told, and killed if they have not ended after a moment; the exception
+    is passed on.
+    """
+    context = find_context()
+    cores = share_cores(workers)
+    board = Board(progress)
+    reasons: list[str | None] = [None] * len(jobs)
+    waiting = list(range(len(jobs)))
+    running: list[_Running] = []
+    try:
+        while waiting or running:
+            free = sorted(set(range(workers)) - {each.line for each in running})
+            while waiting and free:
+                line = free.pop(0)
+                running.append(_start(context, waiting.pop(0), jobs, line, cores[line]))
+            for each in _wait(running, board):
+                running.remove(each)
+                board.clear(each.line)
+                reasons[each.number] = _explain_end(each)
+    except BaseException:
+        _end(running)
+        raise
+    return reasons
+
+
+def _start(context: Any, number: int, jobs: Sequence[Job], line: int, cores: list[int]) -> _Running:
+    messages, theirs = context.Pipe(duplex=False)
+    job = jobs[number]
+    process = context.Process(
+        target=_work,
+        args=(theirs, job.work, job.arguments, cores, torch.get_num_threads()),
+        name=job.title,
+    )
+    process.start()
+    theirs.close()
+    return _Running(number, line, process, messages)
+
+
+def _wait(running: Sequence[_Running], board: Board) -> list[_Running]:
+    """Show what comes, until a process has ended; return those that have."""
+    while True:
+        ready = wait([each.messages for each in running])
+        ended = []
+        for each in running:
+            if each.messages in ready and not _read(each, board):
+                each.process.join()
+                ended.append(each)
+        if ended:
+            return ended
+
+
+def _read(running: _Running, board: Board) -> bool:
+    """Take one message; False where there is none to come, for the process has ended."""
+    try:
+        message = running.messages.recv()
+    except (EOFError, OSError):
+        return False
+    match message:
+        case ("done",):
+            running.is_done = True
+        case ("error", text):
+            running.error = text
+        case _:
+            board.show(running.line, message)
+    return True
+
+
+def _explain_end(running: _Running) -> str | None:
+    if running.is_done:
+        return None
+    if running.error is not None:
+        return running.error
+    status = running.process.exitcode
+    if status == -signal.SIGKILL:
+        return "its process was killed (signal 9): out of memory, most likely"
+    if status is not None and status < 0:
+        return f"its process crashed (signal {-status}, {signal.strsignal(-status)})"
+    return f"its process ended by itself (exit status {status})"
+
+
+def _end(running: Sequence[_Running]) -> None:
+    for each in running:
+        each.process.terminate()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for each in running:
+        each.process.join(max(0.0, deadline - time.monotonic()))
+        if each.process.is_alive():
+            each.process.kill()
+            each.process.join()
+
+
+def _work(
+    messages: Connection,
+    work: Work,
+    arguments: tuple[Any, ...],
+    cores: list[int],
+    threads: int,
+) -> None:
+    """The child's whole life."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt_once)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if cores:
+        os.sched_setaffinity(0, cores)
+    torch.set_num_threads(min(threads, len(cores)) if cores else threads)
+    send_announcements(messages.send)
+    try:
+        work(*arguments, SentProgress(messages.send))
+        messages.send(("done",))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        messages.send(("error", traceback.format_exc().strip().splitlines()[-1]))
+        sys.exit(1)
+
+
+def _interrupt_once(signum: int, frame: Any) -> None:
+    # A terminal's Ctrl-C comes twice, once from the terminal and once from the parent.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    """No process outlives the one that started it, whatever ended that."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""Several variants trained in one pass over the shared frozen base."""

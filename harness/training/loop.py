@@ -1,0 +1,289 @@
+"""Train the variants of a pack: AdamW, warm-up and decay, clipping, loss on completions only.
+
+All of it is a variant's own: its examples, its rate, its clipping, its end. The gradient of the sum
+of the variants' losses is each one's own gradient, for a row's activations depend on no other row.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import get_scheduler
+
+from harness.adapters.attach import Adapted, trainable_parameters
+from harness.adapters.hooks import Hooks, find_hooks, make_optimizer
+from harness.config.catalog import METHODS
+from harness.config.schema import AdapterConfig
+from harness.data.batching import collate, cut_into_passes
+from harness.data.encoding import EncodedExample
+from harness.errors import UserError
+from harness.models.forward import Head, differentiate_loss, run_body
+from harness.models.memory import PeakMemory
+from harness.training.packed_model import Pack, lora_layers
+
+
+class DivergedError(UserError):
+    """The loss or its gradient stopped being finite: the variant has failed."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one variant is trained on, and how."""
+
+    steps: Sequence[Sequence[EncodedExample]]
+    """Examples of each optimizer step."""
+    learning_rate: float
+    schedule: str
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    seed: int
+    """Feeds dropout."""
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    """The method has its own part in how it is trained."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    loss: tuple[float, ...]
+    """Mean loss per completion token of each optimizer step."""
+    tokens: int
+    """Tokens of the variant that went through the model, padding left out."""
+    completion_tokens: int
+    """Tokens that carried loss."""
+    seconds: float
+    """Wall time until the variant had finished, shared with the pack's others."""
+    peak_memory_bytes: int
+    """Of the whole pack."""
+    first_gradients: dict[str, float]
+    """Projection -> squared norm of the first step's gradient of B, before clipping."""
+
+
+@dataclass
+class _Learner:
+    """One variant's state of training."""
+
+    number: int
+    """Its place in the pack."""
+    recipe: Recipe
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    hooks: Hooks
+    loss: list[float] = field(default_factory=list)
+    first_gradients: dict[str, float] = field(default_factory=dict)
+    seconds: float = math.nan
+    error: DivergedError | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.error is not None or len(self.loss) == len(self.recipe.steps)
+
+    @property
+    def examples(self) -> Sequence[EncodedExample]:
+        """Of the step that comes next."""
+        return self.recipe.steps[len(self.loss)]
+
+    def keep_first_gradients(self, member: Adapted) -> None:
+        """Note what the first step's gradient is, while it is that: not clipped, not yet spent."""
+        if self.loss:
+            return
+        for path, layer in lora_layers(member):
+            up = [weight for name, weight in layer.named_parameters() if "lora_B" in name]
+            squares = [
+                weight.grad.double().square().sum() for weight in up if weight.grad is not None
+            ]
+            self.first_gradients[path] = float(sum(squares))
+
+    def check_weights(self) -> None:
+        """The last step, too, may have left what is not finite."""
+        if self.error is None and not _are_finite(self.parameters):
+            self.error = DivergedError(
+                f"training: weights are not finite after the last step; lower train.learning_rate, "
+                f"{self.recipe.learning_rate}"
+            )
+
+    def check(self, loss: float, norm: float) -> bool:
+        """Whether loss and gradient are finite; where not, the learner has failed."""
+        if math.isfinite(loss) and math.isfinite(norm):
+            return True
+        self.error = DivergedError(
+            f"training: the loss is {loss} and its gradient's norm {norm} at step "
+            f"{len(self.loss) + 1} of {len(self.recipe.steps)}; lower train.learning_rate, "
+            f"{self.recipe.learning_rate}"
+        )
+        return False
+
+
+@torch.no_grad()
+def _are_finite(tensors: Sequence[torch.Tensor]) -> bool:
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
+
+def train_pack(
+    pack: Pack,
+    recipes: Sequence[Recipe],
+    *,
+    gradient_accumulation: int,
+    max_tokens_per_pass: int,
+    gradient_checkpointing: bool,
+    pad_token_id: int,
+    on_step: Callable[[Mapping[int, float]], None] = lambda losses: None,
+) -> list[TrainResult | DivergedError]:
+    """Train every member of `pack` by its own recipe; return each one's result, in order.
+
+    The loss of a member's step is the mean over all completion tokens of its examples, however they
+    are cut into micro-batches: at most `max_tokens_per_pass` tokens of all members together, but at
+    least a row of each. A member whose loss is not finite leaves the pack, before its weights
+    change, and so does one that has finished.
+    `on_step` gets the loss of each member that took a step.
+    """
+    learners = [_start(pack, number, recipe) for number, recipe in enumerate(recipes)]
+    device = learners[0].parameters[0].device
+    head = Head(pack.model)
+    pack.train(checkpointing=gradient_checkpointing)
+    started = time.perf_counter()
+    with PeakMemory(device) as memory, torch.random.fork_rng():
+        torch.manual_seed(recipes[0].seed)
+        while running := [learner for learner in learners if not learner.is_over]:
+            step = _Step(pack, head, running, pad_token_id)
+            losses = step.accumulate(gradient_accumulation, max_tokens_per_pass)
+            taken = _update(pack, running, losses.tolist())
+            for learner in running:
+                learner.seconds = time.perf_counter() - started
+            on_step(taken)
+    pack.eval()
+    for learner in learners:
+        learner.check_weights()
+    return [each.error or _conclude(each, memory.peak_bytes) for each in learners]
+
+
+def _start(pack: Pack, number: int, recipe: Recipe) -> _Learner:
+    member = pack.members[number]
+    hooks = find_hooks(member, recipe.adapter, len(recipe.steps))
+    optimizer = make_optimizer(
+        member,
+        recipe.adapter,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+    )
+    scheduler = get_scheduler(
+        "constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule,
+        optimizer,
+        num_warmup_steps=math.ceil(recipe.warmup_ratio * len(recipe.steps)),
+        num_training_steps=len(recipe.steps),
+    )
+    hooks.begin(optimizer, scheduler)
+    return _Learner(number, recipe, trainable_parameters(member), optimizer, scheduler, hooks)
+
+
+class _Step:
+    """One optimizer step of the learners that are still running."""
+
+    def __init__(
+        self, pack: Pack, head: Head, learners: Sequence[_Learner], pad_token_id: int
+    ) -> None:
+        self._pack = pack
+        self._head = head
+        self._learners = learners
+        self._pad = pad_token_id
+        self._device = learners[0].parameters[0].device
+        self._is_shared = self._can_be_shared()
+
+    def _can_be_shared(self) -> bool:
+        """Whether all learners' activations are the base's: same examples, B = 0, no dropout.
+
+        Then one pass of one copy gives the first gradients of all.
+        """
+        first = self._learners[0]
+        return self._pack.is_untouched and all(
+            not learner.loss and learner.examples == first.examples for learner in self._learners
+        )
+
+    def accumulate(self, parts: int, max_tokens: int) -> torch.Tensor:
+        """Add up the gradients of the step's micro-batches; return each learner's mean loss."""
+        of_each = [learner.examples for learner in self._learners]
+        places = list(zip_longest(*of_each))
+        lengths = [max(example.length for example in place if example) for place in places]
+        totals = [sum(len(example.completion_ids) for example in step) for step in of_each]
+        losses = torch.zeros(len(of_each), dtype=torch.float64, device=self._device)
+        each = max_tokens if self._is_shared else max_tokens // len(of_each)
+        for indices in cut_into_passes(lengths, parts=parts, max_tokens=each):
+            columns = [places[index] for index in indices]
+            losses += self._run_pass(columns, totals, first_row=indices.start)
+        return losses
+
+    def _run_pass(
+        self,
+        columns: Sequence[Sequence[EncodedExample | None]],
+        totals: Sequence[int],
+        first_row: int,
+    ) -> torch.Tensor:
+        rows = self._pack.rows
+        numbers = [learner.number for learner in self._learners]
+        if self._is_shared:
+            rows.share(numbers)
+            batch = collate([column[0] for column in columns], self._pad)
+        else:
+            rows.split(numbers, step=len(self._learners[0].loss), first_row=first_row)
+            # Member by member: all rows of the first, then all of the second.
+            flat = [column[k] for k in range(len(numbers)) for column in columns]
+            batch = collate(flat, self._pad)
+        owners = (batch.rows // len(columns)).to(self._device)
+        labels = batch.labels.to(self._device)
+        weights = torch.tensor(totals, dtype=torch.float64).reciprocal()
+        hidden = run_body(
+            self._pack.model,
+            batch.input_ids.to(self._device),
+            batch.picked.to(self._device),
+            self._pack.start_cache(len(batch.input_ids)),
+        )
+        weights = weights.to(self._device, torch.promote_types(hidden.dtype, torch.float32))
+        losses, gradient = differentiate_loss(self._head, hidden, labels, weights[owners])
+        hidden.backward(gradient)  # type: ignore[no-untyped-call]
+        sums = torch.zeros(len(totals), dtype=torch.float64, device=self._device)
+        sums.index_add_(0, owners, losses.double())
+        if self._is_shared:
+            sums = sums[0].expand(len(totals))
+        return sums * weights
+
+
+def _update(pack: Pack, learners: Sequence[_Learner], losses: Sequence[float]) -> dict[int, float]:
+    """Clip and step every learner whose loss and gradient are finite; return their losses."""
+    for learner in learners:
+        learner.keep_first_gradients(pack.members[learner.number])
+        learner.hooks.add_to_gradients()
+    norms = [
+        nn.utils.clip_grad_norm_(learner.parameters, learner.recipe.max_grad_norm)
+        for learner in learners
+    ]
+    taken = {}
+    # One wait for the device, not one a learner.
+    for learner, loss, norm in zip(learners, losses, torch.stack(norms).tolist(), strict=True):
+        if learner.check(loss, norm):
+            learner.optimizer.step()
+            learner.scheduler.step()
+            learner.hooks.finish_step(len(learner.loss))
+            if METHODS[learner.recipe.adapter.method].has_growing_rank:
+                learner.parameters = trainable_parameters(pack.members[learner.number])
+            learner.loss.append(loss)
+            taken[learner.number] = loss
+        learner.optimizer.zero_grad(set_to_none=True)
+    return taken
+
+
+def _conclude(learner: _Learner, peak_memory_bytes: int) -> TrainResult:
+    seen = [example for examples in learner.recipe.steps for example in examples]
+    return TrainResult(
+        loss=tuple(learner.loss),
+        tokens=sum(example.length for example in seen),
+        completion_tokens=sum(len(example.completion_ids) for example in seen),
+        seconds=learner.seconds,
+        peak_memory_bytes=peak_memory_bytes,
+        first_gradients=learner.first_gradients,
+    )

@@ -1,0 +1,303 @@
+"""Damaged, mixed and incomplete studies: what is said of them, and that the rest is analysed."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_study import write_run, write_study
+
+from harness.analysis.comparison import Comparison, compare
+from harness.analysis.recommendation import Recommendation, recommend
+from harness.analysis.results import load_examples, load_results, load_study
+from harness.cli.report import main
+from harness.errors import UserError
+from harness.records.record import BASE, ErrorRecord, read_record, write_record
+from harness.reporting.rendering import escape_markdown
+
+ERROR = ErrorRecord("RuntimeError", "boom", "Traceback ...")
+
+
+def analyse(study: Path) -> tuple[Comparison, Recommendation]:
+    results, examples = load_results(study), load_examples(study, texts=False)
+    return compare(results, examples, resamples=400), recommend(results, examples)
+
+
+def find_caveat(verdict: Recommendation, words: str) -> str:
+    (caveat,) = (each for each in verdict.caveats if words in each)
+    return caveat
+
+
+def edit_record(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "record.json"
+    record = json.loads(path.read_text())
+    edit(record)
+    path.write_text(json.dumps(record))
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sound sets, and of every kind of damage one set."""
+    folder = write_study(
+        tmp_path_factory.mktemp("results") / "damaged", ("qkv", "all"), ("fincot",), rounds=6
+    )
+    (write_run(folder, "fc1", "fincot") / "record.json").write_text("")
+    half = write_run(folder, "fc2", "fincot") / "record.json"
+    half.write_text(half.read_text()[:300])
+    edit_record(write_run(folder, "q+v", "fincot"), lambda record: record.update(schema_version=99))
+    table = write_run(folder, "fc1+fc2", "fincot") / "examples.parquet"
+    table.write_bytes(table.read_bytes()[:200])
+    calls = write_run(folder, "o_proj", "fincot") / "latency.parquet"
+    calls.write_bytes(b"")
+    write_run(folder, "q", "fincot", error=ERROR)
+    write_run(folder, "k", "fincot", status="interrupted")
+    write_run(folder, "v", "fincot", scores=[math.nan] * 60)
+    return folder
+
+
+def test_all_damage_is_named_on_the_page_and_the_status_is_0(
+    damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(damaged)]) == 0
+    assert "fincot" in capsys.readouterr().out
+    markdown = (damaged / "report.md").read_text(encoding="utf-8")
+    page = (damaged / "report.html").read_text(encoding="utf-8")
+    for words in (
+        "--fc1--lora",
+        "--fc2--lora",
+        "--q+v--lora",
+        "99",
+        "--fc1+fc2--lora",
+        "--o_proj--lora",
+        "q on fincot (seed 0) failed: RuntimeError: boom",
+        "k on fincot (seed 0) was interrupted",
+        "v (seed 0) has scores for 0% of the examples; not compared",
+        "fc1+fc2 (seed 0) has no scores by example; not compared",
+    ):
+        assert words in page, words
+        assert escape_markdown(words) in markdown, words
+    # Three records and two tables.
+    for text in (page, markdown):
+        assert "5 records or tables could not be read" in text
+        assert "runs did not end well" in text
+    assert not [name for name in ("nan", "None") if f">{name}<" in page]
+
+
+def test_damage_to_some_sets_changes_no_number_of_the_others(damaged: Path, tmp_path: Path) -> None:
+    sound = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=6)
+    loaded = load_study(damaged)
+    hurt = compare(loaded.results, loaded.examples, resamples=200)
+    whole = compare(load_results(sound), load_examples(sound), resamples=200)
+    columns = ["score", "difference", "end_to_end_ratio", "examples", "seeds"]
+    own = hurt.by_task.set_index("variant").loc[["base", "qkv", "all"], columns]
+    expected = whole.by_task.set_index("variant").loc[["base", "qkv", "all"], columns]
+    pd.testing.assert_frame_equal(own, expected, check_dtype=False)
+    scored = hurt.by_task.set_index("variant")["score"].dropna()
+    assert set(scored.index) == {"base", "qkv", "all", "o_proj", "k"}
+
+
+def test_a_study_of_which_nothing_can_be_read_reports_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("qkv", "all"):
+        (write_run(tmp_path / "study", name, "fincot") / "record.json").write_text("[]")
+    assert main([str(tmp_path / "study")]) == 0
+    assert "Undecided" in capsys.readouterr().out
+    assert "2 records or tables could not be read" in (tmp_path / "study/report.html").read_text()
+
+
+@pytest.mark.parametrize("facts", [{"memory_bytes": "16 GB"}, {"memory_bytes": math.nan}])
+def test_facts_of_the_wrong_type_are_named(tmp_path: Path, facts: dict[str, object]) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    folder = next(study.glob("runs/*--all--*"))
+    edit_record(folder, lambda record: record["environment"].update(facts))
+    loaded = load_study(study)
+    assert set(loaded.results["variant"]) == {BASE, "qkv"}
+    assert loaded.problems == (
+        f"{folder}/record.json: environment.memory_bytes has the wrong type",
+    )
+
+
+def test_items_of_the_wrong_type_are_named(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    folder = next(study.glob("runs/*--all--*"))
+    edit_record(folder, lambda record: record["adapter"].update(roles=["q", 1]))
+    assert load_study(study).problems == (
+        f"{folder}/record.json: adapter.roles has the wrong type",
+    )
+
+
+def test_one_seed_of_a_single_set_makes_the_verdict_provisional(tmp_path: Path) -> None:
+    """Its rivals have three, whose mean would not be the mean that is compared."""
+    study = write_study(
+        tmp_path / "study", ("qkv", "all"), ("fincot",), seeds=(0, 1, 2), rounds=0, examples=200
+    )
+    write_run(study, "o_proj", "fincot", gain=0.3, rounds=0, examples=200)
+    comparison, verdict = analyse(study)
+    assert (verdict.choice, comparison.seed_count) == ("o_proj", 1)
+    assert "Provisional: one seed" in verdict.headline
+    scores = load_results(study).query("variant == 'all' and seed == 0")["score"]
+    row = comparison.by_task.set_index("variant").loc["all"]
+    assert (row["score"], row["seeds"]) == (pytest.approx(scores.iloc[0]), 1)
+    caveat = find_caveat(verdict, "some sets lack a seed")
+    assert caveat.startswith("fincot: ")
+
+
+def test_a_failed_seed_leaves_the_means_of_all_sets(tmp_path: Path) -> None:
+    study = write_study(
+        tmp_path / "study", ("qkv", "all"), ("fincot",), seeds=(0, 1), rounds=0, examples=200
+    )
+    # With the lucky seed in its mean alone, qkv would lead.
+    write_run(study, "qkv", "fincot", seed=2, gain=0.6, rounds=0, examples=200)
+    write_run(study, "all", "fincot", seed=2, error=ERROR)
+    comparison, verdict = analyse(study)
+    rows = comparison.by_task.set_index("variant")
+    assert rows.loc[["qkv", "all"], "seeds"].tolist() == [2, 2]
+    assert rows.loc["qkv", "score"] < rows.loc["all", "score"]
+    assert rows.loc["all", "unfinished_runs"] == 1
+    assert verdict.failures == ("all on fincot (seed 2) failed: RuntimeError: boom",)
+    assert "compared on seed 0, 1, which all have" in find_caveat(verdict, "lack a seed")
+
+
+def test_a_base_that_failed_on_one_task_leaves_its_gains_unknown(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    write_study(study, ("qkv", "all"), ("medmcqa",), rounds=0, base=False)
+    write_run(study, BASE, "medmcqa", error=ERROR)
+    comparison, verdict = analyse(study)
+    gains = comparison.by_task.set_index(["task", "variant"])["difference"]
+    assert gains["fincot"].drop(BASE).notna().all()
+    assert gains["medmcqa"].isna().all()
+    assert comparison.overall["difference"].isna().all()
+    assert "no score on medmcqa" in find_caveat(verdict, "The base has")
+    assert verdict.failures == ("base on medmcqa failed: RuntimeError: boom",)
+
+
+def test_a_task_of_nan_scores_leaves_the_others(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    for name in (BASE, "qkv", "all"):
+        write_run(study, name, "medmcqa", scores=[math.nan] * 60, rounds=0)
+    comparison, verdict = analyse(study)
+    assert comparison.tasks == ("fincot",)
+    assert comparison.overall["score"].notna().all()
+    assert find_caveat(verdict, "left out of means").startswith("medmcqa: no target set has scores")
+
+
+def test_scores_that_are_no_shares_are_named(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    write_run(study, "o_proj", "fincot", scores=np.linspace(20, 80, 60), rounds=0)
+    _, verdict = analyse(study)
+    assert find_caveat(verdict, "outside 0 to 1").startswith("Scores of o_proj on fincot lie")
+
+
+def test_sets_of_two_studies_that_were_trained_otherwise_are_named(tmp_path: Path) -> None:
+    """No cell is there twice, so the names are plain, and the recipe could hide behind them."""
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    write_run(study, "o_proj", "fincot", rank=16, learning_rate=1e-3, rounds=0)
+    _, verdict = analyse(study)
+    caveat = find_caveat(verdict, "not trained alike")
+    assert "rank 8, alpha 16, learning rate 0.0002 (all and qkv)" in caveat
+    assert "rank 16, alpha 32, learning rate 0.001 (o_proj)" in caveat
+    # One set in both ways gives every set its learning rate in its name, which then tells.
+    write_run(study, "qkv", "fincot", learning_rate=1e-3, rounds=0)
+    write_run(study, "all", "fincot", learning_rate=1e-3, rounds=0)
+    _, verdict = analyse(study)
+    assert "qkv, lr 0.001" in {each.variant for each in verdict.inputs}
+    assert "rank 16" in find_caveat(verdict, "not trained alike")
+    assert "learning rate" not in find_caveat(verdict, "not trained alike")
+
+
+def write_others(study: Path, *names: str, count: int = 60) -> None:
+    """Runs on easier examples of a data set of the same name."""
+    others = [f"other-{number}" for number in range(count)]
+    for name in names:
+        write_run(study, name, "fincot", gain=0.5, examples=count, ids=others, rounds=0)
+
+
+@pytest.mark.parametrize("count", [60, 200])
+def test_a_set_that_was_scored_on_other_examples_stops_no_other(tmp_path: Path, count: int) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    _, before = analyse(study)
+    write_others(study, "o_proj", count=count)
+    comparison, verdict = analyse(study)
+    assert comparison.by_task.set_index("variant")["examples"].dropna().to_dict() == {
+        BASE: 60,
+        "qkv": 60,
+        "all": 60,
+    }
+    assert verdict.choice == before.choice
+    assert find_caveat(verdict, "o_proj (seed 0) has scores for 0% of the examples")
+
+
+def test_of_two_halves_with_other_examples_one_is_compared(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    write_others(study, "o_proj", "fc1", "fc2")
+    comparison, verdict = analyse(study)
+    examples = comparison.by_task.set_index("variant")["examples"]
+    assert set(examples.dropna()) == {60}
+    assert len(examples.dropna()) == 3
+    assert sum("has scores for 0% of the examples" in each for each in verdict.caveats) == 3
+
+
+def test_infinite_scores_are_no_scores(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    write_run(study, "o_proj", "fincot", scores=[math.inf] * 60, rounds=0)
+    write_run(study, "fc1", "fincot", scores=[-math.inf, *np.full(59, 0.9)], rounds=0)
+    comparison, verdict = analyse(study)
+    known = comparison.overall.set_index("variant")["score"].dropna()
+    assert set(known.index) == {BASE, "qkv", "all", "fc1"}
+    assert known["fc1"] == pytest.approx(0.9)
+    assert verdict.choice == "fc1"
+    assert find_caveat(verdict, "o_proj (seed 0) has scores for 0% of the examples")
+    assert find_caveat(verdict, "59 of 60 examples")
+
+
+def test_a_set_of_another_draw_of_the_data_is_left_out(tmp_path: Path) -> None:
+    """Generated examples have the same ids whatever their seed."""
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    other = write_run(study, "o_proj", "fincot", gain=0.5, rounds=0)
+    edit_record(other, lambda record: record["config"]["task"].update(data_seed=7))
+    _, verdict = analyse(study)
+    assert verdict.choice != "o_proj"
+    assert "/ test / 7 (o_proj)" in find_caveat(verdict, "metric, scoring or data")
+
+
+def test_a_set_of_other_data_is_named_with_it(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    write_run(study, "o_proj", "fincot", gain=0.5, scored={"dataset": "other"}, rounds=0)
+    _, verdict = analyse(study)
+    assert verdict.choice != "o_proj"
+    assert "/ other / test / unknown (o_proj)" in find_caveat(verdict, "metric, scoring or data")
+
+
+def test_runs_of_two_versions_are_named_and_compared(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    for folder in study.glob("runs/*--all--*"):
+        edit_record(folder, lambda record: record["environment"].update(transformers="5.11.0"))
+    folder = write_run(study, "o_proj", "fincot", error=ERROR)
+    write_record(folder, dataclasses.replace(read_record(folder), environment={}))
+    comparison, verdict = analyse(study)
+    assert comparison.overall.set_index("variant")["score"].notna()["all"]
+    assert find_caveat(verdict, "versions") == (
+        "Runs come from different machines or versions (transformers 5.10.0 and 5.11.0)."
+    )
+
+
+def test_studies_of_one_name_are_not_mixed(tmp_path: Path) -> None:
+    """Their runs have the same ids; taken for one study, each set would be there twice."""
+    paths = [
+        write_study(tmp_path / each / "study", ("qkv",), ("fincot",), rounds=0) for each in "ab"
+    ]
+    results = load_results(paths)
+    assert results.groupby("study")["variant"].agg(list).to_dict() == {
+        "a/study": [BASE, "qkv"],
+        "b/study": [BASE, "qkv"],
+    }
+    with pytest.raises(UserError, match="study is a/study and b/study; compare one at a time"):
+        compare(results, load_examples(paths))
+    with pytest.warns(UserWarning, match="given more than once"):
+        assert len(load_results([paths[0], paths[0]])) == 2

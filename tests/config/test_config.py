@@ -1,0 +1,203 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from harness.config.composing import compose, conf_folder
+from harness.errors import UserError
+
+YAML_FILES = sorted(conf_folder().rglob("*.yaml"))
+
+
+def test_every_yaml_is_seen() -> None:
+    groups = {path.parent.name for path in YAML_FILES}
+    wanted = {"model", "target_modules", "task", "adapter", "train", "latency", "experiment"}
+    assert wanted <= groups
+    assert len(list((conf_folder() / "target_modules").glob("*.yaml"))) >= 11
+    assert len(YAML_FILES) >= 26
+
+
+@pytest.mark.parametrize("path", YAML_FILES, ids=lambda p: str(p.relative_to(conf_folder())))
+def test_every_yaml_composes_into_a_valid_config(path: Path) -> None:
+    if path.parent == conf_folder():
+        compose([])
+        return
+    group = path.parent.name
+    extra = {
+        "hub": ["model.path=a/b"],
+        "random": ["model.shape=tiny-llama"],
+        "prefix": ["target_modules=model"],
+        "prompt": ["target_modules=model"],
+        "model": ["adapter=full"],
+    }.get(path.stem, [])
+    if path.stem == "local":
+        with pytest.raises(UserError, match=r"model\.path"):
+            compose(["model=local"])
+        return
+    config = compose([f"{group}={path.stem}", *extra])
+    if group == "target_modules":
+        assert config.target_set == path.stem
+    if group == "task":
+        assert config.task.name == path.stem
+
+
+def test_list_of_target_sets_is_their_union() -> None:
+    config = compose(["target_modules=[qkv,o_proj]"])
+    assert config.target_set == "qkv+o_proj"
+    assert config.run_id == compose(["target_modules=qkv+o_proj"]).run_id
+
+
+@pytest.mark.parametrize("spelling", ["fc2+q", "q+fc2", "fc2+q_proj", "[q,fc2]", "[fc2,q]"])
+def test_any_set_without_a_file_and_in_any_spelling(spelling: str) -> None:
+    config = compose([f"target_modules={spelling}"])
+    assert config.roles == ("q", "fc2")
+    assert config.run_id == compose(["target_modules=q+fc2"]).run_id
+
+
+def test_unknown_target_set_is_refused_by_name() -> None:
+    with pytest.raises(Exception, match="target_modules/banana"):
+        compose(["target_modules=banana"])
+
+
+def test_switching_every_role_off_is_an_empty_set() -> None:
+    with pytest.raises(UserError, match="empty"):
+        compose(["target_modules=o_proj", "target_modules.roles.o=false"])
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("adapter.rank=0", r"adapter\.rank is 0.*at least 1"),
+        ("adapter.rank=-4", r"adapter\.rank is -4"),
+        ("adapter.rank=2.5", r"adapter\.rank"),
+        ("adapter.rank=many", r"adapter\.rank"),
+        ("adapter.alpha=0", r"adapter\.alpha is 0"),
+        ("adapter.dropout=1.5", r"adapter\.dropout is 1\.5.*at most 1"),
+        ("adapter.method=dora2", r"adapter\.method is 'dora2'.*lora"),
+        ("train.learning_rate=-1e-3", r"train\.learning_rate is -0\.001.*greater than 0"),
+        ("train.learning_rate=nan", r"train\.learning_rate is nan"),
+        ("train.schedule=warp", r"train\.schedule is 'warp'.*cosine"),
+        ("train.gradient_accumulation=99", r"gradient_accumulation is 99"),
+        ("task.source=cloud", r"task\.source is 'cloud'.*embedded"),
+        ("task.source=local", r"task\.path is not set"),
+        ("task.max_prompt_tokens=1", r"task\.max_prompt_tokens is 1"),
+        ("model=hub", r"model\.path is not set"),
+        ("model=random", r"model\.shape is not set"),
+        ("model.dtype=int4", r"model\.dtype is 'int4'.*bfloat16"),
+        ("latency.min_rounds=0", r"latency\.min_rounds is 0"),
+        ("latency.output_tokens=0", r"latency\.output_tokens is 0; expected a number at least 1"),
+        ("latency.compile=default", r"latency\.compile is 'default' .* set latency\.cache=static"),
+        ("latency.cache=paged", r"latency\.cache is 'paged'; expected one of dynamic, static"),
+        ("latency.half_width=0", r"latency\.half_width is 0"),
+        ("seed=-1", r"seed is -1"),
+        ("study=../elsewhere", r"study is '\.\./elsewhere'"),
+        ("study=''", r"study is ''"),
+        ("model.roles={banana:x}", "banana"),
+    ],
+)
+def test_bad_value_gives_one_line_that_names_it(override: str, named: str) -> None:
+    with pytest.raises(Exception, match=named) as caught:
+        compose([override])
+    if isinstance(caught.value, UserError):
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ("adapter=prefix target_modules=o_proj", r"prefix cannot be put on .*=o_proj; .*=model"),
+        ("adapter=lora target_modules=model", r"lora cannot be put on target_modules=model; .*fc2"),
+        ("adapter=bottleneck target_modules=all", r"it goes on o_proj or fc2 or o_proj\+fc2"),
+        ("adapter.method=prefix target_modules=model", r"rank is 8, and .* choose adapter=prefix"),
+        (
+            "adapter=vera adapter.alpha=3",
+            r"adapter\.alpha is 3\.0, and adapter\.method vera has no",
+        ),
+        ("adapter=dora adapter.rank=null", r"adapter\.rank is None, and .* dora needs it"),
+        ("adapter=lora_plus adapter.learning_rate_ratio=0.5", r"learning_rate_ratio is 0\.5"),
+        ("adapter=eva adapter.rho=0.5", r"adapter\.rho is 0\.5; expected a number at least 1"),
+        (
+            "adapter=adalora adapter.rank=32",
+            r"initial_rank is 12 and adapter\.rank 32.*takes ranks",
+        ),
+        ("adapter=increlora adapter.rank=2", r"initial_rank is 4 and adapter\.rank 2.*adds ranks"),
+        ("adapter=adalora adapter.allocate_from=0.9", r"allocate_from is 0\.9 .* smaller"),
+        ("adapter=bottleneck adapter.activation=sine", r"adapter\.activation is 'sine'; .*gelu"),
+        (
+            "adapter=prompt target_modules=model train.gradient_checkpointing=true",
+            r"gradient_checkpointing is on, but adapter\.method prompt",
+        ),
+        ("adapter.budget=equal_time", r"adapter\.budget is 'equal_time'; .*equal_params"),
+        ("adapter=ia3 adapter.budget=equal_params", r"method ia3 has no rank to solve"),
+        ("adapter.budget=equal_params adapter.budget_set=banana", r"'banana' in 'banana'"),
+        ("adapter.budget=equal_latency", r"budget_study is not set; .*harness\.latency"),
+        (
+            "adapter=dora adapter.budget=equal_latency adapter.budget_study=x",
+            r"adapter\.method is dora; latency studies know what LoRA costs",
+        ),
+    ],
+)
+def test_methods_and_budgets_are_checked_in_one_line(overrides: str, named: str) -> None:
+    with pytest.raises(UserError, match=named) as caught:
+        compose(overrides.split(" "))
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_a_method_has_not_do_not_change_its_run() -> None:
+    """Run ids of LoRA stay what they were before there were other methods."""
+    assert compose([]).identity["adapter"] == {
+        "method": "lora",
+        "rank": 8,
+        "alpha": 16.0,
+        "dropout": 0.0,
+    }
+    rates = [compose([f"adapter.learning_rate={rate}"]).run_id for rate in (1e-3, 1e-4)]
+    assert rates[0] != rates[1], "the method's rate is the one that is trained with"
+    fixed = [f"adapter.learning_rate={rate}" for rate in (1e-3, 1e-4)]
+    assert len({compose([each, "train.learning_rate=1e-2"]).run_id for each in fixed}) == 1
+
+
+def test_local_folders_are_checked_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no config\.json there"):
+        compose(["model=local", f"model.path={tmp_path}"])
+    with pytest.raises(UserError, match="no such file or folder"):
+        compose(["task.source=local", f"task.path={tmp_path / 'nowhere'}"])
+
+
+def test_run_id_does_not_depend_on_output_paths() -> None:
+    here, there = compose(["study=a"]), compose(["study=b", "results_dir=/elsewhere"])
+    assert here.run_id == there.run_id
+    assert here.base_run_id == there.base_run_id
+
+
+@pytest.mark.parametrize("override", ["seed=1", "adapter.rank=4", "train.epochs=2"])
+def test_run_id_changes_with_what_matters_but_the_base_does_not(override: str) -> None:
+    plain, changed = compose([]), compose([override])
+    assert plain.run_id != changed.run_id
+    assert plain.base_run_id == changed.base_run_id
+
+
+def test_group_joins_what_can_share_a_pass() -> None:
+    group = compose([]).group
+    assert compose(["target_modules=all", "adapter.rank=32"]).group == group
+    assert compose(["train.learning_rate=1e-3", "train.epochs=3", "seed=4"]).group == group
+    assert compose(["train.batch_size=2"]).group != group
+    assert compose(["task=govreport"]).group != group
+
+
+def test_run_id_is_the_same_in_every_process() -> None:
+    code = "from harness.config.composing import compose; print(compose([]).run_id)"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PATH": "", "HOME": "/nonexistent"},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert printed == {compose([]).run_id + "\n"}

@@ -1,0 +1,111 @@
+"""From a task's configuration to tokenized examples: which source, which rule, which schema."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.data.preparation import PreparedTask, prepare_task, share_cut
+from harness.errors import UserError
+from tasks import DataError
+
+Compose = Callable[..., Any]
+
+CUSTOM = (
+    "task=custom",
+    "task.name=tickets",
+    'task.prompt="Sort: {{ text }}\n\nLabel:"',
+    "task.answer=label",
+    "task.metric=choice",
+    "task.choices=[billing,bug]",
+)
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "tickets.csv"
+    lines = [f"Ticket number {i},{('billing', 'bug')[i % 2]}" for i in range(60)]
+    path.write_text("\n".join(["text,label", *lines]) + "\n")
+    return path
+
+
+def prepare(config: Any) -> PreparedTask:
+    return prepare_task(config, context_length=512)
+
+
+def test_a_file_becomes_a_task(tiny_config: Compose, rows: Path) -> None:
+    prepared = prepare(tiny_config(*CUSTOM, f"task.path={rows}"))
+    assert (prepared.source, prepared.scoring) == ("local", "likelihood")
+    assert (len(prepared.train), len(prepared.test)) == (6, 4)
+    assert prepared.spec.metric == "accuracy"
+    train = {item.example.body for item in prepared.train}
+    assert not train & {item.example.body for item in prepared.test}
+
+
+def test_a_choice_may_be_written_instead(tiny_config: Compose, rows: Path) -> None:
+    prepared = prepare(tiny_config(*CUSTOM, f"task.path={rows}", "task.choose_by=generation"))
+    assert prepared.scoring == "generation"
+    assert prepared.output_tokens > 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("task.path=nowhere.csv",), "no such file or folder; expected JSONL, Parquet or CSV"),
+        ((), "task.path is not set; task tickets needs a file or folder"),
+        (("task.name=medmcqa", "task.path={rows}"), "give yours another name"),
+        (("task.path={rows}", "task.constrained_decoding=true"), "are no JSON; turn it off"),
+    ],
+)
+def test_settings_that_cannot_be(
+    tiny_config: Compose, rows: Path, overrides: tuple[str, ...], expected: str
+) -> None:
+    filled = [override.replace("{rows}", str(rows)) for override in overrides]
+    with pytest.raises(UserError, match=expected) as caught:
+        prepare(tiny_config(*CUSTOM, *filled))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_path_like_an_id_is_looked_for_on_the_hub(
+    tiny_config: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fail(name: str, *_: object, **__: object) -> None:
+        asked.append(name)
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    monkeypatch.setattr("datasets.get_dataset_split_names", fail)
+    with pytest.raises(DataError, match="some/set: the hub cannot be reached"):
+        prepare(tiny_config(*CUSTOM, "task.path=some/set"))
+    assert set(asked) == {"some/set"}
+
+
+def test_auto_takes_the_embedded_data_of_a_task_that_has_some(tiny_config: Compose) -> None:
+    prepared = prepare(tiny_config("task=fincot", "task.source=auto"))
+    assert prepared.source == "embedded"
+    assert prepared.truncation == "head_tail"
+
+
+def test_the_rule_for_long_prompts_can_be_set(tiny_config: Compose) -> None:
+    settings = ("task=fincot", "task.max_prompt_tokens=100")
+    both = prepare(tiny_config(*settings))
+    head = prepare(tiny_config(*settings, "task.truncation=head"))
+    assert (both.truncation, head.truncation) == ("head_tail", "head")
+    assert [item.prompt_ids for item in both.test] != [item.prompt_ids for item in head.test]
+    cut = sum(item.cut_tokens for item in head.test)
+    assert share_cut(head.test) == cut / (cut + sum(len(i.prompt_ids) for i in head.test)) > 0
+
+
+def test_the_schema_is_that_of_the_training_examples(tiny_config: Compose) -> None:
+    import jsonschema
+
+    prepared = prepare(tiny_config("task=invoice_ocr", "task.constrained_decoding=true"))
+    assert prepared.scoring == "constrained generation"
+    assert prepared.schema is not None
+    for item in prepared.train:
+        jsonschema.validate(json.loads(item.example.completion), prepared.schema)
+    assert prepare(tiny_config("task=invoice_ocr")).schema is None

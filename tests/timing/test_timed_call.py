@@ -1,0 +1,120 @@
+"""Forced decoding does the same work on every call, and the work that generate does."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from harness.config.schema import ModelConfig
+from harness.models.loading import clone_sharing_weights, load_model
+from harness.timing.arms import compile_step
+from harness.timing.timed_call import CacheHolder, Decoder
+
+PROMPT = torch.arange(40).reshape(2, 20) + 100
+
+
+@pytest.fixture(scope="module", params=["tiny-llama", "tiny-gpt2", "tiny-phi3"])
+def model(request: pytest.FixtureRequest) -> Any:
+    spec = ModelConfig(source="random", shape=request.param, dtype="float32", device="cpu")
+    return load_model(spec).model
+
+
+def watch(model: Any) -> tuple[Any, list[torch.Tensor]]:
+    """A clone, and the tokens that its head chooses, [batch] a call."""
+    watched = clone_sharing_weights(model)
+    chosen: list[torch.Tensor] = []
+    head: nn.Module = watched.get_output_embeddings()
+    head.register_forward_hook(lambda _, __, logits: chosen.append(logits[:, -1].argmax(-1)))
+    return watched, chosen
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_writes_what_generate_writes(model: Any, cache: str) -> None:
+    expected = model.generate(
+        PROMPT,
+        attention_mask=torch.ones_like(PROMPT),
+        do_sample=False,
+        min_new_tokens=6,
+        max_new_tokens=6,
+        pad_token_id=0,
+        eos_token_id=None,
+    )[:, PROMPT.shape[1] :]
+    watched, chosen = watch(model)
+    decoder = Decoder(watched, caches=CacheHolder() if cache == "static" else None)
+    for _ in range(2):  # a cache that is used again must have forgotten the call before
+        chosen.clear()
+        decoder.run(PROMPT, 6)
+        assert torch.equal(torch.stack(chosen, dim=1), expected)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_step_writes_the_same_and_is_compiled_once(model: Any) -> None:
+    if model.config.model_type != "llama":
+        pytest.skip("one architecture is enough for a compiler")
+    watched, chosen = watch(model)
+    Decoder(watched).run(PROMPT, 6)
+    expected = torch.stack(chosen, dim=1)
+    written: list[torch.Tensor] = []
+    compiled = compile_step(model, "default")
+
+    def step(**inputs: Any) -> Any:
+        output = compiled(**inputs)
+        written.append(output.logits[:, -1].argmax(-1))
+        return output
+
+    decoder = Decoder(model, step=step, caches=CacheHolder())
+    torch._dynamo.utils.counters.clear()
+    for _ in range(3):
+        written.clear()
+        decoder.run(PROMPT, 6)
+        assert torch.equal(torch.stack(written, dim=1), expected[:, 1:])
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_end_of_text_does_not_shorten_a_call(model: Any) -> None:
+    """A head that always says end-of-text: still one call for each token."""
+    watched, chosen = watch(model)
+    end = min(watched.config.eos_token_id or 2, watched.config.vocab_size - 1)
+    watched.get_output_embeddings().register_forward_hook(
+        lambda *a: a[2].index_fill_(-1, torch.tensor([end]), 1e9)
+    )
+    times = Decoder(watched).run(PROMPT, 6)
+    assert len(chosen) == 6
+    assert 0 < times.first_seconds < times.last_seconds
+
+
+def test_one_token_ends_with_the_first(model: Any) -> None:
+    watched, chosen = watch(model)
+    times = Decoder(watched).run(PROMPT, 1)
+    assert len(chosen) == 1
+    assert times.last_seconds - times.first_seconds < 0.5 * times.first_seconds
+
+
+def test_a_model_that_loses_its_cache_is_caught(model: Any) -> None:
+    """The length is asserted on every call: here the steps write into another cache."""
+
+    def forget(**inputs: Any) -> Any:
+        return model(**{**inputs, "past_key_values": None})
+
+    with pytest.raises(AssertionError, match="not 4"):
+        Decoder(model, step=forget).run(PROMPT, 4)
+
+
+def test_the_surrounding_context_spans_the_whole_call(model: Any) -> None:
+    events: list[str] = []
+
+    @contextlib.contextmanager
+    def surround() -> Iterator[None]:
+        events.append("in")
+        yield
+        events.append("out")
+
+    watched, chosen = watch(model)
+    watched.register_forward_pre_hook(lambda *_: events.append("call"))
+    Decoder(watched, surround=surround).run(PROMPT, 3)
+    assert events == ["in", "call", "call", "call", "out"]
+    assert len(chosen) == 3
