@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from harness import load_latency_study
+from harness.cli import latency
 from harness.records.files import write_json
 from harness.timing import session
 from harness.timing.timed_call import Decoder
