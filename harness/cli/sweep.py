@@ -31,13 +31,21 @@ class RunFailedError(UserError):
 
 
 class StudyCallback(Callback):
-    """Remembers the study of this command, so that `main` can report on it, whatever happened."""
+    """Remembers the study of this command, so that `main` can report on it, whatever happened.
+
+    Where the experiment leaves its size open, a sweep's jobs get the size that fits the machine.
+    """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         _started_studies.append(Path(config.results_dir) / config.study)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        _started_studies.append(Path(config.results_dir) / config.study)
+        study = Path(config.results_dir) / config.study
+        _started_studies.append(study)
+        if config.variables.get("size") == "auto":
+            from harness.cli.fitting import fit_sweep
+
+            fit_sweep(study, config)
 
 
 def _resolve_run_id(*, _root_: DictConfig) -> str:

@@ -93,6 +93,28 @@ def load_model(spec: ModelConfig, seed: int = 0) -> LoadedModel:
     return LoadedModel(model, tokenizer, find_context_length(config))
 
 
+def count_blocks(spec: ModelConfig) -> int:
+    """Number of transformer blocks, by the model's configuration."""
+    return int(load_model_config(spec).get_text_config().num_hidden_layers)
+
+
+def load_shallow(spec: ModelConfig, depth: int, device: torch.device) -> PreTrainedModel:
+    """Build the model's first `depth` blocks with random weights, frozen, to measure speed by."""
+    config = copy.deepcopy(load_model_config(spec))
+    text = config.get_text_config()
+    text.num_hidden_layers = depth
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:depth]
+    with _explained(spec), torch.random.fork_rng(), device:
+        torch.manual_seed(0)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config,
+            dtype=resolve_dtype(spec.dtype, spec.device),
+            attn_implementation=None if spec.attention == "auto" else spec.attention,
+        )
+    return model.requires_grad_(False).eval()
+
+
 def load_tokenizer(spec: ModelConfig) -> PreTrainedTokenizerBase:
     """Load the tokenizer; a missing pad token is replaced by the end-of-text token.
 

@@ -19,6 +19,13 @@ def find_pass_tokens(device: torch.device) -> int:
     return PASS_TOKENS.get(device.type, PASS_TOKENS["cpu"])
 
 
+def read_free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
 class PeakMemory:
     """Context manager: `peak_bytes` afterwards holds the highest memory seen inside.
 

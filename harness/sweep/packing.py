@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from itertools import pairwise, permutations
 from typing import Any
 
-import psutil
 import torch
 
 from harness.adapters.counts import count_parameters
-from harness.sweep.plan import VariantPlan
+from harness.models.memory import read_free_memory
+from harness.sweep.plan import Plan, VariantPlan
 
 SAVED_SHARE = 0.25
 """Of a variant's time, what goes away where many share their passes."""
@@ -45,6 +45,10 @@ class Room:
     cores: int
     memory_bytes: int
     """Free now."""
+
+    def count_workers(self, variants: int) -> int:
+        """Processes that may work at a time on so many variants: a GPU takes one."""
+        return 1 if self.is_gpu else max(1, min(self.cores, variants))
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,8 @@ class Layout:
 def survey_room(device: torch.device, in_processes: bool) -> Room:
     """Look at what is free on a device; without processes there is one worker with all cores."""
     usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-    else:
-        free = psutil.virtual_memory().available
-    return Room(device.type == "cuda", len(usable(0)) if in_processes else 1, int(free))
+    cores = len(usable(0)) if in_processes else 1
+    return Room(device.type == "cuda", cores, read_free_memory(device))
 
 
 def lay_out(
@@ -115,6 +116,13 @@ def lay_out(
     packs = [pack for group in groups.values() for pack in cut_group(group, room)]
     packs = _spread(_add_bases(packs, unscored_bases), room)
     return Layout(tuple(sorted(packs, key=lambda pack: -pack.seconds)), count_workers(packs, room))
+
+
+def estimate_seconds(plan: Plan, room: Room) -> float:
+    """Estimated wall time of a plan: packs side by side, then the timing, which is alone."""
+    bases = {each.config.base_run_id: each for each in plan.variants}
+    layout = lay_out(plan.variants, room, bases)
+    return find_makespan(layout.packs, room) + plan.latency_seconds
 
 
 def describe_layout(layout: Layout) -> dict[str, Any]:

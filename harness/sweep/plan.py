@@ -4,11 +4,9 @@ Everything that can be wrong without training is found here, for the whole sweep
 """
 
 import math
-import time
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import torch
 
 from harness.adapters.requirements import check_method
 from harness.config.catalog import METHODS
@@ -16,14 +14,20 @@ from harness.config.schema import AdapterConfig, Config, LatencyConfig, hash_val
 from harness.data.batching import plan_steps
 from harness.data.preparation import PreparedTask, prepare_task
 from harness.errors import UserError
-from harness.models.devices import resolve_device, resolve_dtype
+from harness.models.devices import resolve_device
 from harness.models.embedded import embedded_folder
 from harness.models.loading import find_context_length, load_structure
 from harness.models.memory import find_pass_tokens
 from harness.models.projections import ModuleMap, Projection, map_modules
-from harness.progress import format_seconds
+from harness.progress import announce, format_seconds
 from harness.records.record import TUNED
 from harness.sweep.budgets import resolve_budgets
+from harness.sweep.speed import Speed, Trial, can_be_measured, guess_speed, measure_speed
+
+MEASURED_ABOVE_SECONDS = 60.0
+"""Shorter sweeps are over before a better estimate would help."""
+MEASURED_TOGETHER = 5
+"""Variants of the pack that speed is measured with."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +88,21 @@ class VariantPlan:
 @dataclass(frozen=True)
 class Plan:
     variants: tuple[VariantPlan, ...]
+    speeds: tuple[Speed, ...] = ()
+    """One a model."""
 
     @property
-    def seconds(self) -> float:
-        """Estimated time of all variants, and of scoring the bases that they are compared to."""
+    def work_seconds(self) -> float:
+        """Estimated time to train and score all variants and their bases, in one process."""
         bases = {plan.config.base_run_id: plan for plan in self.variants}
         work = sum(p.train_seconds + p.score_seconds for p in self.variants)
-        work += sum(p.score_seconds for p in bases.values())
-        # What is timed in calls of the same lengths is timed once.
+        return work + sum(p.score_seconds for p in bases.values())
+
+    @property
+    def latency_seconds(self) -> float:
+        """Estimated time of all timing. What is timed in calls of the same lengths counts once."""
         timed = {(p.timed_kind, p.timed_lengths): p.latency_seconds for p in self.variants}
-        return work + sum(timed.values())
+        return sum(timed.values())
 
 
 def label_run(target_set: str, method: str) -> str:
@@ -101,18 +110,17 @@ def label_run(target_set: str, method: str) -> str:
     return target_set if method in ("lora", "none") else f"{target_set}, {method}"
 
 
-def plan_sweep(configs: Sequence[Config]) -> Plan:
-    """Check every variant and count its work.
+def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
+    """Check every variant and count its work, for as many processes as will work at a time.
 
     Raises UserError for the first thing that would fail later: a model that is not there, a role
     that it has not, data that cannot be read, a prompt that cannot fit.
     """
     prepared: dict[str, PreparedTask] = {}
     maps: dict[str, tuple[ModuleMap, int]] = {}
-    rates: dict[tuple[str, str], float] = {}
-    parts: dict[str, tuple[PreparedTask, ModuleMap, float]] = {}
+    parts: dict[str, tuple[PreparedTask, ModuleMap]] = {}
     for config in configs:
-        model_key = hash_values(config.identity["model"])
+        model_key = _name_model(config)
         if model_key not in maps:
             structure = load_structure(config.model)
             maps[model_key] = (
@@ -124,19 +132,66 @@ def plan_sweep(configs: Sequence[Config]) -> Plan:
         task_key = hash_values({"model": model_key, "task": config.identity["task"]})
         if task_key not in prepared:
             prepared[task_key] = prepare_task(config, context_length)
-        speed_key = (config.model.device, config.model.dtype)
-        if speed_key not in rates:
-            rates[speed_key] = measure_rate(*speed_key)
         _check_timed_length(config, prepared[task_key], context_length)
-        parts[config.run_id] = prepared[task_key], mapped, rates[speed_key]
-    adapters = _resolve_budgets(configs, {name: mapped for name, (_, mapped, _) in parts.items()})
-    plans = [
-        _plan_variant(config, adapter, *parts[config.run_id])
-        for config, adapter in zip(configs, adapters, strict=True)
-    ]
+        parts[config.run_id] = prepared[task_key], mapped
+    adapters = _resolve_budgets(configs, {name: mapped for name, (_, mapped) in parts.items()})
+    models = {_name_model(config): config.model for config in configs}
+    speeds = {
+        name: guess_speed(model, _count_weights(maps[name][0].projections), workers)
+        for name, model in models.items()
+    }
+
+    def plan_variants() -> list[VariantPlan]:
+        return [
+            _plan_variant(config, adapter, *parts[config.run_id], speeds[_name_model(config)])
+            for config, adapter in zip(configs, adapters, strict=True)
+        ]
+
+    plans = plan_variants()
     for each in plans:
         check_method(each.projections, each.adapter, len(each.steps), each.config.model.device)
-    return Plan(tuple(plans))
+    if Plan(tuple(plans)).work_seconds > MEASURED_ABOVE_SECONDS * workers:
+        for name, model in models.items():
+            own = [plan for plan in plans if _name_model(plan.config) == name]
+            if can_be_measured(model):
+                speeds[name] = _measure_once(name, _make_trial(own, workers))
+        plans = plan_variants()
+    return Plan(tuple(plans), tuple(speeds.values()))
+
+
+_measured: dict[tuple[str, int], Speed] = {}
+
+
+def _measure_once(name: str, trial: Trial) -> Speed:
+    """Speed of a model, measured once a process; what differs between sweeps is little."""
+    key = name, trial.workers
+    if key not in _measured:
+        announce("measuring the speed of this machine on a few blocks of the model")
+        _measured[key] = measure_speed(trial)
+    return _measured[key]
+
+
+def _name_model(config: Config) -> str:
+    return hash_values(config.identity["model"])
+
+
+def _make_trial(plans: Sequence[VariantPlan], workers: int) -> Trial:
+    """A pack of up to five target sets, on examples of the sweep's median lengths."""
+    distinct = {plan.config.target_set: plan for plan in plans if plan.can_be_packed}
+    members = list(distinct.values())[:MEASURED_TOGETHER] or plans[:1]
+    examples = [item for plan in plans for item in plan.prepared.train]
+    return Trial(
+        model=plans[0].config.model,
+        adapters=[
+            # What cannot be packed is taken to be as fast as LoRA.
+            (plan.adapter if plan.can_be_packed else AdapterConfig(), plan.projections)
+            for plan in members
+        ],
+        prompt_tokens=round(statistics.median(len(item.prompt_ids) for item in examples)),
+        completion_tokens=round(statistics.median(len(item.completion_ids) for item in examples)),
+        pass_tokens=plans[0].max_tokens_per_pass,
+        workers=workers,
+    )
 
 
 def _resolve_budgets(
@@ -162,9 +217,9 @@ def _plan_variant(
     adapter: AdapterConfig,
     prepared: PreparedTask,
     mapped: ModuleMap,
-    rate: float,
+    speed: Speed,
 ) -> VariantPlan:
-    train, latency = config.train, config.latency
+    train, latency, costs = config.train, config.latency, speed.costs
     steps = plan_steps(
         [item.length for item in prepared.train],
         batch_size=train.batch_size,
@@ -172,15 +227,12 @@ def _plan_variant(
         max_steps=train.max_steps,
         seed=config.seed,
     )
-    weights = sum(p.in_features * p.out_features * max(p.experts, 1) for p in mapped.projections)
     tokens = sum(prepared.train[i].length for step in steps for i in step)
     prompts = sum(len(item.prompt_ids) for item in prepared.test)
-    batches = -(-len(prepared.test) // config.evaluation.batch_size)
+    batch = config.evaluation.batch_size
     writing = 0 if prepared.test[0].choice_ids else prepared.output_tokens
     prompt, output = _find_timed_lengths(latency, prepared)
-    call = 2 * weights * latency.batch_size * prompt / rate + _decode_seconds(
-        weights, latency.batch_size, output - 1, rate
-    )
+    call = latency.batch_size * prompt * costs.prompt + costs.decode(latency.batch_size, output - 1)
     arms = (2 if latency.merged else 1) + 1
     return VariantPlan(
         config=config,
@@ -191,12 +243,17 @@ def _plan_variant(
         if train.learning_rate == TUNED
         else train.learning_rate,
         steps=tuple(tuple(step) for step in steps),
-        # Forward, and backward through the activations alone: 4 operations a weight and token.
-        train_seconds=4 * weights * tokens / rate,
-        score_seconds=2 * weights * prompts / rate
-        + batches * _decode_seconds(weights, config.evaluation.batch_size, writing, rate),
-        latency_seconds=latency.enabled * arms * call * _count_rounds(latency),
+        train_seconds=tokens * costs.train,
+        score_seconds=prompts * costs.prompt
+        + -(-len(prepared.test) // batch) * costs.decode(min(batch, len(prepared.test)), writing),
+        # All threads time together; twice as many are taken to be 1.4 times as fast.
+        latency_seconds=latency.enabled
+        * (arms * call * _count_rounds(latency) / math.sqrt(speed.workers)),
     )
+
+
+def _count_weights(projections: Sequence[Projection]) -> int:
+    return sum(p.in_features * p.out_features * max(p.experts, 1) for p in projections)
 
 
 def _count_rounds(latency: LatencyConfig) -> int:
@@ -223,34 +280,8 @@ def _check_timed_length(config: Config, prepared: PreparedTask, context_length: 
         )
 
 
-def _decode_seconds(weights: int, rows: int, steps: int, rate: float) -> float:
-    """Rough: a decode step reads all weights once, and multiplies far below the peak."""
-    bytes_a_second = rate / 20
-    return steps * (2 * weights / bytes_a_second + 2 * weights * rows / (rate / 8))
-
-
-def measure_rate(device_name: str, dtype_name: str) -> float:
-    """Operations a second that this machine reaches in a matrix product, less what models lose."""
-    device, dtype = resolve_device(device_name), resolve_dtype(dtype_name, device_name)
-    size = 4096 if device.type == "cuda" else 768
-    left = torch.randn(size, size, device=device, dtype=dtype)
-    threads = torch.get_num_threads()
-    # One thread is right beside other work too; several would wait for each other.
-    torch.set_num_threads(1)
-    try:
-        seconds = []
-        for _ in range(5):
-            started = time.perf_counter()
-            (left @ left).sum().item()
-            seconds.append(time.perf_counter() - started)
-    finally:
-        torch.set_num_threads(threads)
-    speedup = 1.0 if device.type == "cuda" else math.sqrt(threads)
-    return 0.5 * 2 * size**3 / min(seconds) * speedup
-
-
-def format_plan(plan: Plan, finished: int) -> str:
-    """The plan as text: a line a task, the totals, and the estimated time."""
+def format_plan(plan: Plan, finished: int, seconds: float) -> str:
+    """The plan as text: a line a task, the totals, and the estimated wall time in `seconds`."""
     count = len(plan.variants) + finished
     lines = [
         f"plan: {count} variants" + (f", {finished} of them finished already" if finished else "")
@@ -272,11 +303,20 @@ def format_plan(plan: Plan, finished: int) -> str:
         )
     total = sum(item.train_tokens for item in plan.variants)
     lines.append(
-        f"  in all {total:,} training tokens, roughly {format_seconds(plan.seconds)}"
+        f"  {total:,} training tokens in all: about {format_seconds(seconds)} "
+        f"({'; '.join(map(format_speed, plan.speeds))})"
         if plan.variants
         else "  nothing left to do"
     )
     return "\n".join(lines)
+
+
+def format_speed(speed: Speed) -> str:
+    """A speed in words: "float32, 2 processes, 410 training tokens/s measured"."""
+    processes = "1 process" if speed.workers == 1 else f"{speed.workers} processes"
+    origin = "measured" if speed.is_measured else "estimated"
+    rate = speed.train_tokens_per_second
+    return f"{speed.dtype}, {processes}, {rate:,.0f} training tokens/s {origin}"
 
 
 def warm_cache(configs: Sequence[Config]) -> None:

@@ -20,8 +20,16 @@ from harness.progress import Progress, announce
 from harness.records.files import write_json
 from harness.records.record import BASE, AdapterRecord, Record, read_record
 from harness.sweep.learning_rates import tune_rates
-from harness.sweep.packing import PackPlan, describe_layout, format_layout, lay_out, survey_room
-from harness.sweep.plan import VariantPlan, format_plan, plan_sweep, warm_cache
+from harness.sweep.packing import (
+    PackPlan,
+    describe_layout,
+    estimate_seconds,
+    find_makespan,
+    format_layout,
+    lay_out,
+    survey_room,
+)
+from harness.sweep.plan import Plan, VariantPlan, format_plan, plan_sweep, warm_cache
 from harness.sweep.stages import (
     Members,
     Outcome,
@@ -59,8 +67,9 @@ def run_sweep(configs: Sequence[Config], *, in_processes: bool = False) -> list[
     outcomes = {run_id: done for run_id, c in distinct.items() if (done := find_finished(c))}
     pending = [config for run_id, config in distinct.items() if run_id not in outcomes]
     warm_cache(pending)
-    plan = plan_sweep(pending)
-    announce(format_plan(plan, finished=len(outcomes)))
+    room = survey_room(resolve_device(configs[0].model.device), in_processes)
+    plan = plan_sweep(pending, room.count_workers(len(pending)))
+    announce(format_plan(plan, len(outcomes), estimate_seconds(plan, room)))
     rates = tune_rates(plan.variants, partial(run_sweep, in_processes=in_processes))
     variants = [_set_rate(each, rates.get(each.config.run_id)) for each in plan.variants]
     with _interrupts_recorded(variants):
@@ -73,7 +82,7 @@ def run_sweep(configs: Sequence[Config], *, in_processes: bool = False) -> list[
         }
         begun = [each for each in variants if lost[each.config.run_id] is None]
         if begun:
-            _run(begun, in_processes, Progress(plan.seconds - _find_seconds_done(begun)))
+            _run(begun, in_processes)
     for each in plan.variants:
         run_id = each.config.run_id
         outcomes[run_id] = lost[run_id] or _conclude(each)
@@ -138,7 +147,7 @@ def _find_seconds_done(plans: Sequence[VariantPlan]) -> float:
     return done
 
 
-def _run(plans: Sequence[VariantPlan], in_processes: bool, progress: Progress) -> None:
+def _run(plans: Sequence[VariantPlan], in_processes: bool) -> None:
     """Train and score in packs; when all is trained, time."""
     bases = {plan.config.base_run_id: plan for plan in plans}
     left = [plan for plan in plans if not find_run(plan).is_over]
@@ -149,11 +158,17 @@ def _run(plans: Sequence[VariantPlan], in_processes: bool, progress: Progress) -
         announce(format_layout(layout))
     write_json(plans[0].config.study_folder / "plan.json", describe_layout(layout))
     run_jobs: RunJobs = run_apart if in_processes else run_here
-    _run_packs(layout.packs, run_pack, layout.workers, _needs_scores, run_jobs, progress)
-    sessions = _find_sessions(plans)
-    # Nothing runs beside what is timed.
-    timed = [each.timed for each in sessions]
-    _run_packs(timed, time_pack, 1, _needs_times, run_jobs, progress)
+    work, makespan = Plan(tuple(plans)), find_makespan(layout.packs, room)
+    seconds_left = work.work_seconds - _find_seconds_done(plans)
+    progress = Progress(makespan + work.latency_seconds)
+    progress.stages_at_a_time = seconds_left / makespan if seconds_left and makespan else 1.0
+    with progress.heartbeat():
+        _run_packs(layout.packs, run_pack, layout.workers, _needs_scores, run_jobs, progress)
+        sessions = _find_sessions(plans)
+        # Nothing runs beside what is timed.
+        progress.stages_at_a_time = 1.0
+        timed = [each.timed for each in sessions]
+        _run_packs(timed, time_pack, 1, _needs_times, run_jobs, progress)
     for each in sessions:
         for others in each.alike:
             share_times(find_runs(each.timed), find_runs(others))

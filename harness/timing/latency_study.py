@@ -145,7 +145,8 @@ def run_study(configs: Sequence[Config]) -> tuple[LatencyFolder, bool]:
     builds = _gather_builds(folder, points)
     _announce_plan(points, builds, budget)
     progress = Progress(sum(len(states) for _, states in builds) * budget.max_seconds)
-    measured = [_measure_build(folder, build, states, budget, progress) for build, states in builds]
+    with progress.heartbeat():
+        measured = [_measure_build(folder, *each, budget, progress) for each in builds]
     return folder, all(measured)
 
 

@@ -120,7 +120,7 @@ def test_finished_runs_are_not_touched_again(
 def test_remeasuring_times_finished_runs_again_and_keeps_the_rest(
     tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.sweep.plan.measure_rate", lambda *_: 1e12)
+    monkeypatch.setattr("harness.sweep.speed.measure_rate", lambda *_: 1e12)
     sets = [f"target_modules={name}" for name in ("q", "k")]
     configs = [tiny_config(each) for each in sets]
     run.run_sweep(configs)
