@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from harness.analysis.latency.ratios import paired_ratio
-from harness.analysis.latency.timing_verdicts import is_resolved
+from harness.analysis.latency.timing_verdicts import check_gate, is_resolved
 from harness.models.loading import LoadedModel
 from harness.timing.budget import Budget
 from harness.timing.points import CONTROLS, Build, Point, name_planted
@@ -246,13 +246,16 @@ class _Controller:
         state.status = "done"
 
     def _is_known(self, state: PointState) -> bool:
-        """Whether every preregistered ratio that can still be measured is as narrow as asked."""
+        """Whether every preregistered ratio that can still be measured is as narrow as asked.
+
+        And whether the base against itself passes the gate: timing goes on while it does not.
+        """
         number = state.point.number
         rows = [*self.earlier_calls, *self.measurement.calls]
         calls = pd.DataFrame([row for row in rows if row["point"] == number])
         present = set(zip(calls["arm"], calls["variant"], strict=True))
         column = f"{PREREGISTERED_TIME}_seconds"
-        return all(
+        return check_gate(calls, self.budget.rule, PREREGISTERED_TIME).is_trusted and all(
             is_resolved(paired_ratio(calls, column, arm, variant=variant), self.budget.rule)
             for arm, variant in preregister(self.build)
             if (arm, variant) in present

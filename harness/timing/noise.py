@@ -27,6 +27,10 @@ except ImportError:  # Windows
 CPU_STATISTICS = Path("/sys/fs/cgroup/cpu.stat")
 """Of the process's own cgroup, where it runs in a container."""
 
+WINDOW_SECONDS = 0.5
+QUIET_CORES = 0.1
+"""Cores kept busy by others that a window of quiet may have: two or three ticks of the kernel's."""
+
 PERF_COUNTER = time.get_clock_info("perf_counter")
 MAX_CLOCK_STEP_SECONDS = 10e-6
 
@@ -119,6 +123,22 @@ def _read_counters() -> _Counters:
         throttled_seconds=read_throttled_seconds(CPU_STATISTICS),
         cpu_seconds=time.process_time(),
     )
+
+
+def wait_for_quiet(meter: NoiseMeter, max_seconds: float) -> bool:
+    """Wait until other programs and the hypervisor leave the cores alone; say whether they do.
+
+    What has just ended - training, a process that was started beside this one - still works for a
+    moment. Looks at windows of half a second.
+    """
+    for _ in range(max(1, round(max_seconds / WINDOW_SECONDS))):
+        meter.start()
+        time.sleep(WINDOW_SECONDS)
+        noise = meter.stop()
+        steal = 0.0 if math.isnan(noise.steal_seconds) else noise.steal_seconds
+        if noise.other_cpu_seconds + steal <= QUIET_CORES * WINDOW_SECONDS:
+            return True
+    return False
 
 
 class ClockInfo(Protocol):

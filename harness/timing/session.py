@@ -22,7 +22,7 @@ from harness.timing.arms import (
     find_adapter_dtype,
     line_up,
 )
-from harness.timing.noise import NoiseMeter, check_clock
+from harness.timing.noise import NoiseMeter, check_clock, wait_for_quiet
 from harness.timing.points import CONTROLS, Build, Point
 from harness.timing.rounds import Lineup, WarmUp, Work, time_round, warm_up
 
@@ -112,6 +112,7 @@ class Session:
             input_ids = torch.tensor(point.prompts, device=self._device)
             work = Work(input_ids, point.output_tokens)
             self._open = _Open(point, work, lineup, order)
+            wait_for_quiet(self._meter, max_seconds / 2)
             warmed = warm_up(lineup, work, tolerance, max_seconds)
         # A collection inside a timed call would be charged to whoever was running.
         gc.collect()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis.latency.ratios import paired_ratio
-from harness.analysis.latency.timing_verdicts import Rule, judge
+from harness.analysis.latency.timing_verdicts import Rule, check_gate, judge
 from harness.config.schema import ModelConfig
 from harness.timing.budget import Budget
 from harness.timing.controller import Measurement, PointState, measure, preregister
@@ -133,6 +133,24 @@ class World:
             Budget(**settings),
             open_host=lambda: SimulatedHost(self),
         )
+
+
+def test_timing_goes_on_until_the_base_passes_against_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In one process: a first look tells the base from itself in one study of twenty, by chance."""
+    rule = Rule(half_width=0.08, margin=0.09, min_rounds=12, min_processes=1)
+    trusted, went_on = 0, 0
+    for seed in range(60):
+        world = World(monkeypatch, noise=0.06, seed=seed, process_noise=0.0)
+        measured = world.measure(rule=rule, is_fresh=False, max_seconds=300.0)
+        calls = pd.DataFrame(measured.calls)
+        trusted += check_gate(calls, rule).is_trusted
+        first = check_gate(calls[calls["round"] < rule.min_rounds], rule)
+        # What was narrow enough at the first look, and passed only later.
+        went_on += not first.is_trusted and first.ratio.half_width <= rule.half_width
+    assert went_on >= 1
+    assert trusted >= 59
 
 
 def test_a_quiet_machine_stops_at_the_least_rounds_and_finds_the_truth(

@@ -15,7 +15,13 @@ import torch
 from harness.errors import UserError
 from harness.models.devices import GpuState, name_throttle_reasons
 from harness.timing import noise
-from harness.timing.noise import NoiseMeter, check_clock, read_throttled_seconds
+from harness.timing.noise import (
+    Noise,
+    NoiseMeter,
+    check_clock,
+    read_throttled_seconds,
+    wait_for_quiet,
+)
 
 CPU, SECOND_GPU = torch.device("cpu"), torch.device("cuda:0")
 STEADY = SimpleNamespace(monotonic=True, adjustable=False)
@@ -133,6 +139,38 @@ def test_reading_the_counters_costs_under_100_microseconds() -> None:
         costs.append(time.perf_counter() - started)
     # The tenth fastest: this machine's own noise is not what is asked about.
     assert sorted(costs)[10] < 100e-6
+
+
+class FakeMeter:
+    """Counts what it is told: other programs' time, and steal, of each window in turn."""
+
+    def __init__(self, *windows: tuple[float, float]) -> None:
+        self.windows = list(windows)
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> Noise:
+        others, steal = self.windows.pop(0)
+        return Noise(0.0, steal, others, 0, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("windows", "quiet", "left"),
+    [
+        ([(0.5, 0.0), (0.3, 0.0), (0.02, 0.0), (0.5, 0.0)], True, 1),
+        ([(0.02, 0.4), (0.02, math.nan), (0.0, 0.0)], True, 1),
+        ([(0.5, 0.0)] * 9, False, 1),
+    ],
+    ids=["other programs", "steal, then a system that does not count it", "never quiet"],
+)
+def test_timing_waits_for_quiet_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, windows: list[tuple[float, float]], quiet: bool, left: int
+) -> None:
+    monkeypatch.setattr(noise.time, "sleep", lambda seconds: None)
+    meter = FakeMeter(*windows)
+    assert wait_for_quiet(meter, 4.0) is quiet  # type: ignore[arg-type]
+    assert len(meter.windows) == left
 
 
 # --- the GPU
