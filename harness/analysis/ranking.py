@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from harness.analysis.inference import correct_holm
 from harness.analysis.regret import TaskDraws
 from harness.analysis.spread import measure_spread
 from harness.records.record import BASE
@@ -48,16 +49,6 @@ def compare_pairs(drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
     columns = ["better", "worse", "difference", "low", "high", "p", "detectable", "seed_share"]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(p_holm=correct_holm(frame["p"].to_numpy(dtype=float)))
-
-
-def correct_holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down correction of p values; unknown ones stay unknown and do not count."""
-    corrected = np.full(len(p), math.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return corrected
 
 
 def average_tasks(

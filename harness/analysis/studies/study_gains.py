@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis.comparison import BOUNDS, Comparison
+from harness.analysis.inference import find_mover_widths
 from harness.analysis.ranking import DIGITS, compare_pairs
 
 ALL_TASKS = "(all)"
@@ -45,22 +46,18 @@ def tabulate_changes(table: pd.DataFrame) -> pd.DataFrame:
     """Return how each gain differs from the first study's: one row a further study, variant, task.
 
     Columns: study, variant, task, change, change_low, change_high. The 95% bounds are made from
-    those of the two gains by MOVER, as of independent estimates (Zou and Donner, Statistics in
-    Medicine 27:1693, 2008).
+    those of the two gains by MOVER, as of independent estimates (`analysis.inference`).
     """
     first = table[table["study"] == table["study"].iloc[0]]
     others = table[table["study"] != table["study"].iloc[0]]
     keys = ["variant", "task"]
     gains = [f"gain{bound}" for bound in BOUNDS]
     both = others.merge(first[[*keys, *gains]], on=keys, suffixes=("", "_first"))
-    own, low, high = (both[name] for name in gains)
-    old, old_low, old_high = (both[f"{name}_first"] for name in gains)
-    change = own - old
-    return both[["study", *keys]].assign(
-        change=change,
-        change_low=change - np.hypot(own - low, old_high - old),
-        change_high=change + np.hypot(high - own, old - old_low),
-    )
+    ends = ([both[name], both[f"{name}_first"]] for name in gains)
+    below, above = find_mover_widths(*ends, (1, -1))
+    change = both["gain"] - both["gain_first"]
+    changes = {"change": change, "change_low": change - below, "change_high": change + above}
+    return both[["study", *keys]].assign(**changes)
 
 
 def compare_orders(comparisons: Mapping[str, Comparison]) -> pd.DataFrame:
