@@ -42,8 +42,8 @@ def format_table(mapped: ModuleMap, rank: int) -> str:
         [
             f"{mapped.architecture}: {mapped.block_count} blocks, first path {first}",
             *pad_columns(rows),
+            f"all roles together: {total:,} trainable parameters",
         ]
-        + [f"all roles together: {total:,} trainable parameters"]
     )
 
 
