@@ -168,8 +168,10 @@ def _check_point(model: CostModel, number: int, calls: pd.DataFrame, seed: int) 
     measured = _select(bounds, np.array(known, int))
     excess = measured.estimate - predicted.estimate
     both = measured, predicted
-    ends = ([getattr(each, end) for each in both] for end in ("estimate", "low", "high"))
-    below, above = find_mover_widths(*ends, (1, -1))
+    middles, lows, highs = (
+        [getattr(each, end) for each in both] for end in ("estimate", "low", "high")
+    )
+    below, above = find_mover_widths(middles, lows, highs, weights=(1, -1))
     # Every part of the one with every part of the other.
     error = np.hypot(measured.standard_error[:, None], predicted.standard_error)
     degrees = np.minimum(measured.degrees_of_freedom[:, None], predicted.degrees_of_freedom)

@@ -53,8 +53,8 @@ def tabulate_changes(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["variant", "task"]
     gains = [f"gain{bound}" for bound in BOUNDS]
     both = others.merge(first[[*keys, *gains]], on=keys, suffixes=("", "_first"))
-    ends = ([both[name], both[f"{name}_first"]] for name in gains)
-    below, above = find_mover_widths(*ends, (1, -1))
+    middles, lows, highs = ([both[name], both[f"{name}_first"]] for name in gains)
+    below, above = find_mover_widths(middles, lows, highs, weights=(1, -1))
     change = both["gain"] - both["gain_first"]
     changes = {"change": change, "change_low": change - below, "change_high": change + above}
     return both[["study", *keys]].assign(**changes)
