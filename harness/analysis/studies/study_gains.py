@@ -15,6 +15,7 @@ from scipy import stats
 from harness.analysis.comparison import BOUNDS, Comparison
 from harness.analysis.inference import find_mover_widths
 from harness.analysis.ranking import DIGITS, compare_pairs
+from harness.analysis.regret import find_complete
 
 ALL_TASKS = "(all)"
 LEVEL = 0.05
@@ -111,13 +112,9 @@ def rank_alike(comparisons: Mapping[str, Comparison], pairs: pd.DataFrame) -> pd
     return pd.DataFrame(rows)
 
 
-def _find_ranked(one: Comparison, other: Comparison) -> list[str]:
-    return sorted(_list_complete(one) & _list_complete(other))
-
-
-def _list_complete(comparison: Comparison) -> set[str]:
-    sets = [set(each.sets) for each in comparison.drawn.values()]
-    return set.intersection(*sets) if sets else set()
+def _find_ranked(*comparisons: Comparison) -> list[str]:
+    complete = [set(find_complete(each.drawn.values())) for each in comparisons]
+    return sorted(set.intersection(*complete))
 
 
 def _rank_scores(comparison: Comparison, names: Sequence[str]) -> np.ndarray:
