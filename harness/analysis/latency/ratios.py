@@ -76,8 +76,6 @@ def paired_ratio(
     *,
     variant: str | None = None,
     reference_variant: str | None = None,
-    confidence: float = 0.95,
-    seed: int = 0,
 ) -> Interval:
     """Return the median over rounds of `arm` / `reference` in `column`, each taken in its round.
 
@@ -85,7 +83,7 @@ def paired_ratio(
     `summarise_rounds` for the interval.
     """
     paired = pair_rounds(calls, column, arm, reference, variant, reference_variant)
-    return summarise_rounds(paired, confidence, seed)
+    return summarise_rounds(paired)
 
 
 def summarise_rounds(paired: Paired, confidence: float = 0.95, seed: int = 0) -> Interval:

@@ -18,7 +18,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from harness.analysis.comparison import Comparison, base_as_one
 from harness.analysis.majority import MajorityLine
-from harness.analysis.score_names import name_score
 from harness.formatting import join_words
 from harness.records.record import BASE
 from harness.reporting.plots.label_placement import Label, place_labels
@@ -34,6 +33,7 @@ from harness.reporting.plots.style import (
     put_notice,
     style_axes,
 )
+from harness.reporting.score_names import name_score
 
 PANEL_INCHES = (5.4, 4.1)
 CROWDED_INCHES = (8.0, 5.6)
