@@ -93,6 +93,23 @@ def format_seconds(value: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
 
 
+def pad_columns(rows: Sequence[Sequence[str]], *, is_right: bool = False) -> list[str]:
+    """Return rows as lines whose columns have one width each.
+
+    Cells stand to the left or, `is_right`, those behind the first to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = ["<", *[">" if is_right else "<"] * len(widths)]
+    template = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=False))
+    return [template.format(*row).rstrip() for row in rows]
+
+
+def rule_table(rows: Sequence[Sequence[str]], *, is_right: bool = False) -> str:
+    """Return rows as a table of text, with a rule under the first; `is_right` as `pad_columns`."""
+    header, *lines = pad_columns(rows, is_right=is_right)
+    return "\n".join([header, "-" * max(map(len, [header, *lines])), *lines])
+
+
 def join_words(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`; where words have commas of their own, `a, x; b and c`."""
     comma = "; " if any("," in word for word in words) else ", "

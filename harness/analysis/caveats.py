@@ -10,9 +10,11 @@ from harness.analysis.mixtures import (
     list_recipe_mixtures,
     list_scoring_mixtures,
 )
-from harness.analysis.score_names import CONSTRAINED
 from harness.formatting import format_share, join_words
 from harness.records.record import BASE
+
+CONSTRAINED = "constrained generation"
+"""The way of scoring whose decoding is not the one that is timed."""
 
 FEW_EXAMPLES = 30
 """Below this, a t interval of a skewed mean covers noticeably too seldom."""

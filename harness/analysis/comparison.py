@@ -21,7 +21,15 @@ import pandas as pd
 from harness.analysis.latency.ratios import geometric_mean
 from harness.analysis.majority import MajorityLine, add_majority, find_majority_line
 from harness.analysis.pairing import pair_task
-from harness.analysis.regret import TaskDraws, bound_loss, bound_regret, draw_task, find_front
+from harness.analysis.regret import (
+    TaskDraws,
+    average_draws,
+    bound_loss,
+    bound_regret,
+    draw_task,
+    find_complete,
+    find_front,
+)
 from harness.analysis.results import LENGTHS, RATIO_COLUMNS
 from harness.analysis.spread import measure_spread
 from harness.errors import UserError
@@ -298,7 +306,8 @@ def _score_overall(drawn: Mapping[str, TaskDraws], variant: str) -> dict[str, fl
     regrets = [each.regret(variant).observed for each in having]
     row |= {"mean_regret": float(np.mean(regrets)), "worst_regret": max(regrets)}
     row["mean_regret_high"], row["worst_regret_high"] = bound_regret(having, variant)
-    row["mean_regret_low"] = bound_loss(_average_draws(having), variant)
+    means = {name: average_draws(having, name) for name in {variant, *find_complete(having)}}
+    row["mean_regret_low"] = bound_loss(means, variant)
     row["worst_regret_low"] = max(
         bound_loss(each.draws, variant, tests=len(having)) for each in having
     )
@@ -306,8 +315,7 @@ def _score_overall(drawn: Mapping[str, TaskDraws], variant: str) -> dict[str, fl
     if not row["is_complete"]:
         return row  # a mean score over fewer tasks stands beside no other
     row["score"] = float(np.mean([each.means[variant] for each in having]))
-    own = np.mean([each.draws[variant] for each in having], axis=0)
-    row |= _bound_score(own)
+    row |= _bound_score(means[variant])
     if variant != BASE and all(BASE in each.means for each in having):
         row |= _compare_to_base(having, variant)
     return row
@@ -324,17 +332,11 @@ def _compare_to_base(tasks: Sequence[TaskDraws], variant: str) -> dict[str, floa
 
 def _share_seeds(tasks: Sequence[TaskDraws], variant: str) -> float:
     """Share of the variance of the difference to the best other set that comes of seeds."""
-    common = set.intersection(*(set(each.sets) for each in tasks)) - {variant}
+    common = [name for name in find_complete(tasks) if name != variant]
     if variant == BASE or not common:
         return math.nan
-    rival = max(sorted(common), key=lambda name: sum(each.means[name] for each in tasks))
+    rival = max(common, key=lambda name: sum(each.means[name] for each in tasks))
     return measure_spread(tasks, variant, rival).seed_share
-
-
-def _average_draws(tasks: Sequence[TaskDraws]) -> dict[str, np.ndarray]:
-    """Mean over tasks, in each resample, of every set that has them all."""
-    common = [name for name in tasks[0].draws if all(name in each.draws for each in tasks)]
-    return {name: np.mean([each.draws[name] for each in tasks], axis=0) for name in common}
 
 
 def _best_probabilities(drawn: Mapping[str, TaskDraws], overall: pd.DataFrame) -> dict[str, float]:
@@ -343,9 +345,7 @@ def _best_probabilities(drawn: Mapping[str, TaskDraws], overall: pd.DataFrame) -
     names = list(rows["variant"])
     if not names:
         return {}
-    means = np.array(
-        [np.mean([each.draws[name] for each in drawn.values()], axis=0) for name in names]
-    )
+    means = np.array([average_draws(drawn.values(), name) for name in names])
     if np.isnan(means).any():
         return dict.fromkeys(names, math.nan)
     # Rounded, so that equal scores summed in another order still tie.

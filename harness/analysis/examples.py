@@ -20,6 +20,7 @@ from harness.analysis.comparison import Comparison
 from harness.analysis.pairing import TaskScores
 from harness.errors import UserError
 from harness.formatting import join_words
+from harness.records.files import read_table
 from harness.records.record import BASE
 
 WIN_COLUMNS = ("task", "won", "lost", "tied", "difference", "p")
@@ -186,9 +187,7 @@ def _read_examples(study: Path, run: Mapping[str, str], columns: list[str]) -> p
     """Some columns of a run's examples; where that fails, an empty frame and a warning."""
     path = Path(study) / "runs" / run["run_id"] / "examples.parquet"
     try:
-        return pd.read_parquet(path, columns=columns)
-    except Exception as error:  # a corrupt file raises whatever the Parquet reader meets first
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = first_line if path.exists() else "missing"
-        warnings.warn(f"{path}: cannot be read ({reason})", stacklevel=2)
+        return read_table(path, columns, others=())
+    except UserError as error:
+        warnings.warn(str(error), stacklevel=2)
         return pd.DataFrame(columns=columns)

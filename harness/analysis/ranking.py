@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.analysis.regret import TaskDraws
+from harness.analysis.inference import correct_holm
+from harness.analysis.regret import TaskDraws, average_draws, find_complete
 from harness.analysis.spread import measure_spread
 from harness.records.record import BASE
 
@@ -50,31 +51,14 @@ def compare_pairs(drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
     return frame.assign(p_holm=correct_holm(frame["p"].to_numpy(dtype=float)))
 
 
-def correct_holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down correction of p values; unknown ones stay unknown and do not count."""
-    corrected = np.full(len(p), math.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return corrected
-
-
 def average_tasks(
     drawn: Mapping[str, TaskDraws],
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Mean over tasks of every set that has them all: as observed, and in each resample."""
-    names = _find_complete(drawn)
-    observed = {
-        name: float(np.mean([each.means[name] for each in drawn.values()])) for name in names
-    }
-    draws = {name: np.mean([each.draws[name] for each in drawn.values()], axis=0) for name in names}
-    return observed, draws
-
-
-def _find_complete(drawn: Mapping[str, TaskDraws]) -> list[str]:
-    sets = {name for each in drawn.values() for name in each.sets}
-    return sorted(name for name in sets if all(name in each.means for each in drawn.values()))
+    tasks = drawn.values()
+    names = find_complete(tasks)
+    observed = {name: float(np.mean([each.means[name] for each in tasks])) for name in names}
+    return observed, {name: average_draws(tasks, name) for name in names}
 
 
 def rank_sets(drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
@@ -82,7 +66,7 @@ def rank_sets(drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
 
     One row a set: `variant`, `average_rank` with `average_rank_low` and `_high`.
     """
-    names = _find_complete(drawn)
+    names = find_complete(drawn.values())
     columns = ["variant", "average_rank", "average_rank_low", "average_rank_high"]
     if not names:
         return pd.DataFrame(columns=columns)
@@ -118,7 +102,7 @@ def generalize_regret(drawn: Mapping[str, TaskDraws], seed: int = 0) -> dict[str
     In each resample the tasks are drawn anew too, with replacement. NaN with fewer than two tasks;
     with three or four it is a rough figure.
     """
-    names = _find_complete(drawn)
+    names = find_complete(drawn.values())
     tasks, bounds = list(drawn.values()), dict.fromkeys(names, math.nan)
     if len(tasks) < 2:
         return bounds
@@ -141,7 +125,7 @@ def find_front_probability(
     """
     _, draws = average_tasks(drawn)
     if draws and all(BASE in each.means for each in drawn.values()):
-        draws[BASE] = np.mean([each.draws[BASE] for each in drawn.values()], axis=0)
+        draws[BASE] = average_draws(drawn.values(), BASE)
     count = len(next(iter(draws.values()), []))
     names, costs, values = [], [], []
     rng = np.random.default_rng(seed)

@@ -39,6 +39,7 @@ from harness.analysis.wording import (
     describe_rule,
 )
 from harness.errors import UserError
+from harness.records.files import replace_nan
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Recommendation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; unknown numbers are None."""
-        plain: dict[str, Any] = _without_nan(dataclasses.asdict(self))
+        plain: dict[str, Any] = replace_nan(dataclasses.asdict(self))
         return plain
 
 
@@ -162,14 +163,3 @@ def to_json(study: str, recommendations: Sequence[Recommendation]) -> str:
         "models": [each.to_dict() for each in recommendations],
     }
     return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _without_nan(value: Any) -> Any:
-    """Unknown and infinite numbers become null, which JSON has."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -12,7 +12,7 @@ the best being taken anew inside each resample. It is 0 for the best, and never 
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,18 @@ class TaskDraws:
         best = max(self.means[name] for name in self.sets)
         best_draws = np.max([self.draws[name] for name in self.sets], axis=0)
         return Regret(best - self.means[variant], best_draws - self.draws[variant])
+
+
+def find_complete(tasks: Collection[TaskDraws]) -> list[str]:
+    """Return the sets that all tasks have, by name; the base is no set."""
+    names = {name for each in tasks for name in each.sets}
+    return sorted(name for name in names if all(name in each.means for each in tasks))
+
+
+def average_draws(tasks: Collection[TaskDraws], variant: str) -> np.ndarray:
+    """Return the mean over tasks, all of which have `variant`, in each resample."""
+    mean: np.ndarray = np.mean([each.draws[variant] for each in tasks], axis=0)
+    return mean
 
 
 def bound_regret(

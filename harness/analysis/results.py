@@ -25,12 +25,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from harness.analysis.latency.ratios import paired_ratio
 from harness.analysis.latency.timing_verdicts import Rule, check_gate
 from harness.analysis.majority import MAJORITY_COLUMNS, make_majority_line, mark_skill
-from harness.analysis.runs import Paths, Run, Runs, read_runs, read_table
+from harness.analysis.runs import Paths, Run, Runs, read_run_table, read_runs
 from harness.records.machine import identify_machine
 from harness.records.record import BASE, TUNED, EvalRecord, Record
 
@@ -376,7 +375,9 @@ def _read_examples(
     """Return a run's id and score, and of `others` and `numbers` (name -> name in the file) what is
     there."""
     needed = ("id", scored.metric)
-    table = _read_columns(run, needed, (*others, *numbers.values()), problems)
+    # Texts are most of the bytes.
+    chosen = (*others, *numbers.values())
+    table = read_run_table(run, "examples.parquet", needed, problems, chosen)
     columns = {
         "id": table["id"].astype(str),
         "score": pd.to_numeric(table[scored.metric], errors="coerce"),
@@ -386,19 +387,6 @@ def _read_examples(
         if column in table:
             columns[name] = pd.to_numeric(table[column], errors="coerce")
     return pd.DataFrame(columns)
-
-
-def _read_columns(
-    run: Run, needed: Sequence[str], others: Sequence[str], problems: list[str]
-) -> pd.DataFrame:
-    """Read some columns of a run's examples; texts are most of the bytes."""
-    # Of a file that fails here, or lacks a column, read_table says what is wrong with it.
-    with suppress(Exception), pq.ParquetFile(run.folder / "examples.parquet") as file:
-        there = set(file.schema_arrow.names)
-        if there.issuperset(needed):
-            wanted = list(dict.fromkeys((*needed, *(name for name in others if name in there))))
-            return file.read(wanted).to_pandas(ignore_metadata=True)
-    return read_table(run, "examples.parquet", needed, problems)
 
 
 def _tabulate_losses(found: Runs) -> pd.DataFrame:
@@ -413,7 +401,7 @@ def _tabulate_losses(found: Runs) -> pd.DataFrame:
 def _read_calls(run: Run, problems: list[str]) -> pd.DataFrame:
     if run.record.latency is None:
         return pd.DataFrame(columns=list(CALL_COLUMNS))
-    return read_table(run, "latency.parquet", CALL_COLUMNS, problems)
+    return read_run_table(run, "latency.parquet", CALL_COLUMNS, problems)
 
 
 def _keys(run: Run) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin
 import pandas as pd
 
 from harness.errors import UserError
+from harness.records.files import read_table
 from harness.records.record import BASE, RUN_ID, SECTIONS, Record, read_record
 
 Paths = str | Path | Sequence[str | Path]
@@ -163,21 +164,19 @@ def _name_studies(studies: Sequence[Path]) -> list[str]:
     return names
 
 
-def read_table(run: Run, name: str, needed: Sequence[str], problems: list[str]) -> pd.DataFrame:
-    """Read a run's Parquet file; where it fails, an empty frame and a line in `problems`."""
-    path = run.folder / name
+def read_run_table(
+    run: Run,
+    name: str,
+    needed: Sequence[str],
+    problems: list[str],
+    others: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """As `read_table`; where it fails, an empty frame and a line in `problems`."""
     try:
-        table = pd.read_parquet(path)
-    except Exception as error:  # a corrupt file raises whatever the Parquet reader meets first
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = first_line if path.exists() else "missing"
-        problems.append(f"{path}: cannot be read ({reason})")
+        return read_table(run.folder / name, needed, others)
+    except UserError as error:
+        problems.append(str(error))
         return pd.DataFrame(columns=list(needed))
-    absent = [column for column in needed if column not in table]
-    if absent:
-        problems.append(f"{path}: lacks the column {', '.join(absent)}")
-        return pd.DataFrame(columns=list(needed))
-    return table
 
 
 def _read_checked(folder: Path) -> Record:

@@ -15,6 +15,7 @@ from harness.config.composing import compose
 from harness.config.schema import AdapterConfig
 from harness.config.target_sets import ROLES
 from harness.errors import UserError
+from harness.formatting import pad_columns
 from harness.models.loading import load_structure
 from harness.models.projections import ModuleMap, Projection, map_modules
 
@@ -35,16 +36,14 @@ def format_table(mapped: ModuleMap, rank: int) -> str:
         )
         total = sum(p.count_parameters(rank) for p in members)
         rows.append((roles, pattern, str(len(members)), ", ".join(shapes), f"{total:,}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
     total = sum(p.count_parameters(rank) for p in mapped.projections)
     first = next((p.path for p in mapped.projections), "none")
     return "\n".join(
-        [f"{mapped.architecture}: {mapped.block_count} blocks, first path {first}", *lines]
-        + [f"all roles together: {total:,} trainable parameters"]
+        [
+            f"{mapped.architecture}: {mapped.block_count} blocks, first path {first}",
+            *pad_columns(rows),
+            f"all roles together: {total:,} trainable parameters",
+        ]
     )
 
 

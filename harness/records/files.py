@@ -7,7 +7,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,52 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON lacks, by null."""
+def replace_nan(value: Any) -> Any:
+    """Return a value as JSON has it: NaN and infinities become None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): replace_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [replace_nan(item) for item in value]
     return value
+
+
+def read_table(
+    path: Path, needed: Sequence[str] = (), others: Sequence[str] | None = None
+) -> "pd.DataFrame":
+    """Read a Parquet file: whole, or the columns `needed` and what it has of `others`.
+
+    Raises UserError, in one line, where it cannot be read, or lacks a column that is needed.
+    """
+    # Here, because every process that times would wait for them, and reads no table.
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    try:
+        if others is None:
+            table = pd.read_parquet(path)
+            require_columns(path, table, needed)
+            return table
+        with pq.ParquetFile(path) as file:
+            there = file.schema_arrow.names
+            require_columns(path, there, needed)
+            wanted = dict.fromkeys((*needed, *(name for name in others if name in there)))
+            return file.read(list(wanted)).to_pandas(ignore_metadata=True)
+    except UserError:
+        raise
+    except Exception as error:  # a corrupt file raises whatever the Parquet reader meets first
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line if path.exists() else "missing"
+        raise UserError(f"{path}: cannot be read ({reason})") from error
+
+
+def require_columns(path: Path, there: Iterable[str], needed: Sequence[str]) -> None:
+    """Raise UserError, naming the file, where columns that are needed are not there."""
+    names = set(there)
+    absent = [name for name in needed if name not in names]
+    if absent:
+        raise UserError(f"{path}: lacks the column {', '.join(absent)}")
 
 
 def write_table(path: Path, rows: "Sequence[Mapping[str, Any]] | pd.DataFrame") -> None:
@@ -39,7 +76,7 @@ def write_table(path: Path, rows: "Sequence[Mapping[str, Any]] | pd.DataFrame") 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON, atomically; NaN and infinities become null."""
-    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(replace_nan(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

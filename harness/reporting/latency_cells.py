@@ -14,7 +14,7 @@ from harness.analysis.latency.latency_wording import (
     format_milliseconds,
     name_arm,
 )
-from harness.formatting import UNKNOWN, format_bytes
+from harness.formatting import UNKNOWN, format_bytes, rule_table
 from harness.reporting.report_tables import Table
 
 Row = Mapping[Any, Any]
@@ -151,12 +151,7 @@ def make_text_table(rows: pd.DataFrame) -> str:
         )
         for row in totals.to_dict("records")
     ]
-    widths = [max(len(line[column]) for line in lines) for column in range(4)]
-    padded = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    return "\n".join([padded[0], "-" * max(map(len, padded)), *padded[1:]])
+    return rule_table(lines)
 
 
 def _format_ratio(row: Row) -> str:

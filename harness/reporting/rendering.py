@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from matplotlib.figure import Figure
 
-from harness.reporting.plots.score_plots import save_plot
+from harness.reporting.plots.style import save_plot
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SCRIPT = TEMPLATES / "sort_tables.js"

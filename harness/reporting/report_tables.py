@@ -29,6 +29,7 @@ from harness.formatting import (
     format_score_interval,
     format_seconds,
     format_share,
+    rule_table,
 )
 from harness.records.record import BASE
 
@@ -210,7 +211,7 @@ def text_table(comparison: Comparison, chosen: str | None = None) -> str:
         for task, line in comparison.majority.items()
         if task in marked
     ]
-    return "\n".join([_align(lines), *legend])
+    return "\n".join([rule_table(lines, is_right=True), *legend])
 
 
 def sort_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -300,14 +301,3 @@ def _format_short(value: float, low: float, high: float) -> str:
     if pd.isna(value) or pd.isna(low):
         return format_score(value)
     return f"{value:.3f} ±{(high - low) / 2:.3f}"
-
-
-def _align(lines: Sequence[Sequence[str]]) -> str:
-    """Pad columns to one width: names to the left, numbers to the right."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    padded = []
-    for line in lines:
-        cells = [line[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        padded.append("  ".join(cells).rstrip())
-    return "\n".join([padded[0], "-" * max(map(len, padded)), *padded[1:]])

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.comparison import Comparison
-from harness.analysis.score_names import name_score, order_scores
 from harness.formatting import UNKNOWN, format_score, format_tokens, join_words
 from harness.reporting.report_tables import Table, sort_rows
+from harness.reporting.score_names import name_score, order_scores
 
 PREFIX = "score_"
 """What the columns of scores begin with, in what `load_results` returns."""

@@ -23,7 +23,7 @@ import pandas as pd
 from harness.analysis.latency.latency_results import AXES, SCHEMA_VERSION
 from harness.config.schema import Config
 from harness.errors import UserError
-from harness.records.files import write_json, write_table
+from harness.records.files import read_table, write_json, write_table
 from harness.records.machine import describe_difference
 from harness.timing.budget import Budget
 from harness.timing.controller import PREREGISTERED_TIME, Measurement, PointState, preregister
@@ -172,7 +172,10 @@ def open_folder(
 def _read_rows(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
-    rows: list[dict[str, Any]] = pd.read_parquet(file).to_dict("records")
+    try:
+        rows: list[dict[str, Any]] = read_table(file).to_dict("records")
+    except UserError as error:
+        raise UserError(f"{error}; move it away or use another study=name") from error
     return rows
 
 

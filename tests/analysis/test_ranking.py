@@ -10,7 +10,6 @@ from scipy import stats
 from harness.analysis.pairing import TaskScores
 from harness.analysis.ranking import (
     compare_pairs,
-    correct_holm,
     find_front_probability,
     find_near_best,
     generalize_regret,
@@ -57,14 +56,6 @@ def test_a_detectable_difference_is_found_in_four_of_five_studies() -> None:
         found.append(compare_pairs(drawn)["p"][0] < 0.05)
     assert compare_pairs(first)["detectable"][0] == pytest.approx(least, rel=0.25)
     assert 0.73 < np.mean(found) < 0.87
-
-
-def test_holm_multiplies_the_smallest_most_and_never_steps_down() -> None:
-    p = np.array([0.01, 0.04, math.nan, 0.03, 0.005])
-    # 4 x 0.005, 3 x 0.01, 2 x 0.03, and 1 x 0.04 raised to the one before.
-    np.testing.assert_allclose(correct_holm(p), [0.03, 0.06, math.nan, 0.06, 0.02])
-    assert correct_holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
-    assert len(correct_holm(np.array([]))) == 0
 
 
 def test_equal_sets_are_seldom_told_apart_after_the_correction() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from harness.errors import UserError
+from harness.models import devices
 from harness.models.devices import GpuState, name_throttle_reasons
 from harness.timing import noise
 from harness.timing.noise import (
@@ -242,7 +243,7 @@ def test_an_unthrottled_gpu_reads_as_empty_text_and_not_as_unknown(nvml: FakeNvm
 
 
 def test_what_describes_a_gpu(nvml: FakeNvml) -> None:
-    gpu = noise.Gpu(SECOND_GPU)
+    gpu = devices.Gpu(SECOND_GPU)
     assert gpu.describe() == {
         "gpu_driver": "550.54.15",
         "gpu_max_clock_mhz": 1980,
@@ -265,8 +266,8 @@ def fail(*arguments: Any) -> Any:
 def test_a_broken_nvml_tells_nothing_and_raises_nothing(nvml: FakeNvml, broken: str) -> None:
     setattr(nvml, broken, fail)
     assert NoiseMeter(SECOND_GPU).read_gpu_state() == GpuState()
-    assert noise.Gpu(SECOND_GPU).list_processes() is None
-    assert set(noise.Gpu(SECOND_GPU).describe().values()) == {None}
+    assert devices.Gpu(SECOND_GPU).list_processes() is None
+    assert set(devices.Gpu(SECOND_GPU).describe().values()) == {None}
 
 
 def test_an_nvml_that_breaks_later_tells_nothing(nvml: FakeNvml) -> None:
@@ -291,10 +292,13 @@ def test_what_one_function_cannot_tell_leaves_the_others(nvml: FakeNvml) -> None
 def test_the_real_package_has_what_the_fake_stands_for() -> None:
     real = pytest.importorskip("pynvml")
     assert all(hasattr(real, name) for name in dir(FakeNvml) if name.startswith("nvml"))
-    assert (real.NVML_CLOCK_SM, real.NVML_CLOCK_MEM) == (noise.NVML_CLOCK_SM, noise.NVML_CLOCK_MEM)
-    assert real.NVML_TEMPERATURE_GPU == noise.NVML_TEMPERATURE_GPU
-    assert real.nvmlClocksThrottleReasonGpuIdle == noise.GPU_IDLE
-    for bit, name in noise.THROTTLE_REASONS.items():
+    assert (real.NVML_CLOCK_SM, real.NVML_CLOCK_MEM) == (
+        devices.NVML_CLOCK_SM,
+        devices.NVML_CLOCK_MEM,
+    )
+    assert real.NVML_TEMPERATURE_GPU == devices.NVML_TEMPERATURE_GPU
+    assert real.nvmlClocksThrottleReasonGpuIdle == devices.GPU_IDLE
+    for bit, name in devices.THROTTLE_REASONS.items():
         constant = "".join(word.capitalize() for word in name.split())
         assert getattr(real, f"nvmlClocksThrottleReason{constant}") == bit
 

@@ -49,24 +49,6 @@ def find_p_values(
     return np.asarray(np.minimum(chances.max(axis=0) / SPENT, 1))
 
 
-def adjust_p_values(own: np.ndarray, alike: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return the p-values `own`, adjusted for looking at all of them, [sets]; NaN stays NaN.
-
-    Sets with one number in `alike`, [sets], are one test. Holm's step-down (Scandinavian Journal of
-    Statistics 6:65, 1979) holds however the sets depend on each other. That is needed: resamples of
-    P processes know their correlations in P - 1 directions only.
-    """
-    _, first, member = np.unique(alike, return_index=True, return_inverse=True)
-    distinct = own[first]
-    tested = np.flatnonzero(np.isfinite(distinct))
-    order = tested[np.argsort(distinct[tested])]
-    steps = distinct[order] * np.arange(len(order), 0, -1)
-    adjusted = np.full_like(distinct, np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    result: np.ndarray = adjusted[member]
-    return result
-
-
 def judge_additivity(
     tested: Sequence[str],
     excess: Bounds,

@@ -26,9 +26,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from harness.analysis.inference import correct_holm, find_mover_widths
 from harness.analysis.latency.additivity import (
     Additivity,
-    adjust_p_values,
     find_p_values,
     judge_additivity,
 )
@@ -107,7 +107,8 @@ def fit_cost_model(
     estimates = _estimate(rounds, design, sets, seed)
     excess = estimates.excess
     own = find_p_values(excess.estimate, excess.standard_error, excess.degrees_of_freedom)
-    adjusted = adjust_p_values(own, design.alike)
+    # Resamples of P processes know how the sets depend on each other in P - 1 directions only.
+    adjusted = correct_holm(own, design.alike)
     tested = list(itertools.compress(map(label_roles, rounds.sets), design.tested))
     untimed = [label_roles(each) for each in sets if each not in rounds.sets]
     terms = pd.DataFrame({"role": [_name_term(roles) for roles in design.terms]})
@@ -139,7 +140,7 @@ def check_predictions(
     are the later point's. Points in which no set has 6 rounds have no rows.
 
     Both are independent, each with its own base, so the bounds of excess = measured - ratio combine
-    theirs by MOVER (Zou and Donner, Statistics in Medicine 27:1693, 2008). Its p-value is from
+    theirs by MOVER (`analysis.inference`). Its p-value is from
     Student's t of the fewer degrees of freedom of the two, which never finds too much (Mickey and
     Brown, Annals of Mathematical Statistics 37:639, 1966), and is adjusted for all rows. NaN where
     there are too few rounds or processes.
@@ -149,8 +150,7 @@ def check_predictions(
     if not tables:
         return pd.DataFrame(columns=list(CHECKED))
     table = pd.concat(tables, ignore_index=True)
-    own = table["p_value"].to_numpy(float)
-    adjusted = adjust_p_values(own, range(len(own)))
+    adjusted = correct_holm(table["p_value"].to_numpy(float))
     return table.assign(adjusted_p_value=adjusted)[list(CHECKED)]
 
 
@@ -167,8 +167,11 @@ def _check_point(model: CostModel, number: int, calls: pd.DataFrame, seed: int) 
     bounds = interval_of(partial(_take_ratios, rounds), rounds.process, seed=seed)
     measured = _select(bounds, np.array(known, int))
     excess = measured.estimate - predicted.estimate
-    below = np.hypot(measured.estimate - measured.low, predicted.high - predicted.estimate)
-    above = np.hypot(measured.high - measured.estimate, predicted.estimate - predicted.low)
+    both = measured, predicted
+    middles, lows, highs = (
+        [getattr(each, end) for each in both] for end in ("estimate", "low", "high")
+    )
+    below, above = find_mover_widths(middles, lows, highs, weights=(1, -1))
     # Every part of the one with every part of the other.
     error = np.hypot(measured.standard_error[:, None], predicted.standard_error)
     degrees = np.minimum(measured.degrees_of_freedom[:, None], predicted.degrees_of_freedom)

@@ -11,7 +11,7 @@ each point ended, on what machine). All else in it is derived from these three.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import pandas as pd
 from harness.analysis.latency.timing_verdicts import Rule
 from harness.analysis.results import TIMES
 from harness.errors import UserError
+from harness.records.files import read_table, require_columns
 
 SCHEMA_VERSION = 1
 AXES = (
@@ -189,40 +190,34 @@ def _parse_point(fields: Mapping[str, Any]) -> Point:
 
 
 def _read_calls(path: Path, is_needed: bool) -> pd.DataFrame:
-    calls = _read_parquet(path, is_needed)
     needed = (*KEYS, *AXES, *SECONDS)
+    calls = _read_rows(path, needed, is_needed)
     if calls.empty:
         return pd.DataFrame(columns=[*needed, "tokens_per_second", *NOISE, "gpu_throttle"])
-    _require(path, calls, needed)
     numeric = (*SECONDS, "tokens_per_second", *NOISE)
     calls = calls.assign(**{name: _as_number(path, calls, name) for name in numeric})
     return calls if "gpu_throttle" in calls else calls.assign(gpu_throttle=None)
 
 
 def _read_operations(path: Path, is_needed: bool) -> pd.DataFrame:
-    operations = _read_parquet(path, is_needed)
+    operations = _read_rows(path, OPERATION_COLUMNS, is_needed)
     if operations.empty:
         return pd.DataFrame(columns=list(OPERATION_COLUMNS))
-    _require(path, operations, OPERATION_COLUMNS)
     numbers = {name: _as_number(path, operations, name) for name in ("seconds", "bytes")}
     return operations.assign(**numbers)
 
 
-def _read_parquet(path: Path, is_needed: bool) -> pd.DataFrame:
+def _read_rows(path: Path, needed: Sequence[str], is_needed: bool) -> pd.DataFrame:
+    """All rows; none, and no columns, of a file that need not be there."""
     if not (is_needed or path.exists()):
         return pd.DataFrame()
     try:
-        return pd.read_parquet(path)
-    except Exception as error:  # a torn file raises whatever the Parquet reader meets first
-        lines = str(error).splitlines() or [type(error).__name__]
-        reason = lines[0] if path.exists() else "missing"
-        raise UserError(f"{path}: cannot be read ({reason}); time the study again") from error
-
-
-def _require(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    absent = [column for column in columns if column not in table]
-    if absent:
-        raise UserError(f"{path}: lacks the column {', '.join(absent)}; time the study again")
+        table = read_table(path)
+        if not table.empty:
+            require_columns(path, table, needed)
+    except UserError as error:
+        raise UserError(f"{error}; time the study again") from error
+    return table
 
 
 def _as_number(path: Path, table: pd.DataFrame, column: str) -> Any:

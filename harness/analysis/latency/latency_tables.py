@@ -24,7 +24,7 @@ from harness.analysis.latency.cost_model import (
     fit_cost_model,
 )
 from harness.analysis.latency.latency_results import AXES, OPERATIONS, LatencyStudy, Point
-from harness.analysis.latency.ratios import flag_outliers, pair_rounds, paired_ratio
+from harness.analysis.latency.ratios import flag_outliers, pair_rounds, summarise_rounds
 from harness.analysis.latency.timing_verdicts import Gate, check_gate, is_publishable, judge
 from harness.analysis.results import TIMES
 from harness.errors import UserError
@@ -276,10 +276,8 @@ def _compare(
     facts, column = study.facts, f"{time}_seconds"
     arm, variant = own
     base_arm, base_variant = reference
-    interval = paired_ratio(
-        calls, column, arm, base_arm, variant=variant, reference_variant=base_variant
-    )
-    logs = pair_rounds(calls, column, arm, base_arm, variant, base_variant).logs
+    paired = pair_rounds(calls, column, arm, base_arm, variant, base_variant)
+    interval = summarise_rounds(paired)
     rows = calls[(calls["arm"] == arm) & (calls["variant"] == variant)]
     verdict = str(judge(interval, facts.rule))
     if not _has_time(point, time):
@@ -300,7 +298,7 @@ def _compare(
         "verdict": verdict,
         "rounds": interval.rounds,
         "processes": interval.processes,
-        "outliers": int(flag_outliers(logs).sum()),
+        "outliers": int(flag_outliers(paired.logs).sum()),
         "is_preregistered": own in point.preregistered and time == "end_to_end",
         "is_publishable": is_publishable(interval, facts.rule),
     }

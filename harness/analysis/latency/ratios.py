@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from harness.analysis.inference import find_mover_widths
 from harness.analysis.latency.resampling import interval_of
 
 
@@ -75,8 +76,6 @@ def paired_ratio(
     *,
     variant: str | None = None,
     reference_variant: str | None = None,
-    confidence: float = 0.95,
-    seed: int = 0,
 ) -> Interval:
     """Return the median over rounds of `arm` / `reference` in `column`, each taken in its round.
 
@@ -84,7 +83,7 @@ def paired_ratio(
     `summarise_rounds` for the interval.
     """
     paired = pair_rounds(calls, column, arm, reference, variant, reference_variant)
-    return summarise_rounds(paired, confidence, seed)
+    return summarise_rounds(paired)
 
 
 def summarise_rounds(paired: Paired, confidence: float = 0.95, seed: int = 0) -> Interval:
@@ -145,9 +144,7 @@ def geometric_mean(
 ) -> Interval:
     """Return the geometric mean of independent ratios, with an interval made from theirs.
 
-    The log bounds are combined by MOVER, the method of variance estimates recovery: the distance
-    from estimate to bound of a mean is the root of the sum of squared distances, over n (Zou and
-    Donner, Statistics in Medicine 27:1693, 2008). NaN where any ratio is NaN.
+    The log bounds are combined by MOVER (`analysis.inference`). NaN where any ratio is NaN.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         middle, low, high = (np.log(np.asarray(part, float)) for part in (ratios, lows, highs))
@@ -155,9 +152,9 @@ def geometric_mean(
     if count == 0 or not np.isfinite(middle).all():
         return UNKNOWN
     centre = middle.mean()
-    below = math.sqrt(float(((middle - low) ** 2).sum())) / count
-    above = math.sqrt(float(((high - middle) ** 2).sum())) / count
-    return _exponentiate(Interval(centre, centre - below, centre + above, math.nan, 0))
+    below, above = find_mover_widths(middle, low, high, weights=[1] * count)
+    bounds = centre - float(below) / count, centre + float(above) / count
+    return _exponentiate(Interval(centre, *bounds, math.nan, 0))
 
 
 @functools.cache

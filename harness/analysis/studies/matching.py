@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.results import RATIO_COLUMNS
-from harness.analysis.runs import Run, read_table
+from harness.analysis.runs import Run, read_run_table
 from harness.analysis.studies.study_sides import Side
 from harness.errors import UserError
 from harness.formatting import join_words
@@ -118,7 +118,7 @@ def _read_answers(side: Side, task: str) -> frozenset[tuple[str, str]]:
     """(id, right answer) of each scored example, from the first run that has them."""
     for run in side.runs:
         if run.task == task and run.record.eval is not None:
-            table = read_table(run, "examples.parquet", ("id", "reference"), [])
+            table = read_run_table(run, "examples.parquet", ("id", "reference"), [], others=())
             if len(table):
                 return frozenset(
                     zip(table["id"].map(str), table["reference"].map(str), strict=True)

@@ -13,7 +13,9 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis.comparison import BOUNDS, Comparison
+from harness.analysis.inference import find_mover_widths
 from harness.analysis.ranking import DIGITS, compare_pairs
+from harness.analysis.regret import find_complete
 
 ALL_TASKS = "(all)"
 LEVEL = 0.05
@@ -45,22 +47,18 @@ def tabulate_changes(table: pd.DataFrame) -> pd.DataFrame:
     """Return how each gain differs from the first study's: one row a further study, variant, task.
 
     Columns: study, variant, task, change, change_low, change_high. The 95% bounds are made from
-    those of the two gains by MOVER, as of independent estimates (Zou and Donner, Statistics in
-    Medicine 27:1693, 2008).
+    those of the two gains by MOVER, as of independent estimates (`analysis.inference`).
     """
     first = table[table["study"] == table["study"].iloc[0]]
     others = table[table["study"] != table["study"].iloc[0]]
     keys = ["variant", "task"]
     gains = [f"gain{bound}" for bound in BOUNDS]
     both = others.merge(first[[*keys, *gains]], on=keys, suffixes=("", "_first"))
-    own, low, high = (both[name] for name in gains)
-    old, old_low, old_high = (both[f"{name}_first"] for name in gains)
-    change = own - old
-    return both[["study", *keys]].assign(
-        change=change,
-        change_low=change - np.hypot(own - low, old_high - old),
-        change_high=change + np.hypot(high - own, old - old_low),
-    )
+    middles, lows, highs = ([both[name], both[f"{name}_first"]] for name in gains)
+    below, above = find_mover_widths(middles, lows, highs, weights=(1, -1))
+    change = both["gain"] - both["gain_first"]
+    changes = {"change": change, "change_low": change - below, "change_high": change + above}
+    return both[["study", *keys]].assign(**changes)
 
 
 def compare_orders(comparisons: Mapping[str, Comparison]) -> pd.DataFrame:
@@ -114,13 +112,9 @@ def rank_alike(comparisons: Mapping[str, Comparison], pairs: pd.DataFrame) -> pd
     return pd.DataFrame(rows)
 
 
-def _find_ranked(one: Comparison, other: Comparison) -> list[str]:
-    return sorted(_list_complete(one) & _list_complete(other))
-
-
-def _list_complete(comparison: Comparison) -> set[str]:
-    sets = [set(each.sets) for each in comparison.drawn.values()]
-    return set.intersection(*sets) if sets else set()
+def _find_ranked(*comparisons: Comparison) -> list[str]:
+    complete = [set(find_complete(each.drawn.values())) for each in comparisons]
+    return sorted(set.intersection(*complete))
 
 
 def _rank_scores(comparison: Comparison, names: Sequence[str]) -> np.ndarray:

@@ -15,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 
+from harness.reporting.plots.style import INK, escape_dollars
+
 DISTANCES = (7, 12, 20, 30, 42, 56, 72, 90, 110, 135, 165, 200)
 """Tried distances from point to label, in points."""
 ANGLES = tuple(2 * math.pi * step / 24 for step in range(24))
@@ -80,16 +82,16 @@ def place_labels(
 
 
 def _annotate(axes: Axes, label: Label) -> Annotation:
-    # A dollar sign in a name must not start a formula, and an empty text would have no size.
+    # An empty text would have no size.
     return axes.annotate(
-        label.text.replace("$", r"\$") or " ",
+        escape_dollars(label.text) or " ",
         (label.x, label.y),
         xytext=(0, 0),
         textcoords="offset points",
         ha="center",
         va="center",
         fontsize=8.5,
-        color="#222222",
+        color=INK,
         zorder=6,
         path_effects=[withStroke(linewidth=2.2, foreground="white")],
         arrowprops={"arrowstyle": "-", "lw": 0.6, "color": "#888888", "shrinkA": 0, "shrinkB": 4},

@@ -23,10 +23,18 @@ from harness.analysis.latency.latency_wording import describe_gate, format_inter
 from harness.analysis.latency.timing_verdicts import Gate, Rule
 from harness.formatting import join_words
 from harness.reporting.plots.label_placement import Label, place_labels
-from harness.reporting.plots.score_plots import COLOURS, FAINT, INK, Style, assign_styles
-
-RED = "#B00020"
-"""Of what must not be believed; no arm has it."""
+from harness.reporting.plots.style import (
+    BOLD_CHARACTER_INCHES,
+    CAPTION_INK,
+    COLOURS,
+    FAINT,
+    INK,
+    RED,
+    Style,
+    assign_styles,
+    escape_dollars,
+    style_axes,
+)
 
 ARM_STYLES = {
     "base_again": Style(INK, "v"),
@@ -38,8 +46,6 @@ ARM_STYLES = {
 ROW_INCHES = 0.27
 FOREST_INCHES = (4.0, 3.4)
 """Width of a forest plot's axes, and of the words at their right."""
-CHARACTER_INCHES = 0.083
-"""Of bold text of 9 points, and so enough for plain text too."""
 LEGEND_COLUMNS = 6
 
 
@@ -51,12 +57,12 @@ def plot_forest(rows: pd.DataFrame, gate: Gate, rule: Rule, title: str) -> Figur
     """
     shown = rows[(rows["time"] == "end_to_end") & (rows["verdict"] != "reference")]
     entries = list(_space_groups(shown))
-    names = [_plain(name_arm(row["arm"], row["variant"])) for _, row in entries]
+    names = [escape_dollars(name_arm(row["arm"], row["variant"])) for _, row in entries]
     last = entries[-1][0] if entries else 0.0
     # All in inches, so that neither many arms nor long names squeeze anything.
-    left = 0.3 + CHARACTER_INCHES * max(map(len, names), default=0)
+    left = 0.3 + BOLD_CHARACTER_INCHES * max(map(len, names), default=0)
     width = left + sum(FOREST_INCHES)
-    said = textwrap.wrap(describe_gate(gate), int(width / CHARACTER_INCHES))
+    said = textwrap.wrap(describe_gate(gate), int(width / BOLD_CHARACTER_INCHES))
     top = 0.6 + 0.19 * len(said)
     rows_end = top + ROW_INCHES * (last + 2)
     height = rows_end + 0.9
@@ -76,14 +82,13 @@ def plot_forest(rows: pd.DataFrame, gate: Gate, rule: Rule, title: str) -> Figur
     axes.set_yticklabels(names)
     axes.set_ylim(last + 1, -1)
     axes.set_xlabel("End-to-end time / base")
-    _finish(axes)
+    style_axes(axes, grid="x")
     _mark_ratios(axes.xaxis)
-    axes.grid(axis="y", visible=False)
-    figure.text(0.015, 1 - 0.33 / height, _plain(title), fontsize=11, color=INK)
+    figure.text(0.015, 1 - 0.33 / height, escape_dollars(title), fontsize=11, color=INK)
     figure.text(
         0.015,
         1 - 0.45 / height,
-        _plain("\n".join(said)),
+        escape_dollars("\n".join(said)),
         va="top",
         fontsize=9,
         color=INK if gate.is_trusted else RED,
@@ -95,7 +100,7 @@ def plot_forest(rows: pd.DataFrame, gate: Gate, rule: Rule, title: str) -> Figur
         "Bars: 95% intervals. Grey band: the base against itself (A/A). "
         f"Dashed: equivalence within {rule.margin:.0%}.",
         fontsize=9,
-        color="#444444",
+        color=CAPTION_INK,
     )
     if not gate.is_trusted:
         figure.patch.set(edgecolor=RED, linewidth=6)
@@ -145,7 +150,9 @@ def plot_batches(rows: pd.DataFrame, title: str, note: str = "") -> Figure:
         # Side by side, so that one interval does not hide another.
         shift = 1.05 ** (index - (len(variants) - 1) / 2)
         style = styles[variant]
-        _draw_series(left, own, own["batch_size"], 1000 * own["seconds"], style, _plain(variant))
+        _draw_series(
+            left, own, own["batch_size"], 1000 * own["seconds"], style, escape_dollars(variant)
+        )
         if variant != "base":
             batches = own["batch_size"] * shift
             _draw_series(right, own, batches, own["ratio"], style, None)
@@ -156,15 +163,15 @@ def plot_batches(rows: pd.DataFrame, title: str, note: str = "") -> Figure:
     left.set_ylabel("Milliseconds per output token (TPOT)")
     right.set_ylabel("TPOT unmerged / base, 95% intervals")
     for axes in (left, right):
-        _finish(axes)
+        style_axes(axes)
         axes.set_xlabel("Batch size")
         axes.set_xscale("log", base=2)
         batches = sorted(set(shown["batch_size"]))
         axes.set_xticks(batches, [str(batch) for batch in batches])
         axes.xaxis.set_minor_locator(NullLocator())
     _mark_ratios(right.yaxis)
-    figure.text(0.015, 1 - 0.33 / height, _plain(title), fontsize=11, color=INK)
-    figure.text(0.015, 1 - 0.58 / height, _plain(note), fontsize=9, color="#444444")
+    figure.text(0.015, 1 - 0.33 / height, escape_dollars(title), fontsize=11, color=INK)
+    figure.text(0.015, 1 - 0.58 / height, escape_dollars(note), fontsize=9, color=CAPTION_INK)
     figure.legend(
         loc="lower left",
         ncols=LEGEND_COLUMNS,
@@ -219,8 +226,8 @@ def plot_predictions(rows: pd.DataFrame, title: str) -> Figure:
     place_labels(axes, labels, [(low, low, high, high), *_list_bars(rows)])
     axes.set_xlabel("Predicted from the roles' terms, time / base")
     axes.set_ylabel("Measured, time / base")
-    axes.set_title(_plain("\n".join(said)), loc="left", fontsize=11, color=INK)
-    _finish(axes)
+    axes.set_title(escape_dollars("\n".join(said)), loc="left", fontsize=11, color=INK)
+    style_axes(axes)
     _mark_ratios(axes.xaxis)
     _mark_ratios(axes.yaxis)
     figure.legend(loc="lower left", ncols=2, frameon=False, fontsize=9, bbox_to_anchor=(0.08, 0))
@@ -282,13 +289,6 @@ def _draw_series(
     axes.plot(x[doubtful], y[doubtful], markerfacecolor="white", linestyle="none", **look)
 
 
-def _finish(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#ececec", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9)
-
-
 def _mark_ratios(axis: Axis) -> None:
     axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}x"))
@@ -315,8 +315,3 @@ def _list_bars(rows: pd.DataFrame) -> Iterator[tuple[float, float, float, float]
         )
         bars = (left, y, right, y), (x, low, x, high)
         yield from (bar for bar in bars if np.isfinite(bar).all())
-
-
-def _plain(text: str) -> str:
-    """Keep a dollar sign in a name from starting a formula."""
-    return str(text).replace("$", r"\$")

@@ -19,19 +19,20 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.analysis.comparison import Comparison
 from harness.records.record import BASE
-from harness.reporting.plots.score_plots import (
+from harness.reporting.plots.style import (
+    CAPTION_INK,
+    CHARACTER_INCHES,
     FAINT,
     INK,
     Style,
     assign_styles,
     escape_dollars,
     put_notice,
+    style_axes,
 )
 
 ROW_INCHES = 0.42
 AXES_INCHES = 6.2
-CHARACTER_INCHES = 0.078
-"""Of text of 9 points."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,10 @@ def _make_axes(names: Sequence[str], remarks: str) -> tuple[Figure, Axes]:
             "bottom": bottom / height,
         }
     )
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", color="#ececec", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9)
+    style_axes(axes, grid="x")
     axes.set_xlabel("Regret: score given up against the best set")
     figure.text(
-        0.1 / width, 0.1 / height, escape_dollars("\n".join(lines)), fontsize=9, color="#444444"
+        0.1 / width, 0.1 / height, escape_dollars("\n".join(lines)), fontsize=9, color=CAPTION_INK
     )
     return figure, axes
 

@@ -1,19 +1,14 @@
 """The plots of a study: accuracy against latency, and learning curves.
 
-    figure = plot_tradeoff(compare(load_results(study), load_examples(study)))
-    save_plot(figure, Path("plots"), "accuracy_against_latency")
-
-Figures are made without pyplot, so drawing one leaves no state behind. Colours are told apart with
-any common colour blindness, and every set has a marker shape of its own as well.
+figure = plot_tradeoff(compare(load_results(study), load_examples(study)))
+save_plot(figure, Path("plots"), "accuracy_against_latency")
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
@@ -23,17 +18,23 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from harness.analysis.comparison import Comparison, base_as_one
 from harness.analysis.majority import MajorityLine
-from harness.analysis.score_names import name_score
 from harness.formatting import join_words
-from harness.records.files import write_atomically
 from harness.records.record import BASE
 from harness.reporting.plots.label_placement import Label, place_labels
+from harness.reporting.plots.style import (
+    CAPTION_INK,
+    CHARACTER_INCHES,
+    FAINT,
+    INK,
+    NOTICE_INK,
+    Style,
+    assign_styles,
+    escape_dollars,
+    put_notice,
+    style_axes,
+)
+from harness.reporting.score_names import name_score
 
-# Okabe and Ito's palette, without its yellow (too pale on white) and its black (the base's).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
-INK = "#222222"
-FAINT = "#8a8a8a"
 PANEL_INCHES = (5.4, 4.1)
 CROWDED_INCHES = (8.0, 5.6)
 """Of a panel with more than MOST_IN_PANEL variants."""
@@ -45,12 +46,6 @@ LONGEST_NOTE = 45
 
 
 @dataclass(frozen=True)
-class Style:
-    colour: str
-    marker: str
-
-
-@dataclass(frozen=True)
 class Panel:
     title: str
     score: str
@@ -58,21 +53,6 @@ class Panel:
     rows: pd.DataFrame
     """One row a variant."""
     majority: MajorityLine | None = None
-
-
-@dataclass(frozen=True)
-class SavedPlot:
-    png: Path
-    svg: Path
-
-
-def assign_styles(variants: Sequence[str]) -> dict[str, Style]:
-    """Give every variant a colour and a marker; the same names always get the same ones."""
-    styles = {BASE: Style("#000000", "*")}
-    for index, name in enumerate(sorted(set(variants) - {BASE})):
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-        styles[name] = Style(colour, marker)
-    return styles
 
 
 def plot_tradeoff(comparison: Comparison) -> Figure:
@@ -94,7 +74,7 @@ def plot_tradeoff(comparison: Comparison) -> Figure:
     caption = "Up and left is better. Bars: 95% intervals. Stepped line and rings: Pareto front."
     if comparison.majority:
         caption += "\nDashed line and band: always the same answer; no skill up to the band's top."
-    figure.text(0.01, 0.01, caption, fontsize=9, color="#444444")
+    figure.text(0.01, 0.01, caption, fontsize=9, color=CAPTION_INK)
     return figure
 
 
@@ -123,18 +103,6 @@ def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> 
     return figure
 
 
-def save_plot(figure: Figure, folder: Path, name: str) -> SavedPlot:
-    """Write `name`.png and `name`.svg atomically; the same figure gives the same SVG bytes."""
-    saved = SavedPlot(folder / f"{name}.png", folder / f"{name}.svg")
-    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
-        write_atomically(saved.png, lambda path: figure.savefig(path, format="png", dpi=150))
-        undated = {"Date": None}
-        write_atomically(
-            saved.svg, lambda path: figure.savefig(path, format="svg", metadata=undated)
-        )
-    return saved
-
-
 def _list_panels(comparison: Comparison) -> Iterator[Panel]:
     tasks = comparison.by_task
     names = sorted(tasks["task"].unique())
@@ -154,7 +122,7 @@ def _count_columns(panels: int) -> int:
 
 def _count_legend_columns(names: Sequence[str], panels: int) -> int:
     """As many as the longest name lets stand side by side, at most four."""
-    inches = 0.75 + 0.075 * max(map(len, names), default=0)
+    inches = 0.75 + CHARACTER_INCHES * max(map(len, names), default=0)
     return max(1, min(4, int(_count_columns(panels) * PANEL_INCHES[0] / inches)))
 
 
@@ -175,10 +143,7 @@ def _make_grid(
         hspace=1.0 / (inches[1] - 1.0),
     )
     for axes in grid.flat:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#ececec", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.tick_params(labelsize=9)
+        style_axes(axes)
     for axes in list(grid.flat)[panels:]:
         axes.remove()
     return figure, list(grid.flat)[:panels]
@@ -219,7 +184,7 @@ def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
         listed = names if len(names) <= LONGEST_NOTE else f"{len(unplaced)} sets"
         text = f"Not shown (no score, or no trusted latency): {listed}"
         axes.text(
-            0, -0.2, escape_dollars(text), transform=axes.transAxes, fontsize=8, color="#555555"
+            0, -0.2, escape_dollars(text), transform=axes.transAxes, fontsize=8, color=NOTICE_INK
         )
 
 
@@ -317,15 +282,3 @@ def _add_legend(figure: Figure, grid: Sequence[Axes], columns: int) -> None:
             frameon=False,
             fontsize=9,
         )
-
-
-def put_notice(axes: Axes, text: str) -> None:
-    """Write what there is to say where there is nothing to draw."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#555555")
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
-def escape_dollars(text: str) -> str:
-    """Keep a dollar sign in a name from starting a formula."""
-    return str(text).replace("$", r"\$")

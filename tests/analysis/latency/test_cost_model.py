@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.analysis.latency.additivity import adjust_p_values, find_p_values
+from harness.analysis.latency.additivity import find_p_values
 from harness.analysis.latency.cost_model import CostModel, check_predictions, fit_cost_model
 from harness.analysis.latency.ratios import paired_ratio
 from harness.analysis.latency.resampling import SPENT
@@ -131,15 +131,6 @@ def test_a_p_value_is_that_of_the_part_that_doubts_most(
 ) -> None:
     (found,) = find_p_values(np.array([0.03]), np.array(errors), np.array(degrees))
     assert found == pytest.approx(min(2 * expected / SPENT, 1), nan_ok=True)
-
-
-def test_p_values_are_adjusted_by_holm() -> None:
-    own = np.array([0.04, 0.01, math.nan, 0.03, 0.5])
-    expected = [0.09, 0.04, math.nan, 0.09, 0.5]
-    assert adjust_p_values(own, range(5)) == pytest.approx(expected, nan_ok=True)
-    # The first two are one test, so there are three.
-    twins = adjust_p_values(np.array([0.01, 0.01, math.nan, 0.03, 0.5]), [0, 0, 2, 3, 4])
-    assert twins == pytest.approx([0.03, 0.03, math.nan, 0.06, 0.5], nan_ok=True)
 
 
 @pytest.mark.parametrize("between", [1.0, 5.0])

@@ -29,7 +29,7 @@ from harness.reporting.plots.latency_plots import (
     plot_forest,
     plot_predictions,
 )
-from harness.reporting.plots.score_plots import save_plot
+from harness.reporting.plots.style import save_plot
 
 SETS = ("qkv", "o_proj", "all")
 

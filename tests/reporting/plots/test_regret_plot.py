@@ -17,7 +17,7 @@ from harness.analysis.comparison import Comparison, compare
 from harness.analysis.results import load_examples, load_results
 from harness.records.record import BASE, ErrorRecord
 from harness.reporting.plots.regret_plot import plot_regret
-from harness.reporting.plots.score_plots import assign_styles, save_plot
+from harness.reporting.plots.style import assign_styles, save_plot
 
 TASKS = ("fincot", "medmcqa")
 TWENTY = (*ELEVEN, "q", "k", "v", "q+k", "k+v", "q+o_proj", "v+o_proj", "q+fc1", "v+fc1")

@@ -16,12 +16,8 @@ from harness.analysis.comparison import Comparison, compare
 from harness.analysis.results import load_examples, load_losses, load_results
 from harness.records.record import BASE
 from harness.reporting.plots.label_placement import Label, place_labels
-from harness.reporting.plots.score_plots import (
-    assign_styles,
-    plot_learning_curves,
-    plot_tradeoff,
-    save_plot,
-)
+from harness.reporting.plots.score_plots import plot_learning_curves, plot_tradeoff
+from harness.reporting.plots.style import assign_styles, save_plot
 
 
 def compare_study(study: Path) -> Comparison:

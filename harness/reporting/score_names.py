@@ -26,9 +26,6 @@ SCORE_NAMES = {
 }
 """Name in the records -> name in print."""
 
-CONSTRAINED = "constrained generation"
-"""The way of scoring whose decoding is not the one that is timed."""
-
 
 def order_scores(names: Iterable[str]) -> list[str]:
     """Return names in the order of SCORE_NAMES, unknown ones last, by alphabet."""
