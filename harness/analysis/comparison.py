@@ -41,6 +41,10 @@ RESAMPLES = 4000
 
 BOUNDS = ("", "_low", "_high")
 RATIOS = tuple(name for name in RATIO_COLUMNS if name.endswith("_ratio"))
+UNTRUSTED = "untrusted_"
+"""Begins the name of a ratio that is shown and takes no part in a verdict."""
+SHOWN_RATIOS = (*RATIOS, *(f"{UNTRUSTED}{name}" for name in RATIOS))
+SHOWN_COLUMNS = tuple(f"{name}{bound}" for name in SHOWN_RATIOS for bound in BOUNDS)
 COSTS = ("trainable_parameters", "adapter_bytes", "train_seconds", "peak_memory_bytes")
 
 
@@ -115,10 +119,10 @@ def restrict_tasks(comparison: Comparison, tasks: Collection[str]) -> Comparison
 def _leave_out_timing(
     results: pd.DataFrame, notes: list[str]
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Make the ratios unknown that nothing may be concluded from; return why, by variant.
+    """Set the ratios apart that nothing may be concluded from; return why, by variant.
 
     Those are the ratios of runs that failed the A/A gate, and all of them where runs were timed on
-    different machines.
+    different machines. They are unknown under their own name, and stand under `untrusted_<name>`.
     """
     is_timed = results[list(RATIO_COLUMNS)].notna().any(axis=1)
     difference = _find_machine_difference(results.loc[is_timed, "machine"])
@@ -131,6 +135,7 @@ def _leave_out_timing(
         is_left_out, why = is_timed & has_failed, "is not trusted"
         notes += _name_untrusted(results[is_timed], results[is_left_out])
     ratios = {name: results[name].mask(is_left_out) for name in RATIO_COLUMNS}
+    ratios |= {f"{UNTRUSTED}{name}": results[name].where(is_left_out) for name in RATIO_COLUMNS}
     return results.assign(**ratios), dict.fromkeys(results.loc[is_left_out, "variant"], why)
 
 
@@ -214,7 +219,7 @@ def _tabulate_tasks(results: pd.DataFrame, drawn: Mapping[str, TaskDraws]) -> pd
     rows = []
     # Only what is asked of a run: selecting rows of wide tables takes longer than the rest.
     used = ["task", "variant", "target_set", "method", "rank", "metric", "status"]
-    used += ["latency_session", *LENGTHS, *COSTS, *RATIO_COLUMNS]
+    used += ["latency_session", *LENGTHS, *COSTS, *SHOWN_COLUMNS]
     for (task, variant), runs in results[used].groupby(["task", "variant"], sort=True):
         row = {**_identify(runs), "task": task, "metric": runs["metric"].dropna().max()}
         row |= {"unfinished_runs": int((runs["status"] != "ok").sum())}
@@ -227,7 +232,7 @@ def _tabulate_tasks(results: pd.DataFrame, drawn: Mapping[str, TaskDraws]) -> pd
     columns = ["variant", "target_set", "method", "rank", "task", "metric", "unfinished_runs"]
     columns += ["seeds", "examples"]
     columns += [f"{name}{bound}" for name in ("score", "difference", "regret") for bound in BOUNDS]
-    columns += ["difference_p", *LENGTHS, *COSTS, "latency_sessions", *RATIO_COLUMNS]
+    columns += ["difference_p", *LENGTHS, *COSTS, "latency_sessions", *SHOWN_COLUMNS]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(on_front=_mark_fronts(frame))
 
@@ -253,7 +258,7 @@ def _score_task(drawn: TaskDraws, variant: str) -> dict[str, float]:
 def _average_ratios(runs: pd.DataFrame) -> dict[str, float]:
     """Means over the runs of a variant on a task; the times of a session count once."""
     means: dict[str, float] = {}
-    for name in RATIOS:
+    for name in SHOWN_RATIOS:
         means |= _average(name, runs[runs[name].notna()], "latency_session")
     return means
 
@@ -359,9 +364,9 @@ def _average_over_tasks(
 ) -> pd.DataFrame:
     """Geometric means of each ratio over the tasks that every timed, complete set has it for."""
     complete = set(overall.loc[overall["is_complete"], "variant"]) - {BASE}
-    by_task = by_task[["variant", "task", "latency_sessions", *RATIO_COLUMNS]]
+    by_task = by_task[["variant", "task", "latency_sessions", *SHOWN_COLUMNS]]
     means: dict[str, dict[str, float]] = {variant: {} for variant in overall["variant"]}
-    for name in RATIOS:
+    for name in SHOWN_RATIOS:
         timed = by_task[by_task[name].notna()]
         counted = timed[timed["variant"].isin(complete)]
         having = counted.groupby("variant")["task"].agg(set)
@@ -376,4 +381,4 @@ def _average_over_tasks(
             rows = rows if len(rows) == len(tasks) else rows.iloc[:0]
             own |= _average(name, rows, "latency_sessions")
     frame = pd.DataFrame(list(means.values()), index=overall.index)
-    return frame.reindex(columns=list(RATIO_COLUMNS))
+    return frame.reindex(columns=list(SHOWN_COLUMNS))

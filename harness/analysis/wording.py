@@ -23,6 +23,9 @@ COSTS = {
 }
 """Cost of a profile -> what the rule takes by it."""
 
+REMEASURE = "run the same command with latency.remeasure=true to time it again"
+"""What to do about a timing that is not trusted."""
+
 
 def describe_rule(delta: float, profile: Profile) -> str:
     tie = (

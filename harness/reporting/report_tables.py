@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.comparison import Comparison
+from harness.analysis.comparison import UNTRUSTED, Comparison
 from harness.analysis.published_claims import Claim
 from harness.analysis.ranking import (
     compare_pairs,
@@ -16,6 +16,7 @@ from harness.analysis.ranking import (
     rank_sets,
 )
 from harness.analysis.recommendation import Recommendation
+from harness.analysis.wording import REMEASURE
 from harness.formatting import (
     UNKNOWN,
     format_bytes,
@@ -29,12 +30,16 @@ from harness.formatting import (
     format_score_interval,
     format_seconds,
     format_share,
+    join_words,
     rule_table,
 )
 from harness.records.record import BASE
 
 NO_SKILL_MARK = "!"
 """Stands behind a score without skill in the terminal's table."""
+
+UNTRUSTED_MARK = "?"
+"""Stands behind a ratio that is not trusted in the terminal's table."""
 
 TIMES = {"ttft_ratio": "TTFT", "tpot_ratio": "TPOT", "end_to_end_ratio": "End to end"}
 
@@ -201,7 +206,7 @@ def text_table(comparison: Comparison, chosen: str | None = None) -> str:
             [
                 *(name, *scores, _format_short(*_bounds(row, "score"))),
                 format_score(row["worst_regret"]),
-                "1x" if row["target_set"] == BASE else format_ratio(row["end_to_end_ratio"]),
+                "1x" if row["target_set"] == BASE else _format_short_ratio(row),
                 format_count(row["trainable_parameters"]),
             ]
         )
@@ -211,7 +216,20 @@ def text_table(comparison: Comparison, chosen: str | None = None) -> str:
         for task, line in comparison.majority.items()
         if task in marked
     ]
+    if comparison.latency_doubts:
+        doubts = sorted(set(comparison.latency_doubts.values()))
+        legend.append(
+            f"{UNTRUSTED_MARK} this timing {join_words(doubts)} "
+            f"and takes no part in the verdict; {REMEASURE}"
+        )
     return "\n".join([rule_table(lines, is_right=True), *legend])
+
+
+def _format_short_ratio(row: Mapping[str, Any]) -> str:
+    untrusted = row[f"{UNTRUSTED}end_to_end_ratio"]
+    if pd.isna(row["end_to_end_ratio"]) and pd.notna(untrusted):
+        return f"{format_ratio(untrusted)}{UNTRUSTED_MARK}"
+    return format_ratio(row["end_to_end_ratio"])
 
 
 def sort_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -268,7 +286,7 @@ def _make_majority_rows(
 def _describe_overall(row: dict[str, Any]) -> tuple[str, ...]:
     is_base = row["target_set"] == BASE
     ratios = [
-        "1x" if is_base else format_ratio_interval(*_bounds(row, name))
+        "1x" if is_base else _describe_ratio(row, name)
         for name in (*TIMES, "merged_end_to_end_ratio")
     ]
     mean = format_score_interval(*_bounds(row, "score"))
@@ -283,6 +301,14 @@ def _describe_overall(row: dict[str, Any]) -> tuple[str, ...]:
         format_seconds(row["train_seconds"]),
         format_bytes(row["peak_memory_bytes"]),
     )
+
+
+def _describe_ratio(row: Mapping[str, Any], name: str) -> str:
+    """A ratio with its interval; one that is not trusted is shown, and marked."""
+    untrusted = f"{UNTRUSTED}{name}"
+    if pd.isna(row[name]) and pd.notna(row[untrusted]):
+        return f"{format_ratio_interval(*_bounds(row, untrusted))}, not trusted"
+    return format_ratio_interval(*_bounds(row, name))
 
 
 def _describe_state(variant: str, recommendation: Recommendation) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from harness.analysis.comparison import Comparison, base_as_one
+from harness.analysis.comparison import UNTRUSTED, Comparison, base_as_one
 from harness.analysis.majority import MajorityLine
+from harness.analysis.wording import REMEASURE
 from harness.formatting import join_words
 from harness.records.record import BASE
 from harness.reporting.plots.label_placement import Label, place_labels
@@ -59,23 +61,32 @@ def plot_tradeoff(comparison: Comparison) -> Figure:
     """Plot score against end-to-end latency (unmerged / base): over all tasks, then task by task.
 
     Bars are 95% intervals both ways. The Pareto front is the stepped line; its points are ringed.
-    The dashed line is what always giving one answer scores, its band the 95% interval.
+    The dashed line is what always giving one answer scores, its band the 95% interval. Hollow marks
+    with dashed bars are timings that are not trusted.
     """
     styles = assign_styles(comparison.overall["variant"])
     panels = list(_list_panels(comparison))
-    # The caption's second line, about majority lines, takes the room of a row of a legend.
+    caption = list(_write_caption(comparison))
+    # Each line of the caption after the first takes the room of a row of a legend.
     inches = CROWDED_INCHES if len(styles) > MOST_IN_PANEL else PANEL_INCHES
-    figure, grid = _make_grid(len(panels), 1 if comparison.majority else 0, inches)
+    figure, grid = _make_grid(len(panels), len(caption) - 1, inches)
     for axes, panel in zip(grid, panels, strict=True):
         _draw_tradeoff(axes, panel, styles)
         axes.set_title(escape_dollars(panel.title), loc="left", fontsize=11, color=INK)
         axes.set_ylabel(escape_dollars(panel.score))
         axes.set_xlabel("End-to-end latency, unmerged / base")
-    caption = "Up and left is better. Bars: 95% intervals. Stepped line and rings: Pareto front."
-    if comparison.majority:
-        caption += "\nDashed line and band: always the same answer; no skill up to the band's top."
-    figure.text(0.01, 0.01, caption, fontsize=9, color=CAPTION_INK)
+    figure.text(0.01, 0.01, "\n".join(caption), fontsize=9, color=CAPTION_INK)
     return figure
+
+
+def _write_caption(comparison: Comparison) -> Iterator[str]:
+    yield "Up and left is better. Bars: 95% intervals. Stepped line and rings: Pareto front."
+    if comparison.majority:
+        yield "Dashed line and band: always the same answer; no skill up to the band's top."
+    if comparison.latency_doubts:
+        doubts = join_words(sorted(set(comparison.latency_doubts.values())))
+        yield f"Hollow, dashed: this timing {doubts} and takes no part in the verdict;"
+        yield f"{REMEASURE}."
 
 
 def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> Figure:
@@ -150,7 +161,7 @@ def _make_grid(
 
 
 def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
-    points = panel.rows.assign(x=base_as_one(panel.rows))
+    points = _place_points(panel.rows)
     unplaced = points[points["x"].isna() | points["score"].isna()]["variant"]
     points = points[points["x"].notna() & points["score"].notna()].sort_values("variant")
     if points.empty:
@@ -182,17 +193,30 @@ def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
     if len(unplaced):
         names = join_words(sorted(unplaced))
         listed = names if len(names) <= LONGEST_NOTE else f"{len(unplaced)} sets"
-        text = f"Not shown (no score, or no trusted latency): {listed}"
+        text = f"Not shown (no score, or no latency): {listed}"
         axes.text(
             0, -0.2, escape_dollars(text), transform=axes.transAxes, fontsize=8, color=NOTICE_INK
         )
 
 
+def _place_points(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add x with its bounds, and whether it is trusted: one that is not is shown as well."""
+    is_trusted = base_as_one(rows).notna()
+    places = {
+        f"x{bound}": rows[f"end_to_end_ratio{bound}"].fillna(
+            rows[f"{UNTRUSTED}end_to_end_ratio{bound}"]
+        )
+        for bound in ("_low", "_high")
+    }
+    x = base_as_one(rows).fillna(rows[f"{UNTRUSTED}end_to_end_ratio"])
+    return rows.assign(x=x, **places, is_trusted=is_trusted)
+
+
 def _draw_point(axes: Axes, row: pd.Series, style: Style) -> None:
-    axes.errorbar(
+    bars = axes.errorbar(
         row["x"],
         row["score"],
-        xerr=_distances(row["x"], row["end_to_end_ratio_low"], row["end_to_end_ratio_high"]),
+        xerr=_distances(row["x"], row["x_low"], row["x_high"]),
         yerr=_distances(row["score"], row["score_low"], row["score_high"]),
         fmt="none",
         ecolor=style.colour,
@@ -206,11 +230,28 @@ def _draw_point(axes: Axes, row: pd.Series, style: Style) -> None:
         marker=style.marker,
         color=style.colour,
         markersize=12 if style.marker == "*" else 8,
-        markeredgecolor=INK if row["on_front"] else "white",
-        markeredgewidth=1.4 if row["on_front"] else 0.6,
         linestyle="none",
         zorder=4,
+        **_outline(style, row),
     )
+    if not row["is_trusted"]:
+        for line in bars.lines[2]:
+            line.set_linestyle("dashed")
+
+
+def _outline(style: Style, row: pd.Series) -> dict[str, Any]:
+    """Hollow where the timing is not trusted, ringed on the front."""
+    if not row["is_trusted"]:
+        return {
+            "markerfacecolor": "white",
+            "markeredgecolor": style.colour,
+            "markeredgewidth": 1.4,
+        }
+    is_ringed = row["on_front"]
+    return {
+        "markeredgecolor": INK if is_ringed else "white",
+        "markeredgewidth": 1.4 if is_ringed else 0.6,
+    }
 
 
 def _draw_majority(axes: Axes, line: MajorityLine) -> None:
@@ -242,8 +283,8 @@ def _list_lines(points: pd.DataFrame) -> Iterator[tuple[float, float, float, flo
         x, y = row["x"], row["score"]
         if not math.isnan(row["score_low"]):
             yield x, row["score_low"], x, row["score_high"]
-        if not math.isnan(row["end_to_end_ratio_low"]):
-            yield row["end_to_end_ratio_low"], y, row["end_to_end_ratio_high"], y
+        if not math.isnan(row["x_low"]):
+            yield row["x_low"], y, row["x_high"], y
     front = points[points["on_front"]].sort_values(["x", "score"])[["x", "score"]].to_numpy()
     for (x0, y0), (x1, y1) in pairwise(front):
         yield x0, y0, x1, y0

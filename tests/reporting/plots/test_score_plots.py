@@ -186,6 +186,23 @@ def test_a_set_without_latency_is_named_under_its_panel(tmp_path: Path) -> None:
     )
 
 
+def test_timing_that_is_not_trusted_is_drawn_hollow_and_said(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",))
+    results, examples = load_results(study), load_examples(study)
+    measured = results.set_index("variant")["end_to_end_ratio"].dropna()
+    results["latency_trusted"] = False
+    figure = plot_tradeoff(compare(results, examples, resamples=100))
+    (axes,) = figure.axes
+    marks = [line for line in axes.lines if line.get_marker() not in ("", "None", None, "*")]
+    hollow = [line for line in marks if line.get_markerfacecolor() == "white"]
+    places = sorted(float(line.get_xdata()[0]) for line in hollow)  # type: ignore[index]
+    assert places == pytest.approx(sorted(measured))
+    (caption,) = (text.get_text() for text in figure.texts)
+    assert "not trusted" in caption
+    assert "latency.remeasure=true" in caption
+    assert not any("Not shown" in text.get_text() for text in axes.texts)
+
+
 def test_nothing_to_draw_still_draws(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", sets=("qkv",), tasks=("fincot",), base=False, rounds=0)
     results = load_results(study)
