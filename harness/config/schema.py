@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -251,11 +252,11 @@ class Config:
             return self.model.name
         return Path(self.model.path or self.model.shape or self.model.source).name
 
-    @property
+    @cached_property
     def roles(self) -> tuple[str, ...]:
         return order_roles(role for role, adapted in self.target_modules.roles.items() if adapted)
 
-    @property
+    @cached_property
     def target_set(self) -> str:
         return label_roles(self.roles)
 
@@ -268,7 +269,7 @@ class Config:
         """Whether a run that is over is timed once more."""
         return self.latency.enabled and self.latency.remeasure
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return make_run_id(
             self.model_name,
@@ -279,7 +280,7 @@ class Config:
             hash_values(self.identity),
         )
 
-    @property
+    @cached_property
     def base_run_id(self) -> str:
         """Run id of the base that this variant is compared to: seed and recipe play no part."""
         kept = {
@@ -288,7 +289,7 @@ class Config:
         }
         return make_run_id(self.model_name, self.task.name, BASE, "none", 0, hash_values(kept))
 
-    @property
+    @cached_property
     def group(self) -> str:
         """Same for variants that can share one pass: base, task, and how batches are cut.
 
@@ -299,9 +300,12 @@ class Config:
         batches = {key: self.identity["train"][key] for key in (*cut, "gradient_checkpointing")}
         return hash_values({key: self.identity[key] for key in kept} | batches)
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
-        """What makes the run: the configuration without output paths, spelled canonically."""
+        """What makes the run: the configuration without output paths, spelled canonically.
+
+        Shared by all that ask for it, so it must not be changed.
+        """
         values = dataclasses.asdict(self)
         del values["study"], values["results_dir"], values["latency"]["remeasure"]
         values["model"]["name"] = self.model_name
