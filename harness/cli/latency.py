@@ -12,6 +12,7 @@ on where it was cut off, and adds axes and target sets that the study does not h
 import sys
 from collections.abc import Sequence
 
+from harness.cli.closed_pipe import end_with_reader
 from harness.config.composing import compose, expand_overrides
 from harness.errors import UserError
 from harness.reporting.latency_report import build_latency_report
@@ -21,6 +22,7 @@ from harness.timing.latency_study import run_study
 DEFAULT_STUDY = "latency"
 
 
+@end_with_reader
 def main(arguments: Sequence[str]) -> int:
     """Run a study from the command line; return the exit status."""
     if {"--help", "-h"} & set(arguments):

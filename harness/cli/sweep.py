@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from harness.cli.closed_pipe import end_with_reader
 from harness.config.composing import conf_folder, to_config
 from harness.config.schema import Config
 from harness.errors import UserError, explain, find_cause
@@ -69,6 +70,7 @@ def run_variant(config: Config) -> float | None:
     return outcome.score
 
 
+@end_with_reader
 def main() -> None:
     """Run Hydra, report on the study, and turn errors into one line and an exit status."""
     show_traceback = "HYDRA_FULL_ERROR" in os.environ

@@ -9,6 +9,7 @@ import torch
 from transformers import Cache, PreTrainedTokenizerBase
 
 import harness.config.task_package  # noqa: F401  (before tasks)
+from harness.config.schema import EvaluationConfig
 from harness.data.batching import collate, cut_into_batches
 from harness.data.encoding import EncodedExample
 from harness.evaluation.constrained import JsonConstraint
@@ -61,8 +62,7 @@ def score_pack(
     examples: Sequence[EncodedExample],
     spec: TaskSpec,
     *,
-    batch_size: int,
-    max_tokens_per_batch: int,
+    limits: EvaluationConfig,
     max_new_tokens: int,
     constraint: JsonConstraint | None = None,
     on_examples: Callable[[int], None] = lambda count: None,
@@ -70,18 +70,19 @@ def score_pack(
     """Predict and score every example with each of `owners`: members' numbers, or BASE_ROW.
 
     Returns a list an owner, in the order of `examples`. Examples with encoded choices are predicted
-    by log-likelihood, the others by greedy decoding, which `constraint` may hold to a schema. A
-    batch has at most `batch_size` examples, and `max_tokens_per_batch` tokens over all owners'
-    rows. `on_examples` gets the number of examples that all owners are done with.
+    by log-likelihood, the others by greedy decoding, which `constraint` may hold to a schema. The
+    limit on tokens is over all owners' rows. `on_examples` gets the number of examples that all
+    owners are done with.
     """
     pack.eval()
+    max_tokens = limits.max_tokens_per_batch
     if examples[0].choice_ids:
-        max_tokens_per_batch = min(max_tokens_per_batch, find_pass_tokens(pack.model.device))
+        max_tokens = min(max_tokens, find_pass_tokens(pack.model.device))
     answers: list[dict[str, Answer]] = [{} for _ in owners]
     batches = cut_into_batches(
         examples,
-        max_rows=batch_size,
-        max_tokens=max_tokens_per_batch // len(owners),
+        max_rows=limits.batch_size,
+        max_tokens=max_tokens // len(owners),
         new_tokens=max(map(len, examples[0].choice_ids), default=max_new_tokens),
     )
     for batch in batches:
@@ -104,8 +105,7 @@ def measure_losses(
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[EncodedExample],
     *,
-    batch_size: int,
-    max_tokens_per_batch: int,
+    limits: EvaluationConfig,
     on_examples: Callable[[int], None] = lambda count: None,
 ) -> list[list[ScoredExample]]:
     """How well each of `owners` foretells the completions: loss and probability a token.
@@ -115,10 +115,10 @@ def measure_losses(
     exponential, is their geometric mean.
     """
     pack.eval()
-    most = min(max_tokens_per_batch, find_pass_tokens(pack.model.device))
+    most = min(limits.max_tokens_per_batch, find_pass_tokens(pack.model.device))
     batches = cut_into_batches(
         examples,
-        max_rows=batch_size,
+        max_rows=limits.batch_size,
         max_tokens=most // len(owners),
         new_tokens=max(len(item.completion_ids) for item in examples),
     )

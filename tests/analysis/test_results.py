@@ -369,7 +369,10 @@ def test_corpus_scores_and_further_columns_are_no_obstacle(tmp_path: Path) -> No
 
 
 def test_the_analysis_side_imports_nothing_heavy() -> None:
-    modules = ("results", "statistics", "comparison", "recommend", "plots", "report")
+    analysis = [
+        f"analysis.{name}" for name in ("results", "regret", "comparison", "recommendation")
+    ]
+    modules = (*analysis, "reporting.plots.score_plots", "reporting.study_report")
     code = (
         f"import sys\nfor name in {modules}: __import__('harness.' + name)\n"
         "heavy = {'torch', 'hydra', 'omegaconf', 'transformers', 'peft', 'tasks', 'datasets'}\n"
