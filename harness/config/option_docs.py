@@ -24,12 +24,6 @@ class Option:
         """As it is written on the command line."""
         return f"{self.section}.{self.name}" if self.section else self.name
 
-    @property
-    def summary(self) -> str:
-        """The first sentence of the meaning."""
-        first, stop, _ = self.meaning.partition(". ")
-        return first + stop.strip()
-
 
 def list_options() -> list[Option]:
     """Return every field of the configuration, those at the top level first."""

@@ -59,9 +59,8 @@ class TaskConfig:
     set) or `auto`. `auto` reads path or dataset if one is set, else embedded rows if the task has
     them, else the hub."""
     path: str | None = None
-    """File or folder of JSONL, Parquet or CSV (`source: local`), in the public data set's columns.
-    A folder holds train and test files; one file is split by a seeded rule. With `source: auto` a
-    hub id works too."""
+    """File or folder of JSONL, Parquet or CSV (`source: local`). A folder holds train and test
+    files; one file is split by a seeded rule. With `source: auto` a hub id works too."""
     dataset: str | None = None
     """Hub id to read in place of the task's own data set (`source: hub`)."""
     subset: str | None = None
@@ -70,9 +69,9 @@ class TaskConfig:
     """Commit of the hub data set. Null reads the pinned commit of the task's own data set and the
     default branch of any other; the record names the commit."""
     train_examples: int = 1000
-    """Training examples at most."""
+    """Training examples; a smaller source gives all it has."""
     test_examples: int = 500
-    """Examples to score, at most."""
+    """Examples to score; a smaller source gives all it has."""
     max_prompt_tokens: int = 1024
     """Longer prompts are cut. The number of cut prompts is recorded."""
     max_completion_tokens: int = 512
