@@ -22,6 +22,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedTokenizerBase
 
+from harness.config.schema import EvaluationConfig
 from harness.data.encoding import encode_examples
 from harness.evaluation.scoring import score_pack
 from harness.training.packed_model import BASE_ROW, Pack
@@ -70,8 +71,7 @@ def compare(
         tokenizer,
         encoded,
         task,
-        batch_size=8,
-        max_tokens_per_batch=16384,
+        limits=EvaluationConfig(batch_size=8),
         max_new_tokens=1,
     )
     by_id = {sample["doc"]["id"]: sample for sample in theirs}

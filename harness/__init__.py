@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from harness.analysis.published_claims import check_claims
     from harness.analysis.ranking import compare_pairs, rank_sets
+    from harness.analysis.recommendation import recommend
     from harness.analysis.results import load_examples, load_latency, load_losses, load_results
     from harness.analysis.studies.study_comparison import compare_studies
     from harness.reporting.exports import export_choice
@@ -51,6 +52,7 @@ __all__ = [
     "plot_regret",
     "plot_tradeoff",
     "rank_sets",
+    "recommend",
     "restrict_tasks",
     "tabulate_costs",
     "tabulate_pairs",
@@ -72,6 +74,7 @@ _NAMES = {
     "reporting.plots.regret_plot": ("plot_regret",),
     "analysis.results": ("load_examples", "load_latency", "load_losses", "load_results"),
     "analysis.ranking": ("compare_pairs", "rank_sets"),
+    "analysis.recommendation": ("recommend",),
     "analysis.decision": ("choose_by_profile", "leave_tasks_out", "trace_delta"),
     "analysis.studies.study_comparison": ("compare_studies",),
     "analysis.examples": ("count_wins", "find_examples"),
@@ -81,6 +84,22 @@ _HOMES = {name: f"harness.{module}" for module, names in _NAMES.items() for name
 
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: a process that only times should not wait for pandas and scipy.
+    if name == "__version__":
+        return _find_version()
     if name not in _HOMES:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, "__version__", *(name for name in globals() if name[:2] == "__")})
+
+
+def _find_version() -> str:
+    """The installed version; `unknown` in a clone that is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("target-module-harness")
+    except PackageNotFoundError:
+        return "unknown"

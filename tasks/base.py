@@ -90,6 +90,9 @@ class TaskSpec:
     summarize: Callable[[Sequence[tuple[Example, str]]], dict[str, float]] | None = None
     """(example, prediction) of a whole set -> scores that are no mean over examples, such as a
     micro-averaged F1; their names differ from those of `score`."""
+    module: str | None = None
+    """The `evaluate` module of `tasks/metrics/` that computes what `score` does, for many examples
+    in one call; None calls `score` for each."""
     split_reasoning: Callable[[str], str] | None = None
     """Prediction -> the part of it that only leads to the answer; its length is recorded."""
     make_schema: Callable[[Sequence[Example]], dict[str, Any]] | None = None

@@ -14,11 +14,12 @@ from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tasks.base import DataError, Example, Row, TaskSpec
+from tasks.evaluate_metrics import compute
 from tasks.json_schema import infer_schema
 from tasks.metrics.answers import find_answer, find_numbers, score_answer, split_reasoning
 from tasks.metrics.choices import score_choice
 from tasks.metrics.exact import score_exact
-from tasks.metrics.fields import count_fields, score_fields, summarize_fields
+from tasks.metrics.fields import count_fields, score_fields
 from tasks.metrics.json_object import MAX_DEPTH, is_deeper
 from tasks.metrics.summaries import score_summary
 from tasks.rows import read_text, read_value, show_value
@@ -31,6 +32,8 @@ WHOLE_ROW = "row"
 @dataclass(frozen=True)
 class Metric:
     score: Callable[[Example, str], dict[str, float]]
+    module: str
+    """The `evaluate` module that computes the same."""
     headline: str
     """The score that the verdict rests on: a key of what `score` returns."""
     read_reference: Callable[[str], str] = str
@@ -62,34 +65,35 @@ def _read_object(answer: str) -> str:
     return answer
 
 
-def _summarize_objects(pairs: Sequence[tuple[Example, str]]) -> dict[str, float]:
-    return summarize_fields([(prediction, example.reference) for example, prediction in pairs])
-
-
 METRICS: dict[str, Metric] = {
     "choice": Metric(
         score=lambda example, text: score_choice(text, example.reference, example.choices),
+        module="choice_accuracy",
         headline="accuracy",
     ),
     "exact": Metric(
         score=lambda example, text: score_exact(text, example.reference),
+        module="exact_answer",
         headline="exact_match",
     ),
     "numeric": Metric(
         score=lambda example, text: score_answer(text, example.reference),
+        module="answer_accuracy",
         headline="answer_accuracy",
         read_reference=_read_number,
         split_reasoning=split_reasoning,
     ),
     "rouge": Metric(
         score=lambda example, text: score_summary(text, example.reference),
+        module="summary_rouge",
         headline="rougeL",
     ),
     "json_fields": Metric(
         score=lambda example, text: score_fields(text, example.reference),
+        module="json_fields",
         headline="field_f1",
         read_reference=_read_object,
-        summarize=_summarize_objects,
+        summarize=lambda pairs: compute("json_fields", pairs, only_pooled=True),
         make_schema=lambda examples: infer_schema([json.loads(e.completion) for e in examples]),
     ),
 }
@@ -161,6 +165,7 @@ def make_custom_task(
         columns=(tuple(dict.fromkeys([*used, *(split_columns or ())])),),
         to_example=to_example,
         score=scoring.score,
+        module=scoring.module,
         split_key=split_key,
         metric=scoring.headline,
         summarize=scoring.summarize,

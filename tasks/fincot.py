@@ -83,6 +83,7 @@ FINCOT = TaskSpec(
     columns=(("Question", "Reasoning_process", "Final_response"),),
     to_example=to_example,
     score=score,
+    module="answer_accuracy",
     split_key=split_key,
     metric="answer_accuracy",
     # The set has no test split, and its RL rows may share reports with its SFT rows: all three

@@ -41,6 +41,7 @@ GOVREPORT = TaskSpec(
     columns=(("report", "summary"), ("document", "summary")),
     to_example=to_example,
     score=score,
+    module="summary_rouge",
     split_key=split_key,
     # The headline must be a score of one example, for comparisons are paired: SCROLLS' geometric
     # mean is taken over means of the whole set. ROUGE-L is LongBench's headline for this task.

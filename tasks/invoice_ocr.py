@@ -9,9 +9,10 @@ from typing import Any
 
 from tasks.base import SAME_SPLITS, DataError, Example, HubSource, Row, TaskSpec
 from tasks.embedded.invoice_ocr import NAME, STAND_IN, make_rows
+from tasks.evaluate_metrics import compute
 from tasks.invoice_rows import make_split_key, read_fields, read_invoice_text
 from tasks.json_schema import infer_schema
-from tasks.metrics.fields import count_fields, score_fields, summarize_fields
+from tasks.metrics.fields import count_fields, score_fields
 
 
 def to_example(row: Row) -> Example:
@@ -36,7 +37,7 @@ def score(example: Example, prediction: str) -> dict[str, float]:
 
 
 def summarize(pairs: Sequence[tuple[Example, str]]) -> dict[str, float]:
-    return summarize_fields([(prediction, example.reference) for example, prediction in pairs])
+    return compute("json_fields", pairs, only_pooled=True)
 
 
 def make_schema(examples: Sequence[Example]) -> dict[str, Any]:
@@ -52,6 +53,7 @@ INVOICE_OCR = TaskSpec(
     ),
     to_example=to_example,
     score=score,
+    module="json_fields",
     split_key=make_split_key,
     metric="field_f1",
     hub=(

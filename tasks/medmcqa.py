@@ -63,6 +63,7 @@ MEDMCQA = TaskSpec(
     columns=(("question", *OPTION_COLUMNS, "cop"),),
     to_example=to_example,
     score=score,
+    module="choice_accuracy",
     split_key=split_key,
     metric="accuracy",
     hub=(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HARNESS = ROOT / "harness"
 
 ORDER = (
-    {"errors", "formatting", "progress"},
+    {"errors", "formatting", "progress", "signals"},
     *({room} for room in ("records", "config", "analysis", "models", "data", "adapters")),
     *({room} for room in ("training", "evaluation", "timing", "sweep")),
 )

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from harness.analysis.decision import BALANCED
 from harness.analysis.studies.study_comparison import compare_studies
+from harness.cli.closed_pipe import end_with_reader
 from harness.errors import UserError
 from harness.reporting.studies_page import text_comparison, write_studies
 
 
+@end_with_reader
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of `python -m harness.studies`; returns the exit status."""
     parser = argparse.ArgumentParser(

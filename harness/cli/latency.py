@@ -9,28 +9,26 @@ adapters get random weights: speed does not depend on what they have learned. Ru
 on where it was cut off, and adds axes and target sets that the study does not have.
 """
 
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
+from harness.cli.closed_pipe import end_with_reader
 from harness.config.composing import compose, expand_overrides
 from harness.errors import UserError
+from harness.reporting.latency_report import build_latency_report
+from harness.signals import ENDING, interrupt_on
 from harness.timing.latency_study import run_study
 
 DEFAULT_STUDY = "latency"
 
 
+@end_with_reader
 def main(arguments: Sequence[str]) -> int:
     """Run a study from the command line; return the exit status."""
-    from harness.reporting.latency_report import build_latency_report
-
     if {"--help", "-h"} & set(arguments):
         print(__doc__)
         return 0
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+    interrupt_on(*ENDING)
     try:
         named = any(each.split("=")[0].lstrip("+") == "study" for each in arguments)
         overrides = [*arguments, *([] if named else [f"study={DEFAULT_STUDY}"])]
@@ -46,7 +44,3 @@ def main(arguments: Sequence[str]) -> int:
     print(report.text)
     print(f"report: {report.html}")
     return 0 if is_whole else 1
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

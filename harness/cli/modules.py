@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
+from harness.cli.closed_pipe import end_with_reader
 from harness.config.composing import compose
 from harness.config.schema import AdapterConfig
 from harness.config.target_sets import ROLES
@@ -47,6 +48,7 @@ def format_table(mapped: ModuleMap, rank: int) -> str:
     )
 
 
+@end_with_reader
 def main(arguments: Sequence[str]) -> int:
     """Entry of `python -m harness.modules`; returns the exit status."""
     torch.set_num_threads(1)

@@ -6,10 +6,8 @@ python -m harness --multirun target_modules=qkv,o_proj,all task=medmcqa,govrepor
 
 import gc
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import hydra
@@ -18,9 +16,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from harness.cli.closed_pipe import end_with_reader
 from harness.config.composing import conf_folder, to_config
 from harness.config.schema import Config
 from harness.errors import UserError, explain, find_cause
+from harness.signals import ENDING, interrupt_on
 
 _started_studies: list[Path] = []
 _run_errors: list[Exception] = []
@@ -78,6 +78,7 @@ def run_variant(config: Config) -> float | None:
     return outcome.score
 
 
+@end_with_reader
 def main() -> None:
     """Run Hydra, report on the study, and turn errors into one line and an exit status."""
     show_traceback = "HYDRA_FULL_ERROR" in os.environ
@@ -85,7 +86,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # The hub's client logs every retry; what came of them is said in one line.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_on(*ENDING)
     status = 0
     try:
         run()
@@ -104,10 +105,6 @@ def main() -> None:
     # All that the libraries made would be searched for garbage, which takes seconds.
     gc.freeze()
     sys.exit(status)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def report_study(study: Path) -> int:

@@ -3,7 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from harness.config.task_package import bind_tasks
+import harness.config.task_package  # noqa: F401  (before tasks)
+from tasks.files import SUFFIXES, digest_file
 
 DIGITS = 12
 
@@ -21,9 +22,6 @@ def digest_data(*candidates: str | None) -> str | None:
 
 
 def _digest_place(place: Path) -> str:
-    bind_tasks()
-    from tasks.files import SUFFIXES, digest_file
-
     inside = (file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES)
     files = [place] if place.is_file() else sorted(inside)
     parts = [f"{file.name} {digest_file(file)}" for file in files]

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,79 +19,93 @@ from harness.records.record import BASE, TUNED, make_run_id
 @dataclass(frozen=True)
 class ModelConfig:
     source: str = "embedded"
-    """`embedded`, `hub`, `local` or `random`."""
+    """Where the model comes from: `embedded`, `hub`, `local` or `random`."""
     name: str | None = None
-    """Label in tables; made from the path or the shape where it is null."""
+    """Label in tables and run ids. Null makes it from the path or the shape."""
     path: str | None = None
-    """Hub id (`source: hub`) or folder (`source: local`)."""
+    """Hub id (`source: hub`) or folder written by save_pretrained (`source: local`)."""
     revision: str | None = None
-    """Commit, tag or branch of a hub model."""
+    """Commit, tag or branch of a hub model. Null reads the default branch."""
     shape: str | None = None
-    """Named shape (`source: random`)."""
+    """Named shape for random weights (`source: random`), see harness/models/shapes.py."""
     dtype: str = "auto"
-    """`auto` (bf16 where the hardware has it), `bfloat16`, `float16` or `float32`."""
+    """Precision of the base: `auto`, `bfloat16`, `float16` or `float32`. `auto` is bfloat16 where
+    the hardware multiplies in it, else float32."""
     attention: str = "auto"
-    """`auto` (sdpa where the model has it; in training and scoring on a CPU what computes the same
-    faster), `sdpa`, `eager` or `flash_attention_2`."""
+    """Attention kernel: `auto`, `sdpa`, `eager` or `flash_attention_2`. `auto` is sdpa where the
+    model has it; on a CPU, training and scoring use an equivalent that is faster."""
     device: str = "auto"
-    """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`."""
+    """Device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1` or `mps`."""
     roles: dict[str, Any] = field(default_factory=dict)
-    """Role -> path inside a block, for architectures that the harness does not know."""
+    """Path inside a block for each role, for architectures that the harness does not know."""
     chat_template: str = "auto"
-    """`auto` (the tokenizer's own, where it has one) or `off` (prompts are plain text)."""
+    """Whether prompts use the tokenizer's chat template: `auto` (if it has one) or `off` (plain
+    text)."""
 
 
 @dataclass(frozen=True)
 class TargetModulesConfig:
     roles: dict[str, bool] = field(default_factory=dict)
-    """Role -> whether it is adapted. A mapping, so that Hydra's merge of two choices is a union."""
+    """Roles that the adapter is put on. A mapping, so that Hydra merges two choices into their
+    union."""
 
 
 @dataclass(frozen=True)
 class TaskConfig:
     name: str = "medmcqa"
+    """Name of the task, in tables and run ids."""
     source: str = "embedded"
-    """`hub`, `local`, `embedded`, or `auto`: what path and dataset say, else embedded or hub."""
+    """Where the rows come from: `embedded` (no network), `local` (see path), `hub` (the public data
+    set) or `auto`. `auto` reads path or dataset if one is set, else embedded rows if the task has
+    them, else the hub."""
     path: str | None = None
-    """Folder or file of JSONL, Parquet or CSV (`source: local`); with `auto` also a hub id."""
+    """File or folder of JSONL, Parquet or CSV (`source: local`). A folder holds train and test
+    files; one file is split by a seeded rule. With `source: auto` a hub id works too."""
     dataset: str | None = None
-    """Hub id in place of the task's own (`source: hub`)."""
+    """Hub id to read in place of the task's own data set (`source: hub`)."""
     subset: str | None = None
-    """Configuration name of a hub data set that has several."""
+    """Configuration name, for hub data sets that have several."""
     revision: str | None = None
-    """Commit of the hub data set."""
+    """Commit of the hub data set. Null reads the pinned commit of the task's own data set and the
+    default branch of any other; the record names the commit."""
     train_examples: int = 1000
+    """Training examples; a smaller source gives all it has."""
     test_examples: int = 500
+    """Examples to score; a smaller source gives all it has."""
     max_prompt_tokens: int = 1024
-    """Longer prompts are cut by the task's stated rule, and counted."""
+    """Longer prompts are cut. The number of cut prompts is recorded."""
     max_completion_tokens: int = 512
-    """Training completions are cut here, and generation stops here."""
+    """Longer training completions are cut, and generation stops at this length."""
     truncation: str | None = None
-    """Which part of a document stays where it does not fit: `head`, `head_tail`, or null for the
-    task's own rule."""
+    """Part of a prompt that is kept when it is too long: `head`, `head_tail` (both ends), or null
+    for the task's own rule."""
     choose_by: str = "likelihood"
-    """How a task with fixed options is answered: `likelihood` of each option, or `generation`."""
+    """How a question with fixed options is answered: `likelihood` (the most likely option) or
+    `generation` (read from the generated text)."""
     constrained_decoding: bool = False
-    """Hold generated JSON to the schema of the training examples; costs time at every token."""
+    """Restrict generated JSON to the schema of the training examples. Needs the package llguidance
+    and adds time to every token."""
     prompt: str | None = None
-    """A task of one's own: Jinja2 template over the columns."""
+    """Custom task: Jinja2 template over the columns."""
     answer: str | None = None
-    """A task of one's own: column, or template."""
+    """Custom task: column that holds the answer, or a template."""
     metric: str | None = None
-    """A task of one's own: `choice`, `exact`, `numeric`, `rouge` or `json_fields`."""
+    """Custom task: `choice`, `exact`, `numeric`, `rouge` or `json_fields`."""
     choices: Any = None
-    """A task of one's own, metric `choice`: the options, or the column that holds them."""
+    """Custom task, metric `choice`: the options, or the column that holds each row's options."""
     cut_column: str | None = None
-    """A task of one's own: column that loses text where a prompt does not fit."""
+    """Custom task: column that is cut when a prompt is too long. Null takes the longest text of the
+    row."""
     split_columns: Any = None
-    """A task of one's own: what rows on two sides of a split must not share."""
+    """Custom task: columns whose values training and test rows must not share. Null takes the whole
+    prompt."""
     on_bad_row: str = "fail"
-    """`fail`, or `skip` with the count in the record."""
+    """What to do with a bad row: `fail`, or `skip` (the number skipped is recorded)."""
     data_seed: int = 0
-    """Seed of splits, selection and generated data; shared by every variant."""
+    """Seed of splits, selection, order and generated rows, the same for all variants."""
     held_back: int = 0
-    """Rows of the training split that come after the training examples and are scored in place of
-    the test split; filled in where learning rates are tuned, never set."""
+    """Filled in while learning rates are tuned: rows of the training split that follow the training
+    examples and are scored in place of the test split."""
 
 
 @dataclass(frozen=True)
@@ -99,42 +114,45 @@ class AdapterConfig:
     None."""
 
     method: str = "lora"
+    """Adapter method, one of the files in conf/adapter/."""
     rank: int | None = 8
-    """Inner width of what is added: LoRA's r, a bottleneck's units."""
+    """Rank of the update; for bottleneck adapters, their width."""
     alpha: float | None = 16.0
+    """Scale of the update: LoRA adds alpha / rank times B A."""
     dropout: float | None = 0.0
+    """Dropout on the adapter's input during training."""
     learning_rate: float = 2e-4
-    """Where `train.learning_rate` comes from unless it is set."""
+    """Learning rate of the method, used unless `train.learning_rate` is set."""
     learning_rate_ratio: float | None = None
-    """LoRA+: the rate of B over that of A."""
+    """LoRA+: learning rate of B divided by that of A."""
     rho: float | None = None
-    """EVA: a projection's rank is at most so many times `rank`."""
+    """EVA: largest rank of a projection, as a multiple of `rank`."""
     sample_examples: int | None = None
-    """EVA, LoRA-GA: training examples that the initial weights are made from."""
+    """EVA, LoRA-GA: training examples that the initial weights are computed from."""
     initial_rank: int | None = None
-    """AdaLoRA, IncreLoRA: every projection's rank at the start; `rank` is the mean at the end."""
+    """AdaLoRA, IncreLoRA: rank of every projection at the start; `rank` is the mean at the end."""
     allocate_from: float | None = None
-    """AdaLoRA, IncreLoRA: share of the steps after which ranks begin to move."""
+    """AdaLoRA, IncreLoRA: share of the steps after which ranks start to change."""
     allocate_until: float | None = None
-    """AdaLoRA, IncreLoRA: share of the steps after which ranks stay."""
+    """AdaLoRA, IncreLoRA: share of the steps after which ranks are fixed."""
     orthogonality: float | None = None
     """AdaLoRA, IncreLoRA: weight of the penalty that keeps A's rows and B's columns orthogonal."""
     virtual_tokens: int | None = None
     """Prefix and prompt tuning: trained tokens before every prompt."""
     encoder_width: int | None = None
-    """Prefix tuning: hidden units of the network that makes the prefix while it is trained."""
+    """Prefix tuning: hidden units of the network that produces the prefix during training."""
     activation: str | None = None
-    """Bottleneck adapters: the function between the two products."""
+    """Bottleneck adapters: activation between the two projections."""
     budget: str | None = None
-    """What all sets are given as much of as `budget_set` has at `rank`: `equal_rank`,
-    `equal_params` or `equal_latency`; null is equal rank too."""
+    """What all target sets get the same amount of: `equal_rank`, `equal_params` or `equal_latency`.
+    Null is equal rank."""
     budget_set: str = "all"
     """Target set whose parameters or latency at `rank` are the budget."""
     budget_study: str | None = None
-    """Latency study that timed every role at two ranks or more (`budget: equal_latency`)."""
+    """Latency study that timed every role at two or more ranks (`budget: equal_latency`)."""
     alpha_policy: str = "ratio"
-    """What a budget's rank does to alpha: `ratio` (alpha / rank stays), `fixed` (alpha stays), or
-    `root` (alpha grows with the root of the rank)."""
+    """How alpha follows a rank set by the budget: `ratio` (alpha / rank is constant), `fixed`
+    (alpha is constant) or `root` (alpha grows with the square root of the rank)."""
 
     @property
     def own_settings(self) -> dict[str, Any]:
@@ -151,81 +169,96 @@ class AdapterConfig:
 @dataclass(frozen=True)
 class TrainConfig:
     learning_rate: Any = 2e-4
-    """A number, or `tuned`: for each variant the best on examples held back from training."""
+    """Learning rate: a number, or `tuned` to choose one for each variant on examples held back from
+    training."""
     tuning: str = "grid"
-    """`grid`: every rate is trained to the end; `halving`: the worse half is dropped after a
-    quarter of the steps, and half of the rest after half of them."""
+    """Search for a tuned rate: `grid` or `halving`. `grid` trains every rate to the end; `halving`
+    drops the worse half after a quarter of the steps, and half of the rest after half of them."""
     tuning_rates: int = 5
-    """Rates of the first grid, half a decade apart around `adapter.learning_rate`."""
+    """Rates in the first grid, half a decade apart around `adapter.learning_rate`."""
     tuning_most: int = 12
-    """Rates at most, where the best one lies at an end and the grid grows."""
+    """Rates at most. The grid grows while its best rate lies at an end."""
     tuning_seed: int = 1000
-    """Seed of the grid's runs."""
+    """Seed of the tuning runs."""
     validation_examples: int = 64
-    """Training rows that are held back to choose a rate."""
+    """Training rows held back to choose a rate."""
     epochs: float = 1.0
+    """Passes over the training examples."""
     max_steps: int | None = None
-    """Optimizer steps at most; null trains all epochs."""
+    """Optimizer steps at most. Null trains all epochs."""
     batch_size: int = 8
-    """Examples in an optimizer step."""
+    """Examples per optimizer step."""
     gradient_accumulation: int = 1
-    """Micro-batches that a step is cut into."""
+    """Micro-batches per optimizer step."""
     max_tokens_per_pass: int | None = None
-    """Micro-batches are cut further to at most so many tokens, of all variants that train together,
-    padding counted; null takes what is fastest on the device."""
+    """Tokens per pass at most, over all variants that train together, padding included. Null takes
+    the fastest size for the device (3,072 on a CPU, 16,384 on a GPU). The loss of a step does not
+    depend on it."""
     schedule: str = "cosine"
-    """Decay after warm-up: `cosine`, `linear` or `constant`."""
+    """Learning-rate decay after warm-up: `cosine`, `linear` or `constant`."""
     warmup_ratio: float = 0.1
+    """Share of the steps over which the learning rate rises to its full value."""
     weight_decay: float = 0.0
+    """AdamW's weight decay."""
     max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm, each variant's by itself."""
     gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
     batch_size: int = 16
+    """Examples scored at once, at most."""
     max_tokens_per_batch: int = 16384
-    """Batches are cut to at most so many tokens, padding and what is written counted."""
+    """Tokens per batch at most, padding and generated tokens included."""
 
 
 @dataclass(frozen=True)
 class LatencyConfig:
     enabled: bool = True
+    """Whether to time inference."""
     batch_size: int = 1
+    """Prompts per timed call."""
     prompt_tokens: int | None = None
-    """Length of every timed prompt; null is the task's own median."""
+    """Length of every timed prompt. Null takes the task's median. If output_tokens is set too, all
+    tasks and seeds of a sweep share one timing."""
     output_tokens: int | None = None
-    """Forced output length; null is the task's own median, at most `max_output_tokens`."""
+    """Forced output length. Null takes the task's median, at most `max_output_tokens`."""
     max_output_tokens: int = 64
+    """Upper limit of an output length taken from the task."""
     merged: bool = True
-    """Also time each variant with its update folded into the base weights."""
+    """Also time each variant with its update merged into the base weights."""
     mixed: bool = True
-    """Also time a batch in which every row uses another adapter, where there is more than one."""
+    """Also time a batch whose rows use different adapters, where there are several of both."""
     adapter_dtype: str = "auto"
-    """`auto` (PEFT's own: fp32 adapters on a half-precision base) or `base` (the base's)."""
+    """Precision of adapters: `auto` (PEFT's choice, float32 on a half-precision base) or `base`
+    (the base's)."""
     cache: str = "dynamic"
-    """`dynamic`, or `static` (allocated beforehand, which torch.compile needs)."""
+    """Key-value cache: `dynamic`, or `static` (allocated in advance, which torch.compile needs)."""
     compile: str = "off"
-    """`off`, or torch.compile's mode for the decode step: `default`, `reduce-overhead` (CUDA graphs
-    on a GPU). The prompt is read uncompiled."""
+    """torch.compile mode of the decode step: `off`, `default` or `reduce-overhead` (CUDA graphs on
+    a GPU). Prefill is not compiled."""
     half_width: float | None = None
-    """Timing stops when every ratio's interval is this narrow; null is 0.01 on a GPU, else 0.02."""
+    """Timing stops when every ratio's 95% interval has at most this half-width. Null is 0.01 on a
+    GPU, else 0.02."""
     margin: float | None = None
-    """Ratios this near to 1 are equivalent; null is half_width + 0.01."""
+    """Ratios whose interval lies within this distance of 1 are equivalent. Null is half_width +
+    0.01."""
     min_rounds: int = 15
-    """Rounds, over all processes, before timing may stop for its target."""
+    """Rounds over all processes before timing may stop; a round runs every variant once."""
     max_rounds: int | None = None
-    """Most rounds, over all processes."""
+    """Rounds over all processes, at most. Null sets no limit."""
     min_processes: int = 3
-    """Fresh processes before timing may stop for its target."""
+    """Fresh processes before timing may stop."""
     max_seconds: float = 300.0
-    """Time for one point, or one task of a sweep; then what is not known stays unresolved."""
+    """Time limit for one point of a latency study, or one task of a sweep. Ratios that are still
+    uncertain then are reported as unresolved."""
     fresh_processes: bool = True
-    """Time in fresh processes; false times in the sweep's own, which is quicker and says nothing
-    of how processes differ."""
+    """Time in fresh processes. `false` times in the sweep's process: faster, but blind to
+    differences between processes."""
     remeasure: bool = False
-    """Time finished runs once more, as they stand: their adapters and scores are kept. No part of
-    what makes a run."""
+    """Time finished runs again. Adapters and scores are kept, and run ids stay the same."""
 
 
 @dataclass(frozen=True)
@@ -238,12 +271,13 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     seed: int = 0
-    """Seed of adapter initialisation and data order."""
+    """Seed of adapter initialization and data order. Sweep it to measure seed noise: seed=0,1,2."""
     study: str = "default"
-    """Folder under `results_dir`."""
+    """Folder of the study under `results_dir`. Runs of one study are compared with each other."""
     results_dir: str = "results"
+    """Folder of all studies."""
     data_digest: str | None = None
-    """Content of local data files when the configuration was read; filled in, never set."""
+    """Filled in when the configuration is read: digest of local data files."""
 
     @property
     def model_name(self) -> str:
@@ -251,11 +285,11 @@ class Config:
             return self.model.name
         return Path(self.model.path or self.model.shape or self.model.source).name
 
-    @property
+    @cached_property
     def roles(self) -> tuple[str, ...]:
         return order_roles(role for role, adapted in self.target_modules.roles.items() if adapted)
 
-    @property
+    @cached_property
     def target_set(self) -> str:
         return label_roles(self.roles)
 
@@ -268,7 +302,7 @@ class Config:
         """Whether a run that is over is timed once more."""
         return self.latency.enabled and self.latency.remeasure
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return make_run_id(
             self.model_name,
@@ -279,7 +313,7 @@ class Config:
             hash_values(self.identity),
         )
 
-    @property
+    @cached_property
     def base_run_id(self) -> str:
         """Run id of the base that this variant is compared to: seed and recipe play no part."""
         kept = {
@@ -288,7 +322,7 @@ class Config:
         }
         return make_run_id(self.model_name, self.task.name, BASE, "none", 0, hash_values(kept))
 
-    @property
+    @cached_property
     def group(self) -> str:
         """Same for variants that can share one pass: base, task, and how batches are cut.
 
@@ -299,9 +333,12 @@ class Config:
         batches = {key: self.identity["train"][key] for key in (*cut, "gradient_checkpointing")}
         return hash_values({key: self.identity[key] for key in kept} | batches)
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
-        """What makes the run: the configuration without output paths, spelled canonically."""
+        """What makes the run: the configuration without output paths, spelled canonically.
+
+        Shared by all that ask for it, so it must not be changed.
+        """
         values = dataclasses.asdict(self)
         del values["study"], values["results_dir"], values["latency"]["remeasure"]
         values["model"]["name"] = self.model_name

@@ -3,26 +3,28 @@
 import dataclasses
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+import harness.config.task_package  # noqa: F401  (before tasks)
 from harness.config.schema import Config, TaskConfig
-from harness.config.task_package import bind_tasks
 from harness.data.encoding import EncodedExample, encode_examples
 from harness.data.token_cache import recall_or_encode
 from harness.errors import UserError
 from harness.models.embedded import cache_folder
 from harness.models.loading import load_tokenizer
 from harness.progress import announce
-
-if TYPE_CHECKING:
-    from tasks.base import TaskSpec
-    from tasks.loading import LoadedExamples
+from tasks.base import Split, TaskSpec
+from tasks.custom import make_custom_task
+from tasks.files import SUFFIXES
+from tasks.loading import LoadedExamples, load_examples
+from tasks.registry import TASKS, find_task
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -34,7 +36,7 @@ class PreparedTask:
     test: tuple[EncodedExample, ...]
     train_skipped_rows: int
     """Bad training rows left out."""
-    test_source: "LoadedExamples"
+    test_source: LoadedExamples
     """Where the test examples came from, and how many rows were left out."""
     source: str
     """`hub`, `local` or `embedded`."""
@@ -46,7 +48,7 @@ class PreparedTask:
     """JSON schema that generation is held to; None where it is free."""
 
     @cached_property
-    def spec(self) -> "TaskSpec":
+    def spec(self) -> TaskSpec:
         """What the task is."""
         return _find_spec(self.task)
 
@@ -116,17 +118,18 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     )
 
 
-def _find_spec(task: TaskConfig) -> "TaskSpec":
-    tasks = bind_tasks()
+def _find_spec(task: TaskConfig) -> TaskSpec:
     if task.prompt is None:
-        found: TaskSpec = tasks.find_task(task.name)
-        return found
-    if task.name in tasks.TASKS:
+        return find_task(task.name)
+    if task.name in TASKS:
         raise UserError(
             f"task.prompt is set, but task.name is {task.name!r}, a task that comes along; give "
             "yours another name"
         )
-    made: TaskSpec = tasks.make_custom_task(
+    # `validate` has seen to it that all three are there.
+    assert task.answer is not None
+    assert task.metric is not None
+    return make_custom_task(
         task.name,
         prompt=task.prompt,
         answer=task.answer,
@@ -137,17 +140,14 @@ def _find_spec(task: TaskConfig) -> "TaskSpec":
         if isinstance(task.split_columns, str)
         else task.split_columns,
     )
-    return made
 
 
-def _find_source(task: TaskConfig, spec: "TaskSpec") -> tuple[str, str | None]:
+def _find_source(task: TaskConfig, spec: TaskSpec) -> tuple[str, str | None]:
     """The source, and the hub id in place of the task's own, with `auto` made plain."""
     if task.source != "auto":
         return task.source, task.dataset
     if task.path and Path(task.path).expanduser().exists():
         return "local", None
-    from tasks.files import SUFFIXES
-
     is_file_name = task.path is not None and Path(task.path).suffix.lower() in SUFFIXES
     if task.path and (is_file_name or not HUB_ID.fullmatch(task.path)):
         raise UserError(
@@ -171,13 +171,13 @@ def _find_source(task: TaskConfig, spec: "TaskSpec") -> tuple[str, str | None]:
 
 def _load(
     task: TaskConfig,
-    spec: "TaskSpec",
+    spec: TaskSpec,
     source: str,
     dataset: str | None,
-    split: str,
+    split: Split,
     limit: int,
-) -> "LoadedExamples":
-    loaded: LoadedExamples = bind_tasks().load_examples(
+) -> LoadedExamples:
+    return load_examples(
         spec,
         split,
         source=source,
@@ -189,12 +189,9 @@ def _load(
         seed=task.data_seed,
         on_bad_row=task.on_bad_row,
     )
-    return loaded
 
 
-def _hold_back(
-    loaded: "LoadedExamples", task: TaskConfig
-) -> tuple["LoadedExamples", "LoadedExamples"]:
+def _hold_back(loaded: LoadedExamples, task: TaskConfig) -> tuple[LoadedExamples, LoadedExamples]:
     """The training examples, and those after them whose prompt is none of theirs."""
     train = loaded.examples[: task.train_examples]
     seen = {example.prompt for example in train}
@@ -212,7 +209,7 @@ def _hold_back(
 
 def _encode(
     config: Config,
-    loaded: "LoadedExamples",
+    loaded: LoadedExamples,
     tokenizer: PreTrainedTokenizerBase,
     truncation: Any,
     context_length: int,
@@ -229,9 +226,7 @@ def _encode(
     return recall_or_encode(folder, loaded.examples, tokenizer, settings, encode_examples)
 
 
-def _make_schema(
-    task: TaskConfig, spec: "TaskSpec", train: "LoadedExamples"
-) -> dict[str, Any] | None:
+def _make_schema(task: TaskConfig, spec: TaskSpec, train: LoadedExamples) -> dict[str, Any] | None:
     if spec.make_schema is None:
         raise UserError(
             f"task.constrained_decoding is on, but the answers of task {task.name} are no JSON; "
@@ -240,7 +235,7 @@ def _make_schema(
     return spec.make_schema(train.examples)
 
 
-def share_cut(examples: "tuple[EncodedExample, ...] | list[EncodedExample]") -> float:
+def share_cut(examples: Sequence[EncodedExample]) -> float:
     """Share of all prompt tokens that was cut; NaN without examples."""
     cut = sum(item.cut_tokens for item in examples)
     kept = sum(len(item.prompt_ids) for item in examples)

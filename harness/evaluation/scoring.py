@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
 import torch
 from transformers import Cache, PreTrainedTokenizerBase
 
+import harness.config.task_package  # noqa: F401  (before tasks)
+from harness.config.schema import EvaluationConfig
 from harness.data.batching import collate, cut_into_batches
 from harness.data.encoding import EncodedExample
 from harness.evaluation.constrained import JsonConstraint
@@ -16,9 +17,8 @@ from harness.evaluation.generation import decode
 from harness.models.forward import Head, find_log_probabilities, make_cache, run_body
 from harness.models.memory import find_pass_tokens
 from harness.training.packed_model import Pack
-
-if TYPE_CHECKING:
-    from tasks.base import TaskSpec
+from tasks.base import TaskSpec
+from tasks.evaluate_metrics import score_examples
 
 VALIDATION_METRIC = "token_probability"
 """Headline of rows held back from training: geometric mean probability of a completion's tokens."""
@@ -60,10 +60,9 @@ def score_pack(
     owners: Sequence[int],
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[EncodedExample],
-    spec: "TaskSpec",
+    spec: TaskSpec,
     *,
-    batch_size: int,
-    max_tokens_per_batch: int,
+    limits: EvaluationConfig,
     max_new_tokens: int,
     constraint: JsonConstraint | None = None,
     on_examples: Callable[[int], None] = lambda count: None,
@@ -71,18 +70,19 @@ def score_pack(
     """Predict and score every example with each of `owners`: members' numbers, or BASE_ROW.
 
     Returns a list an owner, in the order of `examples`. Examples with encoded choices are predicted
-    by log-likelihood, the others by greedy decoding, which `constraint` may hold to a schema. A
-    batch has at most `batch_size` examples, and `max_tokens_per_batch` tokens over all owners'
-    rows. `on_examples` gets the number of examples that all owners are done with.
+    by log-likelihood, the others by greedy decoding, which `constraint` may hold to a schema. The
+    limit on tokens is over all owners' rows. `on_examples` gets the number of examples that all
+    owners are done with.
     """
     pack.eval()
+    max_tokens = limits.max_tokens_per_batch
     if examples[0].choice_ids:
-        max_tokens_per_batch = min(max_tokens_per_batch, find_pass_tokens(pack.model.device))
+        max_tokens = min(max_tokens, find_pass_tokens(pack.model.device))
     answers: list[dict[str, Answer]] = [{} for _ in owners]
     batches = cut_into_batches(
         examples,
-        max_rows=batch_size,
-        max_tokens=max_tokens_per_batch // len(owners),
+        max_rows=limits.batch_size,
+        max_tokens=max_tokens // len(owners),
         new_tokens=max(map(len, examples[0].choice_ids), default=max_new_tokens),
     )
     for batch in batches:
@@ -94,7 +94,7 @@ def score_pack(
             of_owner |= {item.example.id: a for item, a in zip(batch, its, strict=True)}
         on_examples(len(batch))
     return [
-        [_score(item, of_owner[item.example.id], spec, tokenizer) for item in examples]
+        _score(examples, [of_owner[item.example.id] for item in examples], spec, tokenizer)
         for of_owner in answers
     ]
 
@@ -105,8 +105,7 @@ def measure_losses(
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[EncodedExample],
     *,
-    batch_size: int,
-    max_tokens_per_batch: int,
+    limits: EvaluationConfig,
     on_examples: Callable[[int], None] = lambda count: None,
 ) -> list[list[ScoredExample]]:
     """How well each of `owners` foretells the completions: loss and probability a token.
@@ -116,10 +115,10 @@ def measure_losses(
     exponential, is their geometric mean.
     """
     pack.eval()
-    most = min(max_tokens_per_batch, find_pass_tokens(pack.model.device))
+    most = min(limits.max_tokens_per_batch, find_pass_tokens(pack.model.device))
     batches = cut_into_batches(
         examples,
-        max_rows=batch_size,
+        max_rows=limits.batch_size,
         max_tokens=most // len(owners),
         new_tokens=max(len(item.completion_ids) for item in examples),
     )
@@ -174,27 +173,44 @@ def _score_loss(item: EncodedExample, loss: float) -> ScoredExample:
 
 
 def _score(
-    item: EncodedExample, answer: Answer, spec: "TaskSpec", tokenizer: PreTrainedTokenizerBase
-) -> ScoredExample:
-    scores = spec.score(item.example, answer.text)
-    if answer.normalised_text is not None:
-        scores[f"{spec.metric}_norm"] = spec.score(item.example, answer.normalised_text)[
-            spec.metric
-        ]
-    reasoning_tokens = None
-    if spec.split_reasoning and answer.completion_tokens is not None:
-        reasoning = spec.split_reasoning(answer.text)
-        reasoning_tokens = len(tokenizer(reasoning, add_special_tokens=False).input_ids)
-    return ScoredExample(
-        id=item.example.id,
-        prediction=answer.text,
-        reference=item.example.reference,
-        is_truncated=item.cut_tokens > 0,
-        scores=scores,
-        log_likelihoods=answer.log_likelihoods,
-        completion_tokens=answer.completion_tokens,
-        reasoning_tokens=reasoning_tokens,
-    )
+    items: Sequence[EncodedExample],
+    answers: Sequence[Answer],
+    spec: TaskSpec,
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[ScoredExample]:
+    pairs = list(zip((item.example for item in items), answers, strict=True))
+    scores = score_examples(spec, [(example, answer.text) for example, answer in pairs])
+    normalised = [
+        (example, answer.normalised_text)
+        for example, answer in pairs
+        if answer.normalised_text is not None
+    ]
+    if normalised:
+        # All examples of a set are answered alike: by choice, or in writing.
+        for own, found in zip(scores, score_examples(spec, normalised), strict=True):
+            own[f"{spec.metric}_norm"] = found[spec.metric]
+    return [
+        ScoredExample(
+            id=item.example.id,
+            prediction=answer.text,
+            reference=item.example.reference,
+            is_truncated=item.cut_tokens > 0,
+            scores=own,
+            log_likelihoods=answer.log_likelihoods,
+            completion_tokens=answer.completion_tokens,
+            reasoning_tokens=_count_reasoning(answer, spec, tokenizer),
+        )
+        for item, answer, own in zip(items, answers, scores, strict=True)
+    ]
+
+
+def _count_reasoning(
+    answer: Answer, spec: TaskSpec, tokenizer: PreTrainedTokenizerBase
+) -> int | None:
+    if not spec.split_reasoning or answer.completion_tokens is None:
+        return None
+    reasoning = spec.split_reasoning(answer.text)
+    return len(tokenizer(reasoning, add_special_tokens=False).input_ids)
 
 
 @torch.inference_mode()

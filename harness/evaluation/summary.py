@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import harness.config.task_package  # noqa: F401  (before tasks)
 from harness.data.preparation import PreparedTask, share_cut
 from harness.evaluation.scoring import VALIDATION_METRIC, ScoredExample
 from harness.records.record import EvalRecord
+from tasks.evaluate_metrics import score_examples
 
 
 def summarize(
@@ -54,10 +56,11 @@ def _find_majority(prepared: PreparedTask) -> tuple[str | None, float]:
     if not options or any(example.choices != options for example in examples):
         return None, math.nan
     spec = prepared.spec
-    totals = {
-        option: _mean(spec.score(example, option)[spec.metric] for example in examples)
+    scored = {
+        option: score_examples(spec, [(example, option) for example in examples])
         for option in options
     }
+    totals = {option: _mean(each[spec.metric] for each in scored[option]) for option in options}
     best = max(options, key=totals.__getitem__)
     return best, totals[best]
 

@@ -8,6 +8,8 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -116,13 +118,29 @@ def load_shallow(spec: ModelConfig, depth: int, device: torch.device) -> PreTrai
 
 
 def load_tokenizer(spec: ModelConfig) -> PreTrainedTokenizerBase:
-    """Load the tokenizer; a missing pad token is replaced by the end-of-text token.
+    """Load the tokenizer, once a process; a missing pad token is replaced by the end-of-text token.
 
-    Random weights speak the embedded model's tokens.
+    Random weights use the embedded model's tokenizer.
     """
     location = embedded_folder() if spec.source == "random" else _location(spec)
     with _explained(spec):
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=spec.revision)
+        return _read_tokenizer(location, spec.revision, _list_files(Path(location)))
+
+
+def _list_files(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of a folder's files, which differ where one was replaced."""
+    if not folder.is_dir():
+        return ()
+    files = [(file.name, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files)
+
+
+@cache
+def _read_tokenizer(
+    location: str, revision: str | None, files: tuple[tuple[str, int, int], ...]
+) -> PreTrainedTokenizerBase:
+    """`files` only tells states of a folder apart."""
+    tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
     if tokenizer.eos_token is None:
         raise UserError(
             f"model: the tokenizer of {location} has no end-of-text token, so a completion could "

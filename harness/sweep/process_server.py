@@ -13,7 +13,7 @@ def start_server() -> None:
     if context.get_start_method() == "forkserver":
         from multiprocessing import forkserver
 
-        context.set_forkserver_preload(["harness.sweep.run"])
+        context.set_forkserver_preload(["harness.sweep.run", "evaluate"])
         forkserver.ensure_running()
 
 

@@ -326,8 +326,7 @@ def _score_pack(
                 owners,
                 loaded.tokenizer,
                 prepared.test,
-                batch_size=config.evaluation.batch_size,
-                max_tokens_per_batch=config.evaluation.max_tokens_per_batch,
+                limits=config.evaluation,
                 on_examples=stage.advance,
             )
             return measured, time.perf_counter() - started
@@ -337,8 +336,7 @@ def _score_pack(
             loaded.tokenizer,
             prepared.test,
             prepared.spec,
-            batch_size=config.evaluation.batch_size,
-            max_tokens_per_batch=config.evaluation.max_tokens_per_batch,
+            limits=config.evaluation,
             max_new_tokens=config.task.max_completion_tokens,
             constraint=_constrain(prepared, loaded, config.model.chat_template),
             on_examples=stage.advance,

@@ -7,7 +7,6 @@ libraries and nothing more (multiprocessing's forkserver), so that starting one 
 
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 
 from harness.progress import Board, Progress, SentProgress, send_announcements
+from harness.signals import describe_exit, interrupt_on
 from harness.sweep.process_server import find_context
 
 PATIENCE_SECONDS = 2.0
@@ -141,12 +141,7 @@ def _explain_end(running: _Running) -> str | None:
         return None
     if running.error is not None:
         return running.error
-    status = running.process.exitcode
-    if status == -signal.SIGKILL:
-        return "its process was killed (signal 9): out of memory, most likely"
-    if status is not None and status < 0:
-        return f"its process crashed (signal {-status}, {signal.strsignal(-status)})"
-    return f"its process ended by itself (exit status {status})"
+    return f"its process {describe_exit(running.process.exitcode)}"
 
 
 def _end(running: Sequence[_Running]) -> None:
@@ -168,8 +163,7 @@ def _work(
     threads: int,
 ) -> None:
     """The child's whole life."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt_once)
+    interrupt_on("SIGINT", "SIGTERM")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if cores:
         os.sched_setaffinity(0, cores)
@@ -183,13 +177,6 @@ def _work(
     except Exception:
         messages.send(("error", traceback.format_exc().strip().splitlines()[-1]))
         sys.exit(1)
-
-
-def _interrupt_once(signum: int, frame: Any) -> None:
-    # A terminal's Ctrl-C comes twice, once from the terminal and once from the parent.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ import torch
 
 import harness
 from harness.models.loading import LoadedModel
+from harness.signals import describe_exit, was_killed
 from harness.timing.points import Build, Point
 from harness.timing.session import PointError
 from harness.timing.worker import Worker
@@ -101,10 +101,6 @@ class FreshProcess(Host):
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
 
-    @property
-    def process_id(self) -> int:
-        return self._process.pid
-
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
@@ -132,13 +128,9 @@ class FreshProcess(Host):
 
     def _explain_death(self) -> ProcessDiedError:
         status = self._process.wait()
-        if status == -signal.SIGKILL:
-            return ProcessDiedError(
-                "out of memory, most likely: the timing process was killed (signal 9)", True
-            )
+        message = f"the timing process {describe_exit(status)}"
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        reason = lines[-1] if lines else "it said nothing"
-        if status < 0:
-            reason = f"signal {-status}, {signal.strsignal(-status)}"
-        return ProcessDiedError(f"the timing process ended by itself ({reason})")
+        if status > 0 and lines:
+            message += f": {lines[-1]}"
+        return ProcessDiedError(message, was_killed(status))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import datasets
 import evaluate
 
+from .aggregation import Scores, gather_scores
 from .choice_text import find_choice as find_choice
 from .choices import score_choice
 
@@ -20,15 +21,23 @@ class ChoiceAccuracy(evaluate.Metric):  # type: ignore[misc]
             description="Share of questions whose chosen option is the right one.",
             citation="",
             inputs_description="predictions: options, or free text; references: options; "
-            "choices: all options, by default the letters A to D.",
+            "choices: all options, or those of each question; by default the letters A to D.",
             features=datasets.Features(
                 {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
             ),
         )
 
     def _compute(
-        self, predictions: list[str], references: list[str], choices: Sequence[str] = LETTERS
-    ) -> dict[str, float]:
-        pairs = zip(predictions, references, strict=True)
-        scores = [score_choice(*pair, choices) for pair in pairs]
-        return {name: sum(s[name] for s in scores) / len(scores) for name in scores[0]}
+        self,
+        predictions: list[str],
+        references: list[str],
+        choices: Sequence[str] | Sequence[Sequence[str]] = LETTERS,
+        use_aggregator: bool = True,
+    ) -> Scores:
+        is_shared = isinstance(choices[0], str)
+        each = [choices] * len(predictions) if is_shared else choices
+        scores = [
+            score_choice(prediction, reference, [str(option) for option in options])
+            for prediction, reference, options in zip(predictions, references, each, strict=True)
+        ]
+        return gather_scores(scores, use_aggregator)

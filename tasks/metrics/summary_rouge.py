@@ -3,6 +3,7 @@
 import datasets
 import evaluate
 
+from .aggregation import Scores, gather_scores
 from .summaries import score_summary
 
 
@@ -17,6 +18,8 @@ class SummaryRouge(evaluate.Metric):  # type: ignore[misc]
             ),
         )
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
+    def _compute(
+        self, predictions: list[str], references: list[str], use_aggregator: bool = True
+    ) -> Scores:
         scores = [score_summary(*pair) for pair in zip(predictions, references, strict=True)]
-        return {name: sum(s[name] for s in scores) / len(scores) for name in scores[0]}
+        return gather_scores(scores, use_aggregator)

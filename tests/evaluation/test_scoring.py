@@ -5,7 +5,7 @@ import jsonschema
 import pytest
 import torch
 
-from harness.config.schema import ModelConfig
+from harness.config.schema import EvaluationConfig, ModelConfig
 from harness.data.encoding import EncodedExample, encode_examples
 from harness.errors import UserError
 from harness.evaluation.constrained import JsonConstraint
@@ -55,10 +55,18 @@ def encode(loaded: LoadedModel, choices: tuple[str, ...] = ()) -> list[EncodedEx
 
 
 def score_base(
-    loaded: LoadedModel, items: list[EncodedExample], **limits: int
+    loaded: LoadedModel, items: list[EncodedExample], max_new_tokens: int, **limits: int
 ) -> list[ScoredExample]:
     pack = Pack(loaded.model, [])
-    (scored,) = score_pack(pack, [BASE_ROW], loaded.tokenizer, items, SPEC, **limits)
+    (scored,) = score_pack(
+        pack,
+        [BASE_ROW],
+        loaded.tokenizer,
+        items,
+        SPEC,
+        limits=EvaluationConfig(**limits),
+        max_new_tokens=max_new_tokens,
+    )
     return scored
 
 

@@ -107,3 +107,14 @@ def test_unusable_device_is_named() -> None:
     with pytest.raises(UserError, match=r"model\.device is 'cuda:99'"):
         load_model(ModelConfig(source="random", shape="tiny-llama", device="cuda:99"))
     assert resolve_dtype("float16", "cpu") is torch.float16
+
+
+def test_a_replaced_tokenizer_is_read_again(tmp_path: Path) -> None:
+    embedded = load_tokenizer(ModelConfig())
+    spec = ModelConfig(source="local", path=str(tmp_path))
+    embedded.save_pretrained(tmp_path)
+    first = load_tokenizer(spec)
+    assert load_tokenizer(spec) is first
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text(config.read_text().replace("<|im_end|>", "<|endoftext|>"))
+    assert load_tokenizer(spec).eos_token != first.eos_token

@@ -12,7 +12,7 @@ import torch
 
 from harness import load_results
 from harness.config.composing import compose
-from harness.config.schema import Config
+from harness.config.schema import Config, EvaluationConfig
 from harness.data.preparation import prepare_task
 from harness.errors import UserError
 from harness.evaluation.scoring import VALIDATION_METRIC, measure_losses
@@ -168,7 +168,7 @@ def test_losses_are_transformers_own(tiny_config: ConfigMaker) -> None:
     examples = prepare_task(config, 2048).train
     pack = Pack(loaded.model, [])
     (scored,) = measure_losses(
-        pack, [BASE_ROW], loaded.tokenizer, examples, batch_size=4, max_tokens_per_batch=4096
+        pack, [BASE_ROW], loaded.tokenizer, examples, limits=EvaluationConfig(4, 4096)
     )
     for item, result in zip(examples, scored, strict=True):
         ids = torch.tensor([item.prompt_ids + item.completion_ids])

@@ -1,4 +1,6 @@
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -70,3 +72,54 @@ def test_forced_output_length_is_the_tasks_own(tiny_config: ConfigMaker, task: s
         assert prepared.output_tokens == 1
     else:
         assert lengths[0] <= prepared.output_tokens <= lengths[-1]
+
+
+def test_what_makes_a_run_is_worked_out_once(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [tiny_config(f"target_modules={name}") for name in ("q", "all", "fc2")]
+    seen: list[str] = []
+    flatten = dataclasses.asdict
+
+    def count(values: Any) -> dict[str, Any]:
+        if isinstance(values, Config):
+            seen.append(values.target_set)
+        return flatten(values)
+
+    monkeypatch.setattr(dataclasses, "asdict", count)
+    for plan in (plan_sweep(configs), plan_sweep(configs)):
+        assert len({each.config.run_id for each in plan.variants}) == 3
+        assert len({each.config.group for each in plan.variants}) == 1
+    assert sorted(seen) == ["all", "fc2", "q"]
+
+
+def test_a_changed_configuration_is_another_run(tiny_config: ConfigMaker) -> None:
+    """A value that is worked out once must not follow the configuration into a copy."""
+    config = tiny_config()
+    first = config.run_id, config.base_run_id, config.group
+    assert dataclasses.replace(config, seed=7).run_id != first[0]
+    longer = dataclasses.replace(config.task, max_prompt_tokens=99)
+    changed = dataclasses.replace(config, task=longer)
+    assert changed.base_run_id != first[1]
+    assert changed.group != first[2]
+
+
+def test_the_tokenizer_is_loaded_once_for_a_sweep(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.models import loading
+    from harness.sweep import run
+
+    loading._read_tokenizer.cache_clear()
+    loads: list[Any] = []
+    read = loading.AutoTokenizer.from_pretrained
+
+    def count(location: str, **options: Any) -> Any:
+        loads.append(location)
+        return read(location, **options)
+
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", count)
+    tasks = ("medmcqa", "fincot")
+    sweep = [tiny_config(f"task={name}", "latency.enabled=false", "seed=3") for name in tasks]
+    assert [outcome.status for outcome in run.run_sweep(sweep)] == ["ok", "ok"]
+    assert len(loads) == 1

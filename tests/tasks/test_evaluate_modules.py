@@ -1,11 +1,11 @@
 """Each metric as a local `evaluate` module: loaded offline from its file, equal to its function."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.evaluate_metrics import load_metric
 from tasks.metrics.answers import score_answer
 from tasks.metrics.choices import score_choice
 from tasks.metrics.exact import score_exact
@@ -41,45 +41,27 @@ def test_every_module_has_a_case() -> None:
     assert modules == set(CASES)
 
 
-@pytest.fixture(scope="module")
-def offline_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One cache for all modules: `evaluate` imports them as parts of one package."""
-    import evaluate.config
-
-    folder = tmp_path_factory.mktemp("evaluate")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
-        patch.setattr(evaluate.config, "HF_MODULES_CACHE", str(folder / "modules"))
-        yield folder
-
-
-def load(name: str, cache: Path) -> Any:
-    import evaluate
-
-    return evaluate.load(str(FOLDER / f"{name}.py"), cache_dir=str(cache))
-
-
 @pytest.mark.parametrize("name", CASES)
-def test_module_means_the_plain_function(name: str, offline_cache: Path) -> None:
+def test_module_means_the_plain_function(name: str) -> None:
     function, predictions, references = CASES[name]
-    metric = load(name, offline_cache)
+    metric = load_metric(name)
     means = metric.compute(predictions=predictions, references=references)
     scores = [function(*pair) for pair in zip(predictions, references, strict=True)]
     for score in scores[0]:
         assert means[score] == pytest.approx(sum(s[score] for s in scores) / len(scores))
+    each = metric.compute(predictions=predictions, references=references, use_aggregator=False)
+    assert each == {name: [s[name] for s in scores] for name in scores[0]}
 
 
-def test_pooled_field_scores_stand_beside_the_means(offline_cache: Path) -> None:
+def test_pooled_field_scores_stand_beside_the_means() -> None:
     _, predictions, references = CASES["json_fields"]
-    found = load("json_fields", offline_cache).compute(
-        predictions=predictions, references=references
-    )
+    found = load_metric("json_fields").compute(predictions=predictions, references=references)
     pooled = summarize_fields(list(zip(predictions, references, strict=True)))
     assert pooled.items() <= found.items()
 
 
-def test_options_may_be_worded(offline_cache: Path) -> None:
-    metric = load("choice_accuracy", offline_cache)
+def test_options_may_be_worded() -> None:
+    metric = load_metric("choice_accuracy")
     found = metric.compute(
         predictions=["Yes, it did.", "Maybe"], references=["yes", "no"], choices=["yes", "no"]
     )

@@ -179,7 +179,7 @@ def test_a_clock_that_stands_still_is_refused(
 def test_a_killed_process_is_called_out_of_memory(build: Build) -> None:
     with FreshProcess() as host:
         host.start(build, 0)
-        os.kill(host.process_id, signal.SIGKILL)
+        os.kill(host._process.pid, signal.SIGKILL)
         with pytest.raises(ProcessDiedError, match="signal 9") as raised:
             host.open(POINT, 0.02, 5)
     assert raised.value.is_out_of_memory
@@ -195,7 +195,7 @@ def test_no_process_is_left_behind(build: Build) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         interrupt()
-    assert not psutil.pid_exists(host.process_id)
+    assert not psutil.pid_exists(host._process.pid)
 
 
 def test_a_process_ends_when_its_parent_has_died(build: Build) -> None:

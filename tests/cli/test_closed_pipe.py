@@ -1,0 +1,44 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("code", "redirection", "expected"),
+    [
+        # More than a pipe holds, and less: the second fails only when it is flushed.
+        ('end_with_reader(lambda: [print("x" * 99) for _ in range(9999)])()', "", "141"),
+        ('end_with_reader(lambda: sys.exit(sys.stderr.write("x\\n" * 99999)))()', "2>&1", "141"),
+        ('end_with_reader(lambda: sys.exit(print("x") or 3))()', "", "3"),
+    ],
+)
+def test_a_reader_that_leaves_ends_the_command_quietly(
+    code: str, redirection: str, expected: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"import sys\nfrom harness.cli.closed_pipe import end_with_reader\n{code}\n")
+    shell = f'("$0" "$1" {redirection}; echo $? > "$2") | head -n 1'
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable, str(script), str(tmp_path / "status")],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert (tmp_path / "status").read_text().strip() == expected
+
+
+def test_every_command_ends_so() -> None:
+    mains = {
+        path.stem: [ast.unparse(each) for each in node.decorator_list]
+        for path in (ROOT / "harness/cli").glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name == "main"
+    }
+    assert len(mains) >= 5
+    assert set(map(tuple, mains.values())) == {("end_with_reader",)}

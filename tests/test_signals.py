@@ -1,0 +1,39 @@
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from harness.signals import describe_exit, interrupt_on, was_killed
+
+
+@pytest.fixture(autouse=True)
+def handlers_restored() -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+def test_the_first_signal_interrupts_and_later_ones_do_not() -> None:
+    interrupt_on("SIGTERM", "SIGHUP", "SIGNONE")
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        os.kill(os.getpid(), number)
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    interrupt_on("SIGTERM", "SIGHUP")
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+def test_an_exit_in_words() -> None:
+    assert describe_exit(-signal.SIGKILL) == "was killed (signal 9): out of memory, most likely"
+    assert describe_exit(-signal.SIGSEGV) == "crashed (signal 11, Segmentation fault)"
+    assert describe_exit(3) == "ended by itself (exit status 3)"
+    assert describe_exit(None) == "ended by itself (exit status None)"
+    assert was_killed(-9)
+    assert not was_killed(9)
