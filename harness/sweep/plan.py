@@ -18,7 +18,7 @@ from harness.data.preparation import PreparedTask, prepare_task
 from harness.errors import UserError
 from harness.models.devices import resolve_device, resolve_dtype
 from harness.models.embedded import embedded_folder
-from harness.models.loading import find_context_length, load_structure
+from harness.models.loading import check_checkpoint, find_context_length, load_structure
 from harness.models.memory import find_pass_tokens
 from harness.models.projections import ModuleMap, Projection, map_modules
 from harness.progress import format_seconds
@@ -104,8 +104,8 @@ def label_run(target_set: str, method: str) -> str:
 def plan_sweep(configs: Sequence[Config]) -> Plan:
     """Check every variant and count its work.
 
-    Raises UserError for the first thing that would fail later: a model that is not there, a role
-    that it has not, data that cannot be read, a prompt that cannot fit.
+    Raises UserError for the first thing that would fail later: a model that is not there or lacks
+    weights, a role that it has not, data that cannot be read, a prompt that cannot fit.
     """
     prepared: dict[str, PreparedTask] = {}
     maps: dict[str, tuple[ModuleMap, int]] = {}
@@ -115,6 +115,7 @@ def plan_sweep(configs: Sequence[Config]) -> Plan:
         model_key = hash_values(config.identity["model"])
         if model_key not in maps:
             structure = load_structure(config.model)
+            check_checkpoint(config.model)
             maps[model_key] = (
                 map_modules(structure.model, structure.config, config.model.roles),
                 find_context_length(structure.config),
