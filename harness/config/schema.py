@@ -244,6 +244,8 @@ class Config:
     results_dir: str = "results"
     data_digest: str | None = None
     """Content of local data files when the configuration was read; filled in, never set."""
+    model_digest: str | None = None
+    """Content of a local model folder, likewise; in records `model.digest`."""
 
     @property
     def model_name(self) -> str:
@@ -302,7 +304,7 @@ class Config:
     @property
     def identity(self) -> dict[str, Any]:
         """What makes the run: the configuration without output paths, spelled canonically."""
-        values = dataclasses.asdict(self)
+        values = self._list_values()
         del values["study"], values["results_dir"], values["latency"]["remeasure"]
         values["model"]["name"] = self.model_name
         values["target_modules"] = self.target_set
@@ -314,9 +316,16 @@ class Config:
             del values["task"]["held_back"]
         return values
 
+    def _list_values(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        digest = values.pop("model_digest")
+        if digest is not None:
+            values["model"]["digest"] = digest
+        return values
+
     def as_record(self) -> dict[str, Any]:
         """Return the plain dictionary that a record keeps."""
-        values = dataclasses.asdict(self)
+        values = self._list_values()
         del values["latency"]["remeasure"]
         values["model"]["name"] = self.model_name
         values["target_modules"] = {"label": self.target_set, "roles": list(self.roles)}

@@ -13,12 +13,13 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.config.schema import Config, TaskConfig
 from harness.config.task_package import bind_tasks
+from harness.config.validation import refuse_unread_places
 from harness.data.encoding import EncodedExample, encode_examples
 from harness.data.token_cache import recall_or_encode
 from harness.errors import UserError
-from harness.models.embedded import cache_folder
 from harness.models.loading import load_tokenizer
 from harness.progress import announce
+from harness.records.files import cache_folder
 
 if TYPE_CHECKING:
     from tasks.base import TaskSpec
@@ -90,6 +91,8 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     task = config.task
     spec = _find_spec(task)
     source, dataset = _find_source(task, spec)
+    if source != "hub":  # where `auto` takes a path for a hub id as well
+        refuse_unread_places("task", dataclasses.replace(task, source=source))
     announce(f"{task.name}: reading and tokenizing the {source} data")
     tokenizer = load_tokenizer(config.model)
     truncation = task.truncation or spec.truncation

@@ -182,7 +182,7 @@ def _list_fixed(config: Config) -> dict[str, Any]:
 
 def _list_model_settings(config: Config) -> dict[str, Any]:
     """What makes the model another one; its name may be shared."""
-    values = dataclasses.asdict(config.model)
+    values = config.as_record()["model"]
     axes = [key.removeprefix("model.") for key in AXIS_KEYS]
     return {name: value for name, value in values.items() if name not in (*axes, "name")}
 

@@ -1,8 +1,11 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from harness.config.schema import Config
+from harness.errors import UserError
 from harness.sweep.plan import format_plan, plan_sweep
 
 ConfigMaker = Callable[..., Config]
@@ -70,3 +73,22 @@ def test_forced_output_length_is_the_tasks_own(tiny_config: ConfigMaker, task: s
         assert prepared.output_tokens == 1
     else:
         assert lengths[0] <= prepared.output_tokens <= lengths[-1]
+
+
+def test_a_checkpoint_that_lacks_weights_ends_the_sweep_before_it_begins(
+    tiny_config: ConfigMaker, tmp_path: Path
+) -> None:
+    from harness.models.loading import load_model
+    from harness.sweep import run
+
+    folder = tmp_path / "prefixed"
+    loaded = load_model(tiny_config().model)
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    renamed = {f"base_model.model.{name}": tensor for name, tensor in weights.items()}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    config = tiny_config("model=local", "model.shape=null", f"model.path={folder}")
+    with pytest.raises(UserError, match=r"prefixed lacks \d+ of the weights .*base_model.model."):
+        run.run_sweep([config])
+    assert not config.study_folder.exists()
