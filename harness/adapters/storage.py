@@ -1,6 +1,7 @@
 """Adapters on disk: saved as standard PEFT adapters where PEFT has the method, and read back."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,8 @@ def open_adapter(
         if (folder / MARK).exists():
             base = quantize(base)
         with peft_warnings_ignored():
+            # PEFT warns and goes on with the random weights that it began with.
+            warnings.filterwarnings("error", ".*missing adapter keys")
             model = PeftModel.from_pretrained(
                 base,
                 str(folder),
@@ -159,7 +162,7 @@ def open_adapter(
                 autocast_adapter_dtype=dtype == "auto",
                 use_safetensors=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, UserWarning, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0]

@@ -313,9 +313,8 @@ def _score_overall(drawn: Mapping[str, TaskDraws], variant: str) -> dict[str, fl
     row["mean_regret_high"], row["worst_regret_high"] = bound_regret(having, variant)
     means = {name: average_draws(having, name) for name in {variant, *find_complete(having)}}
     row["mean_regret_low"] = bound_loss(means, variant)
-    row["worst_regret_low"] = max(
-        bound_loss(each.draws, variant, tests=len(having)) for each in having
-    )
+    lows = [bound_loss(each.draws, variant, tests=len(having)) for each in having]
+    row["worst_regret_low"] = float(np.max(lows))  # NaN where any is unknown
     row["seed_share"] = _share_seeds(having, variant)
     if not row["is_complete"]:
         return row  # a mean score over fewer tasks stands beside no other

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from harness.analysis.comparison import Comparison, restrict_tasks
@@ -105,7 +106,7 @@ class Evidence:
     @property
     def is_bounded(self) -> bool:
         """Whether its regrets have bounds; one example gives none."""
-        return not math.isnan(self.mean_regret_high)
+        return not math.isnan(self.needed_delta)
 
     def cost(self, name: str) -> tuple[float, float, float]:
         """Estimate and 95% bounds of a profile's cost; a number of parameters is known exactly."""
@@ -114,8 +115,8 @@ class Evidence:
 
     @property
     def needed_delta(self) -> float:
-        """Smallest delta at which it would qualify."""
-        return max(self.mean_regret_high, self.worst_regret_high / 2)
+        """Smallest delta at which it would qualify; NaN where either bound is unknown."""
+        return float(np.maximum(self.mean_regret_high, self.worst_regret_high / 2))
 
     def needed_examples(self, delta: float) -> float:
         """About how many times the examples would let it qualify, if the means stay as they are."""

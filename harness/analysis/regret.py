@@ -48,9 +48,12 @@ class TaskDraws:
 
     def regret(self, variant: str) -> Regret:
         """Return what `variant` gives up against the best set; the base is no set."""
-        best = max(self.means[name] for name in self.sets)
         best_draws = np.max([self.draws[name] for name in self.sets], axis=0)
-        return Regret(best - self.means[variant], best_draws - self.draws[variant])
+        return Regret(self.observe_regret(variant), best_draws - self.draws[variant])
+
+    def observe_regret(self, variant: str) -> float:
+        """Return the estimate alone."""
+        return max(self.means[name] for name in self.sets) - self.means[variant]
 
 
 def find_complete(tasks: Collection[TaskDraws]) -> list[str]:
@@ -73,15 +76,18 @@ def bound_regret(
     Whichever set is truly best on a task, the upper bound of the paired difference to that very set
     is right in 95%; so the largest of these bounds over all sets is (the intersection-union
     principle: Berger, Technometrics 24:295, 1982). A percentile of the regrets' resamples would be
-    far too wide: a maximum over noisy means lies above the true one. NaN where one example allows
-    no resampling.
+    far too wide: a maximum over noisy means lies above the true one. No bound is below its
+    estimate. Both are NaN where any task has one example only, which allows no resampling.
     """
     losses = [_list_losses(each, variant) for each in tasks]
-    worst = max(float(np.quantile(each, confidence, axis=1).max()) for each in losses)
+    # numpy's maximum keeps NaN; Python's drops it or keeps it, as the order of the tasks has it.
+    worst = np.max([np.quantile(each, confidence, axis=1).max() for each in losses])
     if math.isnan(worst):
         return math.nan, math.nan
-    bounds = [np.quantile(picked, confidence) for picked in _pick_rivals(losses, confidence)]
-    return max(0.0, float(max(bounds))), max(0.0, worst)
+    means = [np.quantile(picked, confidence) for picked in _pick_rivals(losses, confidence)]
+    observed = [each.observe_regret(variant) for each in tasks]
+    mean_high = np.max([0.0, np.mean(observed), *means])
+    return float(mean_high), float(np.max([0.0, *observed, worst]))
 
 
 def _list_losses(task: TaskDraws, variant: str) -> np.ndarray:

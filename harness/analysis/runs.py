@@ -41,10 +41,12 @@ class Run:
     record: Record
     variant: str = ""
     """Target set, and the settings that vary beside it: `qkv, rank 16`."""
+    content: str = ""
+    """What tells its model from others of that name in its study: the digest of its files."""
 
     @property
     def model(self) -> str:
-        return self._named("model")
+        return f"{self._named('model')}{f'@{self.content}' if self.content else ''}"
 
     @property
     def task(self) -> str:
@@ -118,7 +120,7 @@ def read_runs(path: Paths) -> Runs:
                 continue
             seen.add(record.run_id)
             runs.append(Run(name, folder, record))
-    return Runs(_name_variants(runs), tuple(problems))
+    return Runs(_name_variants(_name_contents(runs)), tuple(problems))
 
 
 def find_studies(path: Paths) -> list[Path]:
@@ -208,6 +210,19 @@ def _fits(value: Any, expected: Any) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
+def _name_contents(runs: Sequence[Run]) -> list[Run]:
+    """Tell apart what one model folder held at different times: its files were replaced."""
+    held = defaultdict(set)
+    for run in runs:
+        held[run.study, run.model].add(run.setting("model.digest"))
+    return [
+        dataclasses.replace(run, content=str(run.setting("model.digest") or "unknown"))
+        if len(held[run.study, run.model]) > 1
+        else run
+        for run in runs
+    ]
+
+
 def _name_variants(runs: Sequence[Run]) -> tuple[Run, ...]:
     """Name each run by its target set, plus as few settings as tell runs of one cell apart."""
     names = {id(run): run.target_set for run in runs}
@@ -241,7 +256,8 @@ def _cells(runs: Sequence[Run], names: Mapping[int, str]) -> Iterator[list[Run]]
 
 def _setting_keys(runs: Sequence[Run]) -> list[str]:
     others = {key for run in runs for key in run.settings}
-    taken = {"seed", "study", "results_dir", "model.name", "task.name", "target_modules.label"}
+    taken = {"seed", "study", "results_dir", "model.name", "model.digest", "task.name"}
+    taken.add("target_modules.label")
     return [*RECIPE_KEYS, *sorted(others - taken - set(RECIPE_KEYS))]
 
 

@@ -46,7 +46,7 @@ def _is_latency(profile: Profile) -> bool:
 def describe_bounds(each: Evidence, delta: float) -> str:
     if not each.is_complete:
         return f"{each.variant} lacks scores on some task."
-    if math.isnan(each.mean_regret_high):
+    if not each.is_bounded:
         return f"{each.variant}: its regret has no bound, since a task has one example only."
     state = "is excluded" if each.is_excluded(delta) else "is neither confirmed nor excluded"
     return (

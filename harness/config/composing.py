@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.content import digest_data
+from harness.config.content import digest_data, digest_model
 from harness.config.schema import Config
 from harness.config.validation import validate
 from harness.errors import UserError, explain
@@ -40,10 +40,13 @@ def to_config(values: DictConfig) -> Config:
         raise UserError(f"config: {error.full_key or 'top level'}: {first_line}") from error
     assert isinstance(config, Config)
     validate(config)
-    task = config.task
-    if task.source == "embedded":
-        return config
-    return dataclasses.replace(config, data_digest=digest_data(task.path, task.dataset))
+    model, task = config.model, config.task
+    is_embedded = task.source == "embedded"
+    return dataclasses.replace(
+        config,
+        data_digest=None if is_embedded else digest_data(task.path, task.dataset),
+        model_digest=digest_model(Path(str(model.path))) if model.source == "local" else None,
+    )
 
 
 def _resolve(values: DictConfig, key: str) -> Any:

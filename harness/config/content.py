@@ -1,12 +1,31 @@
-"""What local data holds, in a few characters: an edited file is other data, and so another run."""
+"""What local data and models hold, in a few characters: edited files are another run."""
 
+import contextlib
+import functools
 import hashlib
+import json
 from pathlib import Path
 
 import harness.config.task_package  # noqa: F401  (before tasks)
+from harness.errors import UserError
+from harness.formatting import format_bytes
+from harness.progress import announce
+from harness.records.files import cache_folder, write_text
 from tasks.files import SUFFIXES, digest_file
 
 DIGITS = 12
+
+MODEL_SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".tiktoken", ".txt")
+"""Of the files that make a model and its tokenizer."""
+
+OF_TRAINING = ("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json")
+"""JSON files that training leaves beside a model and nothing reads."""
+
+LARGE_BYTES = 2**26
+"""Digests of files of at least this size are kept from one command to the next."""
+
+SLOW_BYTES = 2**30
+"""Reading a file of this size takes seconds, and is announced."""
 
 
 def digest_data(*candidates: str | None) -> str | None:
@@ -26,3 +45,52 @@ def _digest_place(place: Path) -> str:
     files = [place] if place.is_file() else sorted(inside)
     parts = [f"{file.name} {digest_file(file)}" for file in files]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGITS]
+
+
+def digest_model(folder: Path) -> str:
+    """12 hex digits over what a model folder holds: weights, configuration, tokenizer, templates.
+
+    Of its generation_config.json only the end tokens count, since nothing else of it is read.
+    Raises UserError where a file cannot be read.
+    """
+    files = [*folder.iterdir(), *folder.glob("additional_chat_templates/*")]
+    parts = []
+    for file in sorted(files):
+        name = file.relative_to(folder).as_posix()
+        if file.suffix not in MODEL_SUFFIXES or name in OF_TRAINING or not file.is_file():
+            continue
+        try:
+            is_decoding = name == "generation_config.json"
+            parts.append(f"{name} {_read_end_tokens(file) if is_decoding else _digest_file(file)}")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file}: cannot be read ({error}); mend or replace it") from error
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGITS]
+
+
+def _read_end_tokens(file: Path) -> str:
+    values = json.loads(file.read_text(encoding="utf-8"))
+    return json.dumps(values.get("eos_token_id") if isinstance(values, dict) else None)
+
+
+def _digest_file(file: Path) -> str:
+    state = file.stat()
+    # The time of change too: a copy may keep the time of modification of what it was made from.
+    times = state.st_mtime_ns, state.st_ctime_ns
+    return _digest(file.resolve(), state.st_size, state.st_ino, times)
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(file: Path, size: int, inode: int, times: tuple[int, int]) -> str:
+    """SHA-256 of a whole file, which is read once unless it changes."""
+    key = hashlib.sha256(f"{file} {size} {inode} {times}".encode()).hexdigest()
+    kept = cache_folder() / "digests" / key
+    if size >= LARGE_BYTES and kept.is_file():
+        return kept.read_text(encoding="utf-8")
+    if size >= SLOW_BYTES:
+        announce(f"reading {file} once ({format_bytes(size)}), to tell its content apart")
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if size >= LARGE_BYTES:
+        with contextlib.suppress(UserError):  # a cache that cannot be written is done without
+            write_text(kept, found)
+    return found

@@ -278,6 +278,9 @@ class Config:
     """Folder of all studies."""
     data_digest: str | None = None
     """Filled in when the configuration is read: digest of local data files."""
+    model_digest: str | None = None
+    """Filled in when the configuration is read: digest of a local model folder; `model.digest` in
+    records."""
 
     @property
     def model_name(self) -> str:
@@ -339,7 +342,7 @@ class Config:
 
         Shared by all that ask for it, so it must not be changed.
         """
-        values = dataclasses.asdict(self)
+        values = self._list_values()
         del values["study"], values["results_dir"], values["latency"]["remeasure"]
         values["model"]["name"] = self.model_name
         values["target_modules"] = self.target_set
@@ -351,9 +354,16 @@ class Config:
             del values["task"]["held_back"]
         return values
 
+    def _list_values(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        digest = values.pop("model_digest")
+        if digest is not None:
+            values["model"]["digest"] = digest
+        return values
+
     def as_record(self) -> dict[str, Any]:
         """Return the plain dictionary that a record keeps."""
-        values = dataclasses.asdict(self)
+        values = self._list_values()
         del values["latency"]["remeasure"]
         values["model"]["name"] = self.model_name
         values["target_modules"] = {"label": self.target_set, "roles": list(self.roles)}

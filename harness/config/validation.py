@@ -1,12 +1,20 @@
 """Checks every value that can be checked without reading data or weights."""
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 from typing import Any
 
 from harness.config.catalog import METHODS, check_target_set
-from harness.config.schema import AdapterConfig, Config, LatencyConfig, ModelConfig, TaskConfig
+from harness.config.schema import (
+    TUNING_SETTINGS,
+    AdapterConfig,
+    Config,
+    LatencyConfig,
+    ModelConfig,
+    TaskConfig,
+)
 from harness.config.target_sets import order_roles, parse_target_set
 from harness.errors import UserError
 from harness.records.record import TUNED
@@ -81,6 +89,35 @@ RANGES: dict[str, tuple[float, float, bool]] = {
 }
 
 
+READ_BY_SOURCE: dict[str, dict[str, tuple[str, ...]]] = {
+    "model": {
+        "embedded": (),
+        "local": ("path",),
+        "hub": ("path", "revision"),
+        "random": ("shape",),
+    },
+    "task": {
+        "embedded": (),
+        "local": ("path",),
+        "hub": ("dataset", "subset", "revision"),
+        "auto": ("path", "dataset", "subset", "revision"),
+    },
+}
+"""Section -> source -> what of the settings that say where to read is read there."""
+
+
+READ_UNDER: dict[str, tuple[str, str | None]] = {
+    **dict.fromkeys(
+        ("task.choices", "task.cut_column", "task.split_columns"), ("task.prompt", None)
+    ),
+    **dict.fromkeys(("adapter.budget_set", "adapter.alpha_policy"), ("adapter.budget", None)),
+    "adapter.budget_study": ("adapter.budget", None),
+    **{f"train.{name}": ("train.learning_rate", TUNED) for name in TUNING_SETTINGS},
+}
+"""Setting -> the one without which it is not read, and the value that takes; None is any but null.
+"""
+
+
 def validate(config: Config) -> None:
     """Check every value that can be checked without reading data or weights."""
     for key, allowed in CHOICES.items():
@@ -98,6 +135,9 @@ def validate(config: Config) -> None:
             upper = "" if math.isinf(highest) else f" and at most {highest}"
             raise UserError(f"{key} is {number}; expected a number {bound}{upper}")
     check_target_set(config.adapter.method, config.roles)
+    refuse_unread_places("model", config.model)
+    refuse_unread_places("task", config.task)
+    _refuse_unread(config)
     _validate_model(config.model)
     _validate_adapter(config)
     _validate_rate(config)
@@ -116,6 +156,39 @@ def _value(config: Config, key: str) -> Any:
     for part in key.split("."):
         value = getattr(value, part)
     return value
+
+
+def refuse_unread_places(section: str, values: ModelConfig | TaskConfig) -> None:
+    """Raise UserError for a place to read from that the section's source does not look at.
+
+    What is read instead would pass for what was asked for.
+    """
+    readers = READ_BY_SOURCE[section]
+    for name in dict.fromkeys(itertools.chain(*readers.values())):
+        value = getattr(values, name)
+        if value is None or name in readers[values.source]:
+            continue
+        group = section if section == "model" else f"{section}.source"
+        able = [f"{group}={source}" for source, names in readers.items() if name in names]
+        raise UserError(
+            f"{section}.{name} is {value}, but {section}.source is {values.source}, which does not "
+            f"read it; add {' or '.join(able)}, or leave {section}.{name} out"
+        )
+
+
+def _refuse_unread(config: Config) -> None:
+    """Raise UserError for a setting that was changed and that nothing reads."""
+    default = Config()
+    for key, (reader, needed) in READ_UNDER.items():
+        value, found = _value(config, key), _value(config, reader)
+        is_read = found is not None if needed is None else found == needed
+        if is_read or value == _value(default, key):
+            continue
+        remedy = f"{reader}={needed}" if needed else reader
+        raise UserError(
+            f"{key} is {value}, but {reader} is {'not set' if found is None else found}, and "
+            f"nothing else reads it; set {remedy}, or leave {key} out"
+        )
 
 
 def _validate_model(model: ModelConfig) -> None:
@@ -234,6 +307,11 @@ def _validate_task(task: TaskConfig) -> None:
     if task.source == "local" and not Path(str(task.path)).expanduser().exists():
         raise UserError(
             f"task.path is {task.path}: no such file or folder; expected JSONL, Parquet or CSV"
+        )
+    if task.source == "auto" and task.path and task.dataset:
+        raise UserError(
+            f"task.path is {task.path} and task.dataset {task.dataset}; expected one of them: "
+            "under task.source=auto either names the data"
         )
     own = {"answer": task.answer, "metric": task.metric}
     if task.prompt is not None and None in own.values():

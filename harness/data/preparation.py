@@ -14,12 +14,13 @@ from transformers import PreTrainedTokenizerBase
 
 import harness.config.task_package  # noqa: F401  (before tasks)
 from harness.config.schema import Config, TaskConfig
+from harness.config.validation import refuse_unread_places
 from harness.data.encoding import EncodedExample, encode_examples
 from harness.data.token_cache import recall_or_encode
 from harness.errors import UserError
-from harness.models.embedded import cache_folder
 from harness.models.loading import load_tokenizer
 from harness.progress import announce
+from harness.records.files import cache_folder
 from tasks.base import Split, TaskSpec
 from tasks.custom import make_custom_task
 from tasks.files import SUFFIXES
@@ -92,6 +93,8 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     task = config.task
     spec = _find_spec(task)
     source, dataset = _find_source(task, spec)
+    if source != "hub":  # where `auto` takes a path for a hub id as well
+        refuse_unread_places("task", dataclasses.replace(task, source=source))
     announce(f"{task.name}: reading and tokenizing the {source} data")
     tokenizer = load_tokenizer(config.model)
     truncation = task.truncation or spec.truncation

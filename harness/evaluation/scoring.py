@@ -342,4 +342,5 @@ def find_end_tokens(model: object, tokenizer: PreTrainedTokenizerBase) -> list[i
     """Completions end in the tokenizer's end token; chat models may name others as well."""
     named = model.generation_config.eos_token_id  # type: ignore[attr-defined]
     extra = named if isinstance(named, list) else [named]
-    return sorted({int(tokenizer.eos_token_id), *(int(token) for token in extra if token)})
+    further = (int(token) for token in extra if token is not None)
+    return sorted({int(tokenizer.eos_token_id), *further})

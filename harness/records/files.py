@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def cache_folder() -> Path:
+    """Return where what can be made again is kept: $HARNESS_CACHE, else a folder in ~/.cache."""
+    configured = os.environ.get("HARNESS_CACHE")
+    return Path(configured) if configured else Path.home() / ".cache" / "target-module-harness"
+
+
 def replace_nan(value: Any) -> Any:
     """Return a value as JSON has it: NaN and infinities become None."""
     if isinstance(value, float):

@@ -16,7 +16,7 @@ from harness.data.preparation import PreparedTask, prepare_task
 from harness.errors import UserError
 from harness.models.devices import resolve_device
 from harness.models.embedded import embedded_folder
-from harness.models.loading import find_context_length, load_structure
+from harness.models.loading import check_checkpoint, find_context_length, load_structure
 from harness.models.memory import find_pass_tokens
 from harness.models.projections import ModuleMap, Projection, map_modules
 from harness.progress import announce, format_seconds
@@ -113,8 +113,8 @@ def label_run(target_set: str, method: str) -> str:
 def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
     """Check every variant and count its work, for as many processes as will work at a time.
 
-    Raises UserError for the first thing that would fail later: a model that is not there, a role
-    that it has not, data that cannot be read, a prompt that cannot fit.
+    Raises UserError for the first thing that would fail later: a model that is not there or lacks
+    weights, a role that it has not, data that cannot be read, a prompt that cannot fit.
     """
     prepared: dict[str, PreparedTask] = {}
     maps: dict[str, tuple[ModuleMap, int]] = {}
@@ -123,6 +123,7 @@ def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
         model_key = _name_model(config)
         if model_key not in maps:
             structure = load_structure(config.model)
+            check_checkpoint(config.model)
             maps[model_key] = (
                 map_modules(structure.model, structure.config, config.model.roles),
                 find_context_length(structure.config),

@@ -23,7 +23,13 @@ from harness.config.schema import Config
 from harness.errors import UserError
 from harness.models.devices import describe_environment, resolve_device
 from harness.models.embedded import embedded_folder
-from harness.models.loading import Structure, find_context_length, load_structure, name_base
+from harness.models.loading import (
+    Structure,
+    check_checkpoint,
+    find_context_length,
+    load_structure,
+    name_base,
+)
 from harness.models.projections import ModuleMap, map_modules
 from harness.progress import Progress, announce, format_seconds
 from harness.records.machine import identify_machine
@@ -71,8 +77,8 @@ class PlannedPoint:
 def plan_points(configs: Sequence[Config]) -> list[PlannedPoint]:
     """Sort configurations into points; those of one point differ in the target set alone.
 
-    Raises UserError for what cannot work: roles that the model has not, and a prompt and output
-    that its context does not hold.
+    Raises UserError for what cannot work: files that lack weights, roles that the model has not,
+    and a prompt and output that its context does not hold.
     """
     structures: dict[str, tuple[Structure, ModuleMap]] = {}
     points: dict[str, PlannedPoint] = {}
@@ -80,6 +86,7 @@ def plan_points(configs: Sequence[Config]) -> list[PlannedPoint]:
         key = str(config.model)
         if key not in structures:
             loaded = load_structure(config.model)
+            check_checkpoint(config.model)
             structures[key] = loaded, map_modules(loaded.model, loaded.config, config.model.roles)
         structure, mapped = structures[key]
         mapped.select(config.roles)
@@ -176,7 +183,7 @@ def _list_fixed(config: Config) -> dict[str, Any]:
 
 def _list_model_settings(config: Config) -> dict[str, Any]:
     """What makes the model another one; its name may be shared."""
-    values = dataclasses.asdict(config.model)
+    values = config.as_record()["model"]
     axes = [key.removeprefix("model.") for key in AXIS_KEYS]
     return {name: value for name, value in values.items() if name not in (*axes, "name")}
 

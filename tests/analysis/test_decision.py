@@ -148,3 +148,27 @@ def test_an_undecided_study_names_examples_and_seeds(tmp_path: Path) -> None:
 
 def test_every_profile_is_found_by_its_name() -> None:
     assert [find_profile(each.name) for each in PROFILES] == list(PROFILES)
+
+
+@pytest.mark.parametrize("single", ["aaa", "medmcqa"])
+def test_one_task_of_a_single_example_decides_nothing(tmp_path: Path, single: str) -> None:
+    """The worse set is the faster one; only an unknown bound taken for 0 could let it pass."""
+    study = tmp_path / "study"
+    for task, examples in (("fincot", 300), (single, 1)):
+        write_run(study, BASE, task, examples=examples)
+        for name, low, ratio in (("qkv", 0.2, 1.01), ("all", 0.9, 1.3)):
+            scores = [low] if examples == 1 else None
+            write_run(study, name, task, gain=0.2, ratio=ratio, examples=examples, scores=scores)
+    comparison = compare_study(study)
+    sets = comparison.overall[comparison.overall["target_set"] != BASE]
+    bounds = [f"{name}_regret_{end}" for name in ("mean", "worst") for end in ("low", "high")]
+    assert sets[bounds].isna().all(axis=None)
+    verdict = recommend(load_results(study), load_examples(study, texts=False))
+    assert (verdict.verdict, verdict.choice, verdict.runners_up) == ("undecided", None, ())
+    assert all("no bound, since a task has one example only" in why for why in verdict.reasons)
+    assert {row["choice"] for row in (*verdict.by_profile, *verdict.by_delta)} == {None}
+    # Without that task the bounds are known, and do decide.
+    without = {row["without_task"]: row["choice"] for row in verdict.without_task}
+    assert without == {single: "qkv", "fincot": None}
+    plain = verdict.to_dict()
+    assert all(each["mean_regret_high"] is None for each in plain["inputs"])

@@ -204,3 +204,34 @@ def test_a_real_loss_is_bounded_from_below() -> None:
     assert 0.18 < bound_loss(draws, "b") < 0.2
     assert bound_loss(draws, "a") == 0
     assert bound_loss(draws, "b", tests=50) < bound_loss(draws, "b")
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_task_of_one_example_leaves_both_bounds_unknown_wherever_it_stands(place: int) -> None:
+    rng = np.random.default_rng(9)
+    many = rng.normal(0.5, 0.1, 100)
+    tasks = [draw_task(make_scores(task, a=many, b=many), 200, 0) for task in ("one", "two")]
+    tasks.insert(place, draw_task(make_scores("few", a=[0.2], b=[0.9]), 200, 0))
+    assert np.isnan(bound_regret(tasks, "a")).all()
+    assert np.isnan(bound_regret(tasks, "b")).all()
+
+
+def test_no_bound_is_below_its_estimate() -> None:
+    """Where scores do not vary, draws differ from the observed means by their rounding alone."""
+    rng = np.random.default_rng(10)
+    for count in (2, 3, 7, 49):
+        a, b, c = rng.random(3)
+        flat = draw_task(
+            make_scores(
+                "flat", **{n: np.full(count, v) for n, v in zip("abc", (a, b, c), strict=True)}
+            ),
+            50,
+            0,
+        )
+        rough = draw_task(make_scores("rough", **{n: rng.random(count) ** 8 for n in "abc"}), 50, 0)
+        for tasks in ([flat], [rough], [flat, rough]):
+            for name in "abc":
+                observed = [each.regret(name).observed for each in tasks]
+                mean, worst = bound_regret(tasks, name)
+                assert mean >= np.mean(observed)
+                assert worst >= max(observed)

@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT
 
 from harness.config.composing import compose, conf_folder
+from harness.config.validation import CHOICES, READ_BY_SOURCE
 from harness.errors import UserError
 
 YAML_FILES = sorted(conf_folder().rglob("*.yaml"))
@@ -201,3 +202,83 @@ def test_run_id_is_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     }
     assert printed == {compose([]).run_id + "\n"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            "model.path=/models/mine",
+            "model.path is /models/mine, but model.source is embedded, which does not read it; "
+            "add model=local or model=hub, or leave model.path out",
+        ),
+        ("model.shape=llama-3-8b", "model.source is embedded, .*add model=random"),
+        ("model.revision=abc", "model.source is embedded, .*add model=hub"),
+        ("model=random model.shape=tiny-llama model.path=x", "model.source is random"),
+        ("model=hub model.path=a/b model.shape=tiny-llama", "model.source is hub"),
+        ("model=local model.path=x model.revision=abc", "model.revision is abc, .* is local"),
+        (
+            "task=medmcqa task.path=mine.jsonl",
+            "task.path is mine.jsonl, but task.source is embedded, which does not read it; add "
+            "task.source=local or task.source=auto, or leave task.path out",
+        ),
+        ("task.dataset=a/b", "task.dataset is a/b, .*embedded, .*add task.source=hub or"),
+        ("task.subset=en", "task.subset is en, .*embedded"),
+        ("task.revision=abc", "task.revision is abc, .*embedded"),
+        ("task.source=hub task.path=mine.jsonl", "task.path is mine.jsonl, but task.source is hub"),
+        ("task.source=local task.path=conf task.dataset=a/b", "task.dataset .*source is local"),
+        ("task=custom task.path=a/b task.dataset=c/d", "expected one of them"),
+        ("task=custom task.choices=[a,b]", "task.choices .* task.prompt is not set, .*set task.pr"),
+        ("task=custom task.cut_column=text", "task.cut_column is text, but task.prompt"),
+        ("task=custom task.split_columns=[customer]", "task.split_columns .*task.prompt"),
+        ("adapter.budget_set=qkv", "budget_set is qkv, but adapter.budget is not set"),
+        ("adapter.budget_study=results/x", "budget_study is results/x, but adapter.budget"),
+        ("adapter.alpha_policy=root", "alpha_policy is root, but adapter.budget is not set"),
+        (
+            "train.tuning_rates=7",
+            "tuning_rates is 7, but train.learning_rate is 0.0002, .*set train.learning_rate=tuned",
+        ),
+        ("train.tuning=halving train.learning_rate=1e-3", "tuning is halving, .* is 0.001"),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_refused(overrides: str, line: str) -> None:
+    with pytest.raises(UserError, match=line) as caught:
+        compose(overrides.split(" "))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "model=hub model.path=a/b model.revision=abc",
+        "model=random model.shape=tiny-llama",
+        "task.source=hub task.dataset=a/b task.subset=en task.revision=abc",
+        "task.source=local task.path=conf",
+        "task.source=auto task.path=conf",
+        "task.source=auto task.path=a/b task.subset=en task.revision=abc",
+        "task=custom task.source=hub task.dataset=a/b",
+        "adapter.budget=equal_rank adapter.budget_set=qkv adapter.alpha_policy=root",
+        "train.learning_rate=tuned train.tuning_rates=7 train.tuning=halving",
+        "train.tuning_rates=5 adapter.budget_set=all",
+    ],
+)
+def test_a_setting_that_something_reads_is_taken(overrides: str) -> None:
+    compose(overrides.split(" "))
+
+
+def test_every_way_to_say_where_to_read_from_is_in_the_table() -> None:
+    for section, names in {
+        "model": {"path", "revision", "shape"},
+        "task": {"path", "dataset", "subset", "revision"},
+    }.items():
+        by_source = READ_BY_SOURCE[section]
+        assert set(by_source) == set(CHOICES[f"{section}.source"])
+        assert {name for read in by_source.values() for name in read} == names
+
+
+def test_run_ids_of_models_that_are_no_folder_stay_what_they_were() -> None:
+    """Committed studies are known by such ids, and a finished run is skipped by its id."""
+    assert compose([]).run_id == "smollm2-135m-instruct--medmcqa--o_proj--lora--s0--54f7040f"
+    assert compose([]).base_run_id.endswith("--medmcqa--base--none--s0--42da5145")
+    hub = compose(["model=hub", "model.path=a/b", "task=govreport"])
+    assert hub.run_id == "b--govreport--o_proj--lora--s0--5d380b81"

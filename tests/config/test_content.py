@@ -1,13 +1,22 @@
 """An edited data file is other data: another run, another base, and no comparison across."""
 
+import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
 from harness import load_results
 from harness.analysis.comparison import compare
 from harness.analysis.results import load_examples
-from harness.config.content import digest_data
+from harness.config import content
+from harness.config.composing import compose
+from harness.config.content import digest_data, digest_model
 from harness.sweep import run
 
 Compose = Callable[..., Any]
@@ -75,3 +84,125 @@ def test_embedded_and_hub_data_have_none(tiny_config: Compose) -> None:
 def test_a_missing_file_is_no_error_here(tiny_config: Compose) -> None:
     # That it is missing is said where it is to be read.
     assert tiny_config("task=custom", "task.path=nowhere.csv").data_digest is None
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model folder as far as its digest goes."""
+    folder = tmp_path / "model"
+    (folder / "additional_chat_templates").mkdir(parents=True)
+    save_file({"weight": torch.arange(64.0)}, folder / "model.safetensors")
+    decoding = {"eos_token_id": [2, 5], "repetition_penalty": 1.1}
+    texts = {
+        "config.json": '{"model_type": "llama"}',
+        "generation_config.json": json.dumps(decoding),
+        "tokenizer.json": "{}",
+        "tokenizer_config.json": "{}",
+        "merges.txt": "a b",
+        "chat_template.jinja": "{{ messages }}",
+        "additional_chat_templates/rag.jinja": "{{ documents }}",
+        "README.md": "A model.",
+        "trainer_state.json": "{}",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"),
+        *("merges.txt", "chat_template.jinja", "additional_chat_templates/rag.jinja"),
+    ],
+)
+def test_whatever_makes_a_model_is_part_of_its_digest(folder: Path, name: str) -> None:
+    """A file of the same size and time of modification is told apart by its content."""
+    before, file = digest_model(folder), folder / name
+    state, whole = file.stat(), file.read_bytes()
+    file.write_bytes(whole[:-1] + b"#")
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert digest_model(folder) != before
+    file.write_bytes(whole)
+    assert digest_model(folder) == before
+    file.unlink()
+    assert digest_model(folder) != before
+
+
+def test_what_nothing_reads_is_no_part_of_it(folder: Path) -> None:
+    before = digest_model(folder)
+    (folder / "README.md").write_text("Another text.")
+    (folder / "trainer_state.json").write_text('{"step": 1}')
+    (folder / "checkpoint-5").mkdir()
+    (folder / "checkpoint-5" / "config.json").write_text("{}")
+    shutil.copy(folder / "model.safetensors", folder / "pytorch_model.bin")
+    decoding = {"eos_token_id": [2, 5], "num_beams": 4}
+    (folder / "generation_config.json").write_text(json.dumps(decoding))
+    assert digest_model(folder) == before
+    (folder / "generation_config.json").write_text(json.dumps(decoding | {"eos_token_id": [2]}))
+    assert digest_model(folder) != before
+    assert digest_model(folder) == digest_model(Path(shutil.copytree(folder, f"{folder}-copy")))
+
+
+def test_a_large_file_is_read_once_and_again_when_it_changes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(content, "LARGE_BYTES", 1)
+    reads: list[str] = []
+    real = content.hashlib.file_digest
+
+    def counted(stream: Any, algorithm: str) -> Any:
+        reads.append(Path(stream.name).name)
+        return real(stream, algorithm)
+
+    monkeypatch.setattr(content.hashlib, "file_digest", counted)
+    first = digest_model(folder)
+    content._digest.cache_clear()  # as in another process
+    assert digest_model(folder) == first
+    assert reads.count("model.safetensors") == 1
+    save_file({"weight": torch.arange(64.0).flip(0)}, folder / "model.safetensors")
+    assert digest_model(folder) != first
+    assert reads.count("model.safetensors") == 2
+
+
+def save_model(config: Any, folder: Path) -> None:
+    from harness.models.loading import load_model
+
+    loaded = load_model(config.model)
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+
+
+def test_replaced_weights_are_another_model(tiny_config: Compose, tmp_path: Path) -> None:
+    """Nothing of the old model is taken for the new one's, and the two are never averaged."""
+    folder = tmp_path / "mine"
+    save_model(tiny_config(), folder)
+
+    def ask(*target_sets: str) -> list[Any]:
+        local = ("model=local", f"model.path={folder}", "model.dtype=float32", "latency=off")
+        plain = [f"results_dir={tmp_path / 'results'}", "study=tiny", "task.train_examples=4"]
+        sizes = ["task.test_examples=3", "train.batch_size=2", "model.device=cpu"]
+        return [compose([*local, *plain, *sizes, f"target_modules={name}"]) for name in target_sets]
+
+    (old,) = ask("o_proj")
+    assert ask("o_proj")[0].run_id == old.run_id
+    run.run_sweep([old])
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {n: w.flip(0) for n, w in weights.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    new = ask("o_proj", "qkv")
+    assert new[0].run_id != old.run_id
+    assert new[0].base_run_id != old.base_run_id
+    assert new[0].group != old.group
+    run.run_sweep(new)
+    results = load_results(old.study_folder)
+    assert results.groupby("model").size().to_dict() == {
+        f"mine@{old.model_digest}": 2,
+        f"mine@{new[0].model_digest}": 3,
+    }
+    # What is alone of its name keeps it.
+    shutil.rmtree(old.study_folder / "runs" / old.run_id)
+    shutil.rmtree(old.study_folder / "runs" / old.base_run_id)
+    assert set(load_results(old.study_folder)["model"]) == {"mine"}

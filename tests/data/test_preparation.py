@@ -54,6 +54,8 @@ def test_a_choice_may_be_written_instead(tiny_config: Compose, rows: Path) -> No
     ("overrides", "expected"),
     [
         (("task.path=nowhere.csv",), "no such file or folder; expected JSONL, Parquet or CSV"),
+        (("task.path={rows}", "task.subset=en"), "task.subset is en, but task.source is local"),
+        (("task.path={rows}", "task.revision=abc"), "task.revision is abc, .* is local"),
         ((), "task.path is not set; task tickets needs a file or folder"),
         (("task.name=medmcqa", "task.path={rows}"), "give yours another name"),
         (("task.path={rows}", "task.constrained_decoding=true"), "are no JSON; turn it off"),

@@ -1,15 +1,25 @@
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.config.schema import ModelConfig
 from harness.errors import UserError
 from harness.models.devices import resolve_dtype
 from harness.models.embedded import embedded_folder
-from harness.models.loading import clone_sharing_weights, load_model, load_structure, load_tokenizer
+from harness.models.loading import (
+    check_checkpoint,
+    clone_sharing_weights,
+    load_model,
+    load_structure,
+    load_tokenizer,
+)
 
 
 def save_tiny(folder: Path) -> ModelConfig:
@@ -66,6 +76,85 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match="safetensors"):
         load_model(spec)
+
+
+Weights = dict[str, torch.Tensor]
+O_PROJ = "model.layers.1.self_attn.o_proj.weight"
+
+
+def edit_weights(folder: Path, edit: Callable[[Weights], Weights]) -> None:
+    file = folder / "model.safetensors"
+    save_file(edit(load_file(file)), file, metadata={"format": "pt"})
+
+
+def refuse(spec: ModelConfig) -> str:
+    """The one line of it, which planning and loading both give."""
+    lines = []
+    for read in (check_checkpoint, load_model):
+        with pytest.raises(UserError) as caught:
+            read(spec)
+        lines.append(str(caught.value))
+    assert lines[0] == lines[1]
+    assert "\n" not in lines[0]
+    assert str(spec.path) in lines[0]
+    return lines[0]
+
+
+def test_a_checkpoint_under_other_names_is_refused(tmp_path: Path) -> None:
+    spec = save_tiny(tmp_path)
+    count = len(load_file(tmp_path / "model.safetensors"))
+    edit_weights(tmp_path, lambda own: {f"base_model.model.{name}": w for name, w in own.items()})
+    line = refuse(spec)
+    assert f"lacks {count} of the weights of LlamaForCausalLM: model.embed_tokens.weight" in line
+    assert "in their place it holds base_model.model." in line
+    assert f"and {count - 3} more" in line
+
+
+@pytest.mark.parametrize("instead", [("model.layers.1.self_attn.oo_proj.weight",), ()])
+def test_a_single_missing_weight_is_refused_by_name(
+    tmp_path: Path, instead: tuple[str, ...]
+) -> None:
+    spec = save_tiny(tmp_path)
+
+    def rename(own: Weights) -> Weights:
+        lost = own.pop(O_PROJ)
+        return own | dict.fromkeys(instead, lost)
+
+    edit_weights(tmp_path, rename)
+    line = refuse(spec)
+    held = f"in their place it holds {instead[0]}" if instead else "nothing else"
+    assert f"lacks 1 of the weights of LlamaForCausalLM: {O_PROJ}; {held};" in line
+
+
+def test_a_weight_of_another_shape_is_refused(tmp_path: Path) -> None:
+    spec = save_tiny(tmp_path)
+    (rows, columns) = load_file(tmp_path / "model.safetensors")[O_PROJ].shape
+    edit_weights(tmp_path, lambda own: own | {O_PROJ: own[O_PROJ][:-1].contiguous()})
+    assert f"{O_PROJ} is {[rows - 1, columns]} and not {[rows, columns]};" in refuse(spec)
+
+
+def test_tied_and_spare_weights_are_not_missing(tmp_path: Path) -> None:
+    spec = save_tiny(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+
+    def leave_out_head(own: Weights) -> Weights:
+        own.pop("lm_head.weight", None)
+        return own | {"value_head.weight": torch.ones(1, 4)}
+
+    edit_weights(tmp_path, leave_out_head)
+    check_checkpoint(spec)
+    model = load_model(spec).model
+    embeddings = load_file(tmp_path / "model.safetensors")["model.embed_tokens.weight"]
+    assert torch.equal(model.get_output_embeddings().weight, embeddings)
+
+
+def test_an_adapter_beside_the_model_is_refused(tmp_path: Path) -> None:
+    """transformers would load both, and call the sum of them the model."""
+    spec = save_tiny(tmp_path)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path)
+    get_peft_model(base, LoraConfig(r=2, target_modules=["o_proj"])).save_pretrained(tmp_path)
+    assert "holds an adapter (adapter_config.json) beside the model" in refuse(spec)
 
 
 def test_code_in_a_model_folder_is_never_run(tmp_path: Path) -> None:

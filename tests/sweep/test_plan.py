@@ -1,10 +1,13 @@
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from harness.config.schema import Config
+from harness.errors import UserError
 from harness.sweep.plan import format_plan, plan_sweep
 
 ConfigMaker = Callable[..., Config]
@@ -123,3 +126,22 @@ def test_the_tokenizer_is_loaded_once_for_a_sweep(
     sweep = [tiny_config(f"task={name}", "latency.enabled=false", "seed=3") for name in tasks]
     assert [outcome.status for outcome in run.run_sweep(sweep)] == ["ok", "ok"]
     assert len(loads) == 1
+
+
+def test_a_checkpoint_that_lacks_weights_ends_the_sweep_before_it_begins(
+    tiny_config: ConfigMaker, tmp_path: Path
+) -> None:
+    from harness.models.loading import load_model
+    from harness.sweep import run
+
+    folder = tmp_path / "prefixed"
+    loaded = load_model(tiny_config().model)
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    renamed = {f"base_model.model.{name}": tensor for name, tensor in weights.items()}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    config = tiny_config("model=local", "model.shape=null", f"model.path={folder}")
+    with pytest.raises(UserError, match=r"prefixed lacks \d+ of the weights .*base_model.model."):
+        run.run_sweep([config])
+    assert not config.study_folder.exists()
