@@ -66,8 +66,8 @@ def _check_machines(folders: Sequence[Path], studies: Sequence[LatencyStudy]) ->
         # A CPU without a name, as on some ARM systems, is recorded as that.
         if machine.get("cpu") is None and machine.get("gpu") is None:
             raise UserError(
-                f"{folder}: latency.json names neither the CPU nor the GPU that it was timed on, "
-                "so it cannot be compared; time it again"
+                f"{folder}: latency.json records neither the CPU nor the GPU, so the study cannot "
+                "be compared; time it again"
             )
     # All pairs: memory may differ by a GiB, so that agreeing with a third is not agreeing.
     for one, two in combinations(range(len(machines)), 2):
@@ -75,7 +75,7 @@ def _check_machines(folders: Sequence[Path], studies: Sequence[LatencyStudy]) ->
         if difference is not None:
             raise UserError(
                 f"{folders[one]} and {folders[two]} were timed on different machines "
-                f"({difference}); compare studies of one machine"
+                f"({difference}); compare studies from one machine"
             )
 
 

@@ -115,7 +115,7 @@ def load_latency_study(path: str | Path) -> LatencyStudy:
     if unlisted:
         raise UserError(
             f"{folder}: latency.parquet has calls of point {min(unlisted)}, which latency.json "
-            "does not list; the two are of different studies, so time it again"
+            "does not list; the two files belong to different studies: time the study again"
         )
     operations = _read_operations(folder / "operations.parquet", is_timed)
     return LatencyStudy(folder.resolve().name, calls, operations, facts)
@@ -142,9 +142,9 @@ def _read_facts(path: Path) -> Facts:
             "`python -m harness.latency` wrote, such as results/latency"
         ) from error
     except KeyError as error:
-        raise UserError(f"{path}: lacks the key {error}; time the study again") from error
+        raise UserError(f"{path}: key {error} is missing; time the study again") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not the facts of a latency study ({error})") from error
+        raise UserError(f"{path}: not a latency study's latency.json ({error})") from error
 
 
 def _parse_facts(fields: Mapping[str, Any]) -> Facts:
@@ -222,7 +222,7 @@ def _read_parquet(path: Path, is_needed: bool) -> pd.DataFrame:
 def _require(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
     absent = [column for column in columns if column not in table]
     if absent:
-        raise UserError(f"{path}: lacks the column {', '.join(absent)}; time the study again")
+        raise UserError(f"{path}: column {', '.join(absent)} is missing; time the study again")
 
 
 def _as_number(path: Path, table: pd.DataFrame, column: str) -> Any:

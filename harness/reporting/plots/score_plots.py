@@ -76,10 +76,10 @@ def assign_styles(variants: Sequence[str]) -> dict[str, Style]:
 
 
 def plot_tradeoff(comparison: Comparison) -> Figure:
-    """Plot score against end-to-end latency (unmerged / base): over all tasks, then task by task.
+    """Plot score against end-to-end latency (unmerged / base): all tasks, then one panel per task.
 
     Bars are 95% intervals both ways. The Pareto front is the stepped line; its points are ringed.
-    The dashed line is what always giving one answer scores, its band the 95% interval.
+    The dashed line is the majority-class baseline, its band the 95% interval.
     """
     styles = assign_styles(comparison.overall["variant"])
     panels = list(_list_panels(comparison))
@@ -93,13 +93,16 @@ def plot_tradeoff(comparison: Comparison) -> Figure:
         axes.set_xlabel("End-to-end latency, unmerged / base")
     caption = "Up and left is better. Bars: 95% intervals. Stepped line and rings: Pareto front."
     if comparison.majority:
-        caption += "\nDashed line and band: always the same answer; no skill up to the band's top."
+        caption += (
+            "\nDashed line and band: majority-class baseline with its 95% interval. Only scores "
+            "above the band are above the baseline."
+        )
     figure.text(0.01, 0.01, caption, fontsize=9, color="#444444")
     return figure
 
 
 def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> Figure:
-    """Plot loss by optimizer step, a panel a task: means over seeds faint, moving average on top.
+    """Plot loss by optimizer step, one panel per task: faint means over seeds, moving averages.
 
     `losses` as `analysis.results.load_losses` returns it; `variants` fixes the colours to those of
     another plot.
@@ -110,7 +113,7 @@ def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> 
     columns = _count_legend_columns(names, max(len(tasks), 1))
     figure, grid = _make_grid(max(len(tasks), 1), legend_rows=math.ceil(len(names) / columns))
     if not tasks:
-        put_notice(grid[0], "No training run left a loss curve.")
+        put_notice(grid[0], "No run has a loss curve.")
     for axes, task in zip(grid, tasks, strict=False):
         for variant, runs in losses[losses["task"] == task].groupby("variant"):
             mean = runs.groupby("step", as_index=False)["loss"].mean()
@@ -140,7 +143,7 @@ def _list_panels(comparison: Comparison) -> Iterator[Panel]:
     names = sorted(tasks["task"].unique())
     if len(names) != 1:
         listed = f"{len(comparison.tasks)} tasks" if comparison.tasks else "no common task"
-        yield Panel(f"Over all ({listed})", "Mean score over tasks", comparison.overall)
+        yield Panel(f"All tasks ({listed})", "Mean score over tasks", comparison.overall)
     for task in names:
         rows = tasks[tasks["task"] == task]
         metric = rows["metric"].dropna()
@@ -189,7 +192,7 @@ def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
     unplaced = points[points["x"].isna() | points["score"].isna()]["variant"]
     points = points[points["x"].notna() & points["score"].notna()].sort_values("variant")
     if points.empty:
-        put_notice(axes, "No set has both a score and a latency here.")
+        put_notice(axes, "No target set has both a score and a trusted latency.")
         return
     _draw_front(axes, points[points["on_front"]])
     for _, row in points.iterrows():
