@@ -23,7 +23,7 @@ def bind_tasks() -> ModuleType:
         if origin is None or Path(origin).resolve().parent != folder:
             raise UserError(
                 f"another package named tasks is already imported ({origin}); run the harness in a "
-                "process of its own, for example python -m harness"
+                "separate process, for example python -m harness"
             )
         return loaded
     spec = importlib.util.spec_from_file_location(

@@ -143,10 +143,10 @@ def _explain_end(running: _Running) -> str | None:
         return running.error
     status = running.process.exitcode
     if status == -signal.SIGKILL:
-        return "its process was killed (signal 9): out of memory, most likely"
+        return "its process was killed (signal 9), probably out of memory"
     if status is not None and status < 0:
         return f"its process crashed (signal {-status}, {signal.strsignal(-status)})"
-    return f"its process ended by itself (exit status {status})"
+    return f"its process exited unexpectedly (exit status {status})"
 
 
 def _end(running: Sequence[_Running]) -> None:

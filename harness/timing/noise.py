@@ -139,7 +139,7 @@ def check_clock(
     backwards, and they must move in steps of 10 microseconds at most.
     """
     if not info.monotonic or info.adjustable:
-        raise _refuse_clock("can be set while it runs")
+        raise _refuse_clock("is adjustable")
     times = [clock() for _ in range(readings)]
     steps = [later - earlier for earlier, later in itertools.pairwise(times)]
     if min(steps) < 0:
@@ -156,7 +156,7 @@ def check_clock(
 
 def _refuse_clock(fault: str) -> UserError:
     return UserError(
-        f"clock: time.perf_counter {fault}, so no call can be timed by it; use a system with a "
+        f"clock: time.perf_counter {fault}, so it cannot time calls; use a system with a "
         "steady clock source (on Linux see "
         "/sys/devices/system/clocksource/clocksource0/current_clocksource)"
     )

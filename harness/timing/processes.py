@@ -134,11 +134,11 @@ class FreshProcess(Host):
         status = self._process.wait()
         if status == -signal.SIGKILL:
             return ProcessDiedError(
-                "out of memory, most likely: the timing process was killed (signal 9)", True
+                "the timing process was killed (signal 9), probably out of memory", True
             )
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        reason = lines[-1] if lines else "it said nothing"
+        reason = lines[-1] if lines else "no message"
         if status < 0:
             reason = f"signal {-status}, {signal.strsignal(-status)}"
-        return ProcessDiedError(f"the timing process ended by itself ({reason})")
+        return ProcessDiedError(f"the timing process exited unexpectedly ({reason})")

@@ -47,8 +47,8 @@ def test_tuned_rates_stand_beside_given_ones(tmp_path: Path) -> None:
     gained = float(rates.rows[0][2].split(" ")[0])
     assert gained == pytest.approx(0.2, abs=0.05)
     (line,) = describe_order(results, comparison)
-    assert "LoRA: the order of the sets changes" in line
-    assert "given rates: qkv, all, and at tuned ones all, qkv" in line
+    assert "LoRA: the order of the target sets changes" in line
+    assert "given rates: qkv, all; at tuned rates: all, qkv" in line
 
 
 def test_an_order_that_stays_is_said_to(tmp_path: Path) -> None:

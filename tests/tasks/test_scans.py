@@ -117,7 +117,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(
 @needs_tesseract
 def test_a_page_without_text_is_refused() -> None:
     for _ in range(2):
-        with pytest.raises(DataError, match="finds no text on the image"):
+        with pytest.raises(DataError, match="found no text in the image"):
             scans.read_scan(draw_page())
 
 
@@ -241,7 +241,7 @@ def test_local_images_stand_beside_their_file_and_only_drawn_ones_are_read(
         ("images/absent.png", "No such file"),
         ("rows.jsonl", "of no known format"),
         (None, "column 'image' is null"),
-        ("", r"column 'image': the image is '' \(str\), expected an image's path"),
+        ("", r"column 'image': the image is '' \(str\), expected the path"),
         ([1], r"column 'image': the image is \[1\]"),
     ],
 )
