@@ -63,8 +63,9 @@ def compare(
 ) -> Comparison:
     """Compare the variants of one model in one study; the same input gives the same numbers.
 
-    `results` and `examples` as `harness.load_results` and `load_examples` return them. Raises
-    UserError where they hold several models or studies, which no mean may mix.
+    `results` and `examples` are the tables of `harness.load_results` and `harness.load_examples`.
+    `resamples` is the number of bootstrap resamples, `seed` their random seed. Raises UserError if
+    the tables hold several models or studies, which no mean may mix.
     """
     for column in ("model", "study"):
         names = sorted(results[column].dropna().unique())
@@ -91,7 +92,7 @@ def compare(
 
 
 def restrict_tasks(comparison: Comparison, tasks: Collection[str]) -> Comparison:
-    """Return the comparison as it would be with some of its tasks only."""
+    """Return the comparison restricted to some of its tasks, with means and bounds recomputed."""
     drawn = {task: each for task, each in comparison.drawn.items() if task in tasks}
     by_task = comparison.by_task[comparison.by_task["task"].isin(tasks)]
     return dataclasses.replace(

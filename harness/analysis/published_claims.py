@@ -114,7 +114,10 @@ RULES = (
 
 
 def check_claims(comparison: Comparison) -> tuple[Claim, ...]:
-    """Test every claim; the same comparison gives the same outcomes and numbers."""
+    """Test every claim of the published study on a comparison.
+
+    The same comparison gives the same outcomes and numbers.
+    """
     named = defaultdict(list)
     for row in comparison.overall[["target_set", "variant"]].sort_values("variant").itertuples():
         named[row.target_set].append(row.variant)

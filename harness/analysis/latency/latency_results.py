@@ -97,14 +97,14 @@ class LatencyStudy:
     facts: Facts
 
     def calls_of(self, point: int) -> pd.DataFrame:
-        """Return the timed calls of one point; none where it never came to be timed."""
+        """Return the timed calls of one point; empty if it was never timed."""
         return self.calls[self.calls["point"] == point]
 
 
 def load_latency_study(path: str | Path) -> LatencyStudy:
-    """Read the study in folder `path`.
+    """Load the latency study in folder `path`.
 
-    Raises UserError, in one line, where a file is missing, torn, or not of this layout.
+    Raises UserError if a file is missing, damaged or of another layout.
     """
     folder = Path(path)
     facts = _read_facts(folder / "latency.json")

@@ -60,11 +60,11 @@ class StudiesComparison:
 
 
 def compare_studies(paths: Paths, delta: float = BALANCED.delta) -> StudiesComparison:
-    """Put two or more studies side by side; a study with several models counts as one each.
+    """Compare two or more studies; a study with several models counts as one study per model.
 
-    `paths` are studies' folders, or folders of studies; `delta` is the loss in mean score that the
-    user does not mind. Raises UserError where fewer than two studies, no task or no target set can
-    be compared, with the reasons, and where delta is not positive.
+    `paths` are studies' folders, or folders that contain studies; `delta` is the tolerance in mean
+    score. Raises UserError, with the reasons, if fewer than two studies, no task or no target set
+    can be compared, and if delta is not positive.
     """
     notes: list[str] = []
     sides = load_sides(paths, notes)
