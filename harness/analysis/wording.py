@@ -100,8 +100,13 @@ def _describe_fastest(
         others = "the only one" if len(eligible) == 1 else "the fastest of these"
         others = "the fastest of those with usable latency" if untimed else others
         return f"{choice.variant} is {others}: {_describe_latency(choice, profile)}.{rest}"
-    listed = "; ".join(f"{each.variant} {_describe_latency(each, profile)}" for each in ruling.tied)
-    return f"Latency does not separate {listed}. Of these, {size}.{rest}"
+    cost = profile.cost
+    listed = "; ".join(f"{t.variant} {format_ratio_interval(*t.cost(cost))}" for t in ruling.tied)
+    what = "time per token" if cost == "tpot_ratio" else "time"
+    return (
+        f"Latency does not separate these sets ({what} relative to the base): {listed}. Of these, "
+        f"{size}.{rest}"
+    )
 
 
 def _describe_latency(each: Evidence, profile: Profile) -> str:

@@ -147,9 +147,9 @@ def _export_peft(tool: str, adapter: _Adapter) -> Export:
 def _export_llama_factory(tool: str, adapter: _Adapter) -> Export:
     why = _refuse_fraction(adapter)
     if path := _find_path(adapter.modules):
-        why = f"lora_target takes names, and no name tells {path} from other modules."
+        why = f"lora_target takes names, but no name identifies {path} alone."
     if adapter.parameters:
-        why = f"lora_target takes modules, and {adapter.parameters[0]} is a parameter."
+        why = f"lora_target takes modules, but {adapter.parameters[0]} is a parameter."
     if why:
         return Export(tool, None, why)
     lines = [

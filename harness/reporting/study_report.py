@@ -25,7 +25,7 @@ from harness.analysis.caveats import (
     list_untrusted_timing,
 )
 from harness.analysis.comparison import Comparison, compare
-from harness.analysis.decision import BALANCED, VERDICT_NAMES, find_profile
+from harness.analysis.decision import BALANCED, find_profile
 from harness.analysis.recommendation import Recommendation, to_json
 from harness.analysis.results import Study, load_study
 from harness.errors import UserError
@@ -159,7 +159,6 @@ def _gather_values(name: str, loaded: Study, parts: Sequence[ModelReport]) -> di
         "failures": list(list_failures(results)),
         "problems": loaded.problems,
         "environment": make_environment_table(loaded.environments),
-        "verdict_names": VERDICT_NAMES,
         "majority_note": MAJORITY_NOTE,
         "scores_note": SCORES_NOTE,
         "lengths_note": LENGTHS_NOTE,

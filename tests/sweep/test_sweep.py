@@ -130,7 +130,7 @@ def test_the_plan_is_recorded_and_is_what_ran(
         assert record.train is not None
         assert record.train.pack == planned[record.run_id]
     assert sum(pack["scores_base"] for pack in plan["packs"]) == 1
-    assert "packs, " in capsys.readouterr().err
+    assert "packs of variants trained together, " in capsys.readouterr().err
 
 
 def test_processes_and_this_one_score_alike(tiny_config: ConfigMaker) -> None:
