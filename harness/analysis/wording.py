@@ -63,7 +63,8 @@ def describe_reasons(
     if not ruling.eligible:
         yield from (describe_bounds(each, delta) for each in ruling.inputs)
         return
-    yield f"{join_words([each.variant for each in ruling.eligible])} met both bounds on score lost."
+    names = join_words([each.variant for each in ruling.eligible])
+    yield f"Within both bounds on score lost: {names}."
     choice = min(ruling.tied, key=lambda each: (each.trainable_parameters, each.variant))
     if _is_latency(profile):
         yield _describe_fastest(choice, ruling, comparison, profile)
@@ -97,7 +98,7 @@ def _describe_fastest(
         return f"Latency {why}, so size decides: of these, {size}."
     rest = "".join(f" The latency of {name} {unknown[name]}." for name in untimed)
     if len(ruling.tied) == 1:
-        others = "the only one" if len(eligible) == 1 else "the fastest of these"
+        others = "the only set that qualifies" if len(eligible) == 1 else "the fastest of these"
         others = "the fastest of those with usable latency" if untimed else others
         return f"{choice.variant} is {others}: {_describe_latency(choice, profile)}.{rest}"
     cost = profile.cost

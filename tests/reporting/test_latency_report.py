@@ -225,7 +225,7 @@ def test_sets_without_a_model_say_what_to_time_and_no_more(tmp_path: Path) -> No
     problem = re.search(r"No cost model: (.*?\.) A model uses the sets of one run only\.", page)
     assert problem
     assert "cost model" not in problem[1]
-    assert "in addition" in problem[1]
+    assert "; also time qkv" in problem[1]
 
 
 def test_points_that_failed_are_named_and_the_others_stay(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_a_lax_rule_makes_nothing_publishable(tmp_path: Path) -> None:
     rule = RULE | {"min_rounds": 2, "min_processes": 1}
     folder = write_latency_study(tmp_path / "s", rounds=4, facts={"rule": rule})
     text = build_latency_report(folder).text
-    assert "Not publishable: 12 rounds in 3 processes, of 15 rounds in 3 processes needed." in text
+    assert "Not publishable: 12 rounds in 3 processes (needed: 15 rounds in 3 processes)." in text
 
 
 def test_a_torn_study_keeps_no_other_report_from_being_built(

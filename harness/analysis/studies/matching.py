@@ -47,7 +47,7 @@ def find_common_tasks(sides: Sequence[Side], notes: list[str]) -> list[str]:
     having = {side.name: set(side.scored["task"]) for side in sides}
     partial_tasks = _list_partial(having)
     if partial_tasks:
-        notes.append(f"tasks missing from some studies: {partial_tasks}")
+        notes.append(f"tasks not in every study are left out: {partial_tasks}")
     common = []
     for task in sorted(set.intersection(*having.values())):
         reason = _find_data_difference(sides, task)
@@ -73,17 +73,19 @@ def find_common_sets(sides: Sequence[Side], notes: list[str]) -> list[str]:
             f"no target set is in every study: {partial_sets}; run at least one common set"
         )
     if partial_sets:
-        notes.append(f"target sets missing from some studies: {partial_sets}")
+        notes.append(f"target sets not in every study are left out: {partial_sets}")
     return common
 
 
 def _list_partial(having: Mapping[str, set[str]]) -> str:
-    """What some studies have and others lack: `all (before); q+v (after)`."""
+    """What some studies have and others lack: `all (only in before); q+v (only in after)`."""
     holders: defaultdict[str, list[str]] = defaultdict(list)
     common = set.intersection(*having.values())
     for name in sorted(set.union(*having.values()) - common):
         holders[join_words([study for study, own in having.items() if name in own])].append(name)
-    return "; ".join(f"{join_words(names)} ({studies})" for studies, names in holders.items())
+    return "; ".join(
+        f"{join_words(names)} (only in {studies})" for studies, names in holders.items()
+    )
 
 
 def _find_data_difference(sides: Sequence[Side], task: str) -> str | None:

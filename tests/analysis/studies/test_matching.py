@@ -92,8 +92,8 @@ def test_tasks_and_sets_of_some_studies_are_named_with_their_studies(tmp_path: P
     assert find_common_tasks(sides, notes) == ["fincot"]
     assert find_common_sets(sides, notes) == ["qkv"]
     assert notes == [
-        "tasks missing from some studies: govreport (a)",
-        "target sets missing from some studies: all (a); fc1 and fc2 (b)",
+        "tasks not in every study are left out: govreport (only in a)",
+        "target sets not in every study are left out: all (only in a); fc1 and fc2 (only in b)",
     ]
 
 
@@ -103,7 +103,7 @@ def test_nothing_in_common_is_refused_with_what_each_has(tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"no target set .* all and qkv \(a\); fc1 and fc2 \(b\)"):
         find_common_sets(load(one, two), [])
     three = write_side(tmp_path / "c", tasks=("medmcqa",))
-    assert "missing from some studies: fincot (a); medmcqa (c)" in refuse(one, three)
+    assert "left out: fincot (only in a); medmcqa (only in c)" in refuse(one, three)
 
 
 def test_what_differs_is_named_once(tmp_path: Path) -> None:

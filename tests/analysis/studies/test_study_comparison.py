@@ -149,7 +149,9 @@ def test_one_common_set_has_no_ranking(tmp_path: Path) -> None:
     assert any("every task: no ranking" in finding for finding in compared.findings)
     assert list(compared.verdicts["own_choice"]) == ["qkv", "qkv"]
     assert list(compared.verdicts["choice"]) == [None, None]
-    assert "target sets missing from some studies: all (a); o_proj (b)" in (compared.notes)
+    assert "target sets not in every study are left out: all (only in a); o_proj (only in b)" in (
+        compared.notes
+    )
 
 
 def test_regret_is_against_the_sets_that_all_have(tmp_path: Path) -> None:
@@ -177,7 +179,7 @@ def test_a_task_of_one_study_counts_in_no_mean(tmp_path: Path) -> None:
     assert compared.tasks == ONE
     assert "govreport" not in set(compared.table["task"])
     assert means_of(compared, "a")["score"].to_dict() == means_of(compared, "b")["score"].to_dict()
-    assert "tasks missing from some studies: govreport (a)" in compared.notes
+    assert "tasks not in every study are left out: govreport (only in a)" in compared.notes
 
 
 def test_a_study_done_again_agrees_and_is_no_copy(tmp_path: Path) -> None:
