@@ -65,13 +65,13 @@ def test_the_verdicts_come_first(study: Path) -> None:
     assert [name for name, _ in boxes] == ["verdict", "verdict"]
     text = boxes[0][1]
     assert text.startswith("batch 1, prompt 128, output 33 Trusted: ")
-    unmerged = re.search(r"Unmerged: (.*?)\.(?= [A-Z])", text)
+    unmerged = re.search(r"Unmerged, (.*?)\.(?= [A-Z])", text)
     assert unmerged
     slower = unmerged[1].split("; ")[0]
     assert slower.startswith("slower: ")
     assert {"fc1", "all"} <= set(re.findall(r"[\w+]+(?= \d)", slower))
-    assert "Merged: equivalent within 3%: " in text
-    assert "Mixed batch: slower: 1.2" in text
+    assert "Merged, equivalent within 3%: " in text
+    assert "Mixed batch, slower: 1.2" in text
     assert "The rows of the mixed batch use q, k, v and o_proj in turn." in text
     assert re.search(r"the base with its tensors copied is (0\.99|1\.00)\dx ±[\d.]+, equiv", text)
     assert "Publishable: 18 rounds in 3 processes" in text

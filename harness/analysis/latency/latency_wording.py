@@ -131,7 +131,7 @@ def describe_verdicts(rows: pd.DataFrame, rule: Rule) -> Iterator[str]:
             if (group := own[own["verdict"] == verdict].to_dict("records"))
         ]
         if parts:
-            yield f"{title}: {'; '.join(parts)}."
+            yield f"{title}, {'; '.join(parts)}."
 
 
 def describe_layout(rows: pd.DataFrame, rule: Rule) -> Iterator[str]:

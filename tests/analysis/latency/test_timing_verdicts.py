@@ -163,7 +163,7 @@ def test_each_time_has_a_gate_of_its_own() -> None:
     assert check_gate(calls, RULE).is_trusted
     first_token = check_gate(calls, RULE, "ttft")
     assert not first_token.is_trusted
-    assert "the TTFT of the base against itself came out as 1." in first_token.reasons[0]
+    assert "the TTFT of the base against itself is 1." in first_token.reasons[0]
     assert first_token.ratio.estimate == pytest.approx(1.2, rel=0.01)
 
 
