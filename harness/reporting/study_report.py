@@ -40,7 +40,8 @@ from harness.reporting.report_tables import (
 
 MAJORITY_NOTE = (
     " A row in italics is the majority-class baseline: the score of always giving the same answer, "
-    "with its 95% interval (Wilson). A score that is not above this interval is marked."
+    'with its 95% interval (Wilson). A score that is not above this interval is marked "not above '
+    'baseline".'
 )
 SCORES_NOTE = (
     "Means over all examples and runs; corpus-level scores are computed once per run and averaged."
