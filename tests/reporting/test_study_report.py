@@ -257,7 +257,7 @@ def test_lengths_are_shown_where_they_are_known(tmp_path: Path) -> None:
     write_run(folder, "all", "fincot", scored={"completion_tokens": 1234.4})
     write_run(folder, BASE, "fincot")
     write_run(folder, "qkv", "medmcqa")
-    table = read_table(build_report(folder).markdown.read_text(), "### Length of what was written")
+    table = read_table(build_report(folder).markdown.read_text(), "### Output length")
     assert table[0] == ["Target set", "fincot"]
     assert dict(table[1:]) == {"base": UNKNOWN, "qkv": "90.0 (45.0)", "all": "1,234"}
     silent = write_study(tmp_path / "silent", ("qkv",), ("fincot",))
