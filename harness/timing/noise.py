@@ -139,7 +139,7 @@ def check_clock(
     backwards, and they must move in steps of 10 microseconds at most.
     """
     if not info.monotonic or info.adjustable:
-        raise _refuse_clock("is adjustable")
+        raise _refuse_clock("can be set while it runs")
     times = [clock() for _ in range(readings)]
     steps = [later - earlier for earlier, later in itertools.pairwise(times)]
     if min(steps) < 0:

@@ -120,7 +120,7 @@ def test_a_missing_seed_compares_on_the_common_ones(tmp_path: Path) -> None:
     comparison = compare_study(study)
     rows = comparison.by_task.set_index("variant")
     assert rows["seeds"].to_dict() == {"all": 2, "base": 1, "qkv": 2}
-    assert any("seed 0, 1" in note for note in comparison.notes)
+    assert any("seeds: 0, 1" in note for note in comparison.notes)
     assert comparison.seed_count == 2
 
 

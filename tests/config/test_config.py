@@ -107,15 +107,15 @@ def test_bad_value_gives_one_line_that_names_it(override: str, named: str) -> No
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        ("adapter=prefix target_modules=o_proj", r"prefix cannot be put on .*=o_proj; .*=model"),
+        ("adapter=prefix target_modules=o_proj", r"prefix does not support .*=o_proj; .*=model"),
         ("adapter=lora target_modules=model", r"lora does not support target_modules=model; .*fc2"),
         ("adapter=bottleneck target_modules=all", r"it supports o_proj or fc2 or o_proj\+fc2"),
-        ("adapter.method=prefix target_modules=model", r"rank is 8, and .* choose adapter=prefix"),
+        ("adapter.method=prefix target_modules=model", r"rank is 8, but .* choose adapter=prefix"),
         (
             "adapter=vera adapter.alpha=3",
             r"adapter\.alpha is 3\.0, but adapter\.method vera has no",
         ),
-        ("adapter=dora adapter.rank=null", r"adapter\.rank is None, and .* dora needs it"),
+        ("adapter=dora adapter.rank=null", r"adapter\.rank is None, but .* dora needs it"),
         ("adapter=lora_plus adapter.learning_rate_ratio=0.5", r"learning_rate_ratio is 0\.5"),
         ("adapter=eva adapter.rho=0.5", r"adapter\.rho is 0\.5; expected a number at least 1"),
         (

@@ -75,7 +75,7 @@ def test_the_verdicts_come_first(study: Path) -> None:
     assert "The rows of the mixed batch use q, k, v and o_proj in turn." in text
     assert re.search(r"the base with its tensors copied is (0\.99|1\.00)\dx ±[\d.]+, equiv", text)
     assert "Publishable: 18 rounds in 3 processes" in text
-    assert "One process" not in text
+    assert "one process" not in text
     page = (study / "latency.html").read_text(encoding="utf-8")
     assert page.index('class="verdict"') < page.index("<h2")
     assert "commit 0123abc" in page

@@ -54,7 +54,7 @@ def test_tuned_rates_stand_beside_given_ones(tmp_path: Path) -> None:
 def test_an_order_that_stays_is_said_to(tmp_path: Path) -> None:
     gains = {("qkv", 1e-3): 0.2, ("qkv", 1.0): 0.25, ("all", 1e-3): 0.3, ("all", 1.0): 0.35}
     (line,) = describe_order(*make_study(tmp_path, gains))
-    assert "the order of the sets stays" in line
+    assert "the order of the target sets stays the same" in line
 
 
 def test_a_table_names_methods_that_cannot_be_merged(tmp_path: Path) -> None:

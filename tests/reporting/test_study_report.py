@@ -261,7 +261,7 @@ def test_lengths_are_shown_where_they_are_known(tmp_path: Path) -> None:
     assert table[0] == ["Target set", "fincot"]
     assert dict(table[1:]) == {"base": UNKNOWN, "qkv": "90.0 (45.0)", "all": "1,234"}
     silent = write_study(tmp_path / "silent", ("qkv",), ("fincot",))
-    assert "Length of what" not in build_report(silent).markdown.read_text()
+    assert "### Output length" not in build_report(silent).markdown.read_text()
 
 
 def test_cuts_are_told_by_stage_and_rule(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_settings_without_sense(changes: dict[str, Any], expected: str) -> None:
         ({}, {"label": ""}, "column 'label' is empty"),
         ({"prompt": "{{ text.nothing.more }}"}, {}, "task.prompt cannot be filled in"),
         ({"prompt": "{{ text / 2 }}"}, {}, "task.prompt cannot be filled in"),
-        ({"metric": "numeric", "choices": None}, {"label": "many"}, "expected a number"),
+        ({"metric": "numeric", "choices": None}, {"label": "many"}, "expected text with a number"),
         ({"metric": "json_fields", "choices": None}, {"label": "{'a': 1}"}, "expected JSON"),
         ({"metric": "json_fields", "choices": None}, {"label": "[1]"}, "expected a JSON object"),
         ({"metric": "json_fields", "choices": None}, {"label": '{"a": null}'}, "field to score"),

@@ -125,8 +125,8 @@ def test_a_page_without_text_is_refused() -> None:
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        (b"no image", "of no known format"),
-        (b"%PDF-1.7 page", "of no known format"),
+        (b"no image", "unknown format"),
+        (b"%PDF-1.7 page", "unknown format"),
         (draw_page("x")[:200], "cannot be opened"),
         (b"", r"the image is b'' \(bytes\), expected"),
         (None, "the image is None"),
@@ -239,7 +239,7 @@ def test_local_images_stand_beside_their_file_and_only_drawn_ones_are_read(
     ("image", "expected"),
     [
         ("images/absent.png", "No such file"),
-        ("rows.jsonl", "of no known format"),
+        ("rows.jsonl", "unknown format"),
         (None, "column 'image' is null"),
         ("", r"column 'image': the image is '' \(str\), expected the path"),
         ([1], r"column 'image': the image is \[1\]"),

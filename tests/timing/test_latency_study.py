@@ -125,7 +125,7 @@ def test_bad_input_is_one_line_before_anything_is_timed(
     ("overrides", "changed", "message"),
     [
         (("latency.margin=0.2",), {}, "started with latency.margin=0.03, now 0.2"),
-        (("seed=1",), {}, "a study of seed 0, now 1"),
+        (("seed=1",), {}, "this study has seed 0, now 1"),
         (("latency.merged=false",), {}, "started with latency.merged=True, now False"),
         (("latency.max_rounds=5",), {}, "started with latency.max_rounds=3, now 5"),
         ((), {"model_settings": {"path": "/other"}}, "a study of model.path '/other', now None"),

@@ -212,7 +212,7 @@ def test_a_departure_in_least_squares_has_its_full_size_and_no_single_culprit() 
     assert model.additivity.departing == one_of
     assert model.additivity.alternatives == (one_of,)
     assert "or qkv+o_proj +" in model.additivity.sentence
-    assert "the data do not say which" in model.additivity.sentence
+    assert "the data cannot tell which" in model.additivity.sentence
 
 
 def test_excess_is_over_the_fit_without_the_set() -> None:

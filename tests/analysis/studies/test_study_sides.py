@@ -51,7 +51,7 @@ def test_runs_that_were_copied_into_another_study_are_counted(tmp_path: Path) ->
     notes: list[str] = []
     assert len(load_sides([one, two], notes)) == 2
     (note,) = notes
-    assert note.startswith("2 of the 8 runs of b are copies of a's")
+    assert note.startswith("2 of the 8 runs of b are copies of runs of a")
 
 
 def test_a_study_without_scores_is_left_out(tmp_path: Path) -> None:
