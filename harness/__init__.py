@@ -1,7 +1,7 @@
 """Target-module ablation harness: which projections should LoRA adapt?
 
-The public API of notebooks and scripts: functions that load, that return DataFrames, and that
-return matplotlib figures. Importing it loads neither torch nor Hydra.
+The public API for notebooks and scripts: functions that load studies, return DataFrames, or return
+matplotlib figures. Importing it loads neither torch nor Hydra.
 """
 
 import importlib

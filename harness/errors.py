@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right, and how any error becomes one line."""
+"""The exception for errors that a user can fix, and errors as one line."""
 
 from collections.abc import Iterator
 

@@ -34,7 +34,7 @@ def was_killed(status: int | None) -> bool:
 def describe_exit(status: int | None) -> str:
     """How a process ended, as the end of a sentence; `status` is negative for a signal."""
     if was_killed(status):
-        return "was killed (signal 9): out of memory, most likely"
+        return "was killed (signal 9), probably out of memory"
     if status is not None and status < 0:
         return f"crashed (signal {-status}, {signal.strsignal(-status)})"
-    return f"ended by itself (exit status {status})"
+    return f"exited unexpectedly (exit status {status})"

@@ -46,7 +46,7 @@ class Metric:
 def _read_number(answer: str) -> str:
     final = find_answer(answer) or answer
     if not find_numbers(final):
-        raise DataError(f"the answer is {show_value(final)}, expected a number in it")
+        raise DataError(f"the answer is {show_value(final)}, expected text with a number")
     return final
 
 
@@ -127,7 +127,7 @@ def make_custom_task(
     used += [choices] if isinstance(choices, str) else []
     if cut_column and cut_column not in prompt_template.columns:
         raise DataError(
-            f"task.cut_column is {cut_column!r}, which task.prompt does not use; expected one of "
+            f"task.cut_column is {cut_column!r}, but task.prompt does not use it; expected one of "
             f"{', '.join(prompt_template.columns)}"
         )
     scoring = METRICS[metric]
@@ -180,8 +180,8 @@ def _check_metric(metric: str, choices: Sequence[str] | str | None) -> Sequence[
         raise DataError(f"task.metric is {metric!r}; expected one of {', '.join(METRICS)}")
     if (metric == "choice") != bool(choices):
         raise DataError(
-            "task.metric=choice needs the options in task.choices, such as [yes,no], or the column "
-            "that holds them"
+            "task.metric=choice needs the options in task.choices, such as [yes,no], or the name "
+            "of the column that has them"
             if metric == "choice"
             else f"task.choices is set, but task.metric is {metric}; set task.metric=choice"
         )
@@ -206,13 +206,13 @@ class Renderer:
             found = meta.find_undeclared_variables(tree) - {WHOLE_ROW} | _find_named(tree)
         except TemplateError as error:
             raise DataError(
-                f"{key} is no Jinja2 template ({error}); mend it, and write a column whose name "
-                f'has a space as {{{{ {WHOLE_ROW}["its name"] }}}}'
+                f"{key} is not a Jinja2 template ({error}); fix it. Write a column whose name "
+                f'contains a space as {{{{ {WHOLE_ROW}["its name"] }}}}'
             ) from error
         self.columns = tuple(sorted(found, key=text.find))
         if not self.columns:
             raise DataError(
-                f"{key} is {show_value(source)}, which uses no column; write columns as "
+                f"{key} is {show_value(source)} and uses no column; write columns as "
                 "{{ column }}"
             )
 
@@ -271,8 +271,8 @@ def _read_choices(row: Row, choices: Sequence[str] | str) -> tuple[str, ...]:
     options = value.split(CHOICE_SEPARATOR) if isinstance(value, str) else value
     if not isinstance(options, (list, tuple)) or len(options) < 2:
         raise DataError(
-            f"column {choices!r} is {show_value(value)}, expected a list of two options or more, "
-            f"or a text with {CHOICE_SEPARATOR} between them"
+            f"column {choices!r} is {show_value(value)}, expected a list of two or more options, "
+            f"or text with {CHOICE_SEPARATOR} between options"
         )
     cleaned = tuple(str(option).strip() for option in options)
     if not _are_distinct(cleaned):
@@ -284,7 +284,7 @@ def _check_choices(choices: Sequence[str]) -> tuple[str, ...]:
     """The options of the setting, as text."""
     if isinstance(choices, (list, tuple)) and any(isinstance(each, bool) for each in choices):
         raise DataError(
-            "task.choices holds true or false, which is how YAML reads yes, no, on and off; put "
+            "task.choices contains true or false; YAML reads yes, no, on and off as these: put "
             "them in quotes: ['yes', 'no']"
         )
     are_plain = isinstance(choices, (list, tuple)) and all(
@@ -293,8 +293,8 @@ def _check_choices(choices: Sequence[str]) -> tuple[str, ...]:
     cleaned = tuple(str(choice).strip() for choice in choices) if are_plain else ()
     if len(cleaned) < 2 or not _are_distinct(cleaned):
         raise DataError(
-            f"task.choices is {show_value(choices)}, expected two different options or more, such "
-            "as [billing,bug], or the column that holds them"
+            f"task.choices is {show_value(choices)}, expected two or more different options, such "
+            "as [billing,bug], or the name of the column with them"
         )
     return cleaned
 
@@ -311,7 +311,7 @@ def _find_body(row: Row, prompt: str, columns: Sequence[str], cut_column: str | 
     fitting = [text for text in texts if prompt.count(text) == 1]
     if cut_column and not fitting:
         raise DataError(
-            f"task.cut_column is {cut_column!r}, but the prompt does not hold its text once and "
-            "unchanged; use the column without a filter"
+            f"task.cut_column is {cut_column!r}, but the prompt must contain its text exactly "
+            "once, unchanged; use the column without a filter"
         )
     return max(fitting, key=len, default="")

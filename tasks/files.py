@@ -35,7 +35,7 @@ def find_files(folder: Path) -> dict[str, Path]:
             continue
         if other := files.get(path.stem):
             raise DataError(
-                f"{folder}: has both {other.name} and {path.name}; keep the one to be read"
+                f"{folder}: has both {other.name} and {path.name}; keep only one of them"
             )
         files[path.stem] = path
     return files
@@ -49,11 +49,13 @@ def read_file(path: Path, wanted: Collection[str]) -> FileRows:
     readers = {".jsonl": _read_jsonl, ".csv": _read_csv}
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise DataError(f"{path}: is no {', '.join(SUFFIXES)} file; save it as one of these")
+        raise DataError(
+            f"{path}: not a {', '.join(SUFFIXES)} file; save it in one of these formats"
+        )
     try:
         read = readers[suffix](path) if suffix in readers else _read_parquet(path, wanted)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); mend it") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check it") from error
     if not read.rows:
         raise DataError(f"{path}: is empty, expected at least one row; pick another file")
     return read
@@ -73,10 +75,10 @@ def _parse_line(line: bytes) -> Row | DataError:
         return DataError(f"column {error.start + 1}: not UTF-8, expected a file saved as UTF-8")
     except json.JSONDecodeError as error:
         return DataError(
-            f"column {error.colno}: not JSON ({error.msg}), expected one object a line"
+            f"column {error.colno}: not JSON ({error.msg}), expected one object per line"
         )
     except (ValueError, RecursionError) as error:
-        return DataError(f"JSON that cannot be read ({error}), expected one object a line")
+        return DataError(f"JSON that cannot be read ({error}), expected one object per line")
     if not isinstance(row, dict):
         return DataError(
             f"a JSON {type(row).__name__} ({show_value(row)}), expected an object with the task's "
@@ -120,8 +122,8 @@ def _split_records(path: Path, lines: list[str]) -> Iterator[tuple[int, list[str
             start = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{path}:{start}: not CSV ({error}), expected quotes that close and are doubled inside "
-            "of a quoted text; mend the record that starts here"
+            f"{path}:{start}: not CSV ({error}), expected closed quotes, doubled inside quoted "
+            "text; fix the record that starts here"
         ) from error
 
 
@@ -140,8 +142,8 @@ def _check_header(path: Path, line: int, header: list[str]) -> tuple[str, ...]:
         raise DataError(f"{place}: the header has NUL characters; save the file as UTF-8 text")
     if header and not all(columns):
         raise DataError(
-            f"{place}: cell {columns.index('') + 1} of the header is empty, expected a column's "
-            "name; name each column on the first line"
+            f"{place}: cell {columns.index('') + 1} of the header is empty, expected a column "
+            "name; name every column in the first line"
         )
     repeated = next((name for name in columns if columns.count(name) > 1), None)
     if repeated is not None:
@@ -153,7 +155,7 @@ def _make_row(columns: tuple[str, ...], cells: list[str]) -> Row | DataError:
     if len(cells) != len(columns):
         return DataError(
             f"has {len(cells)} cells ({show_value(cells)}), expected {len(columns)} as in the "
-            "header; quote a text that holds the separator"
+            "header; quote text that contains the separator"
         )
     for name, cell in zip(columns, cells, strict=True):
         if not _is_utf8(cell):
@@ -180,7 +182,7 @@ def _read_parquet(path: Path, wanted: Collection[str]) -> FileRows:
             table = parquet.read([name for name in columns if name in wanted])
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(f"{path}: not a Parquet file ({reason}); write it anew") from error
+            raise DataError(f"{path}: not a Parquet file ({reason}); write it again") from error
     if repeated := [name for name in columns if columns.count(name) > 1]:
         raise DataError(f"{path}: has the column {repeated[0]!r} twice; keep one of them")
     return FileRows(dict(enumerate(_list_rows(table), start=1)), columns)

@@ -62,7 +62,7 @@ def _find_source(task: TaskSpec, dataset: str | None) -> HubSource:
     # The pinned commit and configuration are those of the task's own sets, not of another one.
     if dataset is None and not task.hub:
         raise DataError(
-            f"task {task.name} knows no public data set; set task.dataset to an id on the hub, or "
+            f"task {task.name} has no public data set; set task.dataset to an id on the hub, or "
             "use task.source=local with task.path"
         )
     if dataset is None:

@@ -209,7 +209,7 @@ def _name_row(
     name = name or position
     if name in holders:
         return DataError(
-            f"column 'id' is {show_value(name)}, which {read.place(holders[name])} has already, "
-            "expected an id of its own"
+            f"column 'id' is {show_value(name)}, already used by {read.place(holders[name])}, "
+            "expected unique ids"
         )
     return name

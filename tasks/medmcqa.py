@@ -39,11 +39,11 @@ def _read_label(row: Row) -> int:
         # All that CSV has is text.
         label = int(label)
     if isinstance(label, bool) or not isinstance(label, int):
-        raise DataError(f"column 'cop' is {show_value(label)}, expected a whole number of 0 to 3")
+        raise DataError(f"column 'cop' is {show_value(label)}, expected a whole number from 0 to 3")
     if label == -1:
         raise DataError(
-            "column 'cop' is -1, which means that the label is withheld; expected 0 to 3: use the "
-            "labelled rows (MedMCQA's own test split has none, its validation split has)"
+            "column 'cop' is -1, which means that the label is withheld; expected 0 to 3: use "
+            "labelled rows (MedMCQA's validation split has labels, its test split does not)"
         )
     if not 0 <= label <= 3:
         raise DataError(f"column 'cop' is {label}, expected 0 to 3 (0 is option A)")

@@ -38,7 +38,7 @@ def find_task(name: str) -> TaskSpec:
         known = ", ".join([*TASKS, *sorted(found)])
         raise DataError(
             f"task.name is {name!r}; expected one of {known}, or task=custom "
-            "with task.prompt, task.answer and task.metric for one of your own"
+            "with task.prompt, task.answer and task.metric for a task you define"
         )
     return _load(found[name])
 
@@ -50,7 +50,7 @@ def _load(point: EntryPoint) -> TaskSpec:
     except Exception as error:
         # Anything can go wrong while foreign code is imported.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{place}: cannot be loaded ({reason}); mend or remove it") from error
+        raise DataError(f"{place}: cannot be loaded ({reason}); fix or remove it") from error
     if not isinstance(task, TaskSpec):
         raise DataError(f"{place}: is a {type(task).__name__}, expected a tasks.base.TaskSpec")
     return task

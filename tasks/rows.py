@@ -57,7 +57,7 @@ def check_characters(text: str, name: str) -> None:
     around = text[max(0, match.start() - 10) : match.end() + 10]
     raise DataError(
         f"{name} has the {kind} U+{code:04X} at character {match.start() + 1} "
-        f"({show_value(around)}), expected text without such"
+        f"({show_value(around)}), expected text without it"
     )
 
 

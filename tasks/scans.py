@@ -60,7 +60,7 @@ def read_scan(image: object) -> str:
         text = _run_tesseract(content)
         _keep(file, text)
     if not text:
-        raise DataError("tesseract finds no text on the image, expected a scanned page")
+        raise DataError("tesseract found no text in the image, expected a scanned page")
     return text
 
 
@@ -76,7 +76,7 @@ def read_image_bytes(image: object) -> bytes:
             reason = getattr(error, "strerror", None) or error
             raise DataError(f"the image {show_value(value)} cannot be read ({reason})") from error
     if not isinstance(value, bytes) or not value:
-        raise DataError(f"the image is {show_value(image)}, expected an image's path or bytes")
+        raise DataError(f"the image is {show_value(image)}, expected the path or bytes of an image")
     return value
 
 
@@ -125,10 +125,10 @@ def _open_image(content: bytes) -> Any:
 def _describe_broken(content: bytes, error: Exception) -> DataError:
     reason = " ".join(str(error).split()) or type(error).__name__
     if "cannot identify image" in reason:
-        reason = "of no known format"
+        reason = "unknown format"
     return DataError(
         f"the image ({len(content)} bytes, {show_value(content[:12])}) cannot be opened "
-        f"({reason[:100]}), expected a whole PNG, JPEG, TIFF or the like"
+        f"({reason[:100]}), expected a complete PNG, JPEG, TIFF or similar"
     )
 
 
@@ -146,7 +146,9 @@ def _run_tesseract(content: bytes) -> str:
         with _one_thread():
             text: str = pytesseract.image_to_string(page, lang=LANGUAGE, timeout=TIMEOUT_SECONDS)
     except pytesseract.TesseractNotFoundError as error:
-        raise ScannerMissing("the program tesseract is gone; install it again") from error
+        raise ScannerMissing(
+            "the program tesseract is no longer installed; install it again"
+        ) from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"the image cannot be read by tesseract ({reason})") from error

@@ -57,7 +57,7 @@ def read_local(task: TaskSpec, split: Split, path: str | None) -> SourceRows:
     if place.is_file():
         return _read_file(task, split, place, is_whole_set=True)
     if not place.is_dir():
-        raise DataError(f"{place}: no such file or folder; set task.path to one that is there")
+        raise DataError(f"{place}: no such file or folder; set task.path to an existing one")
     files = find_files(place)
     choice = choose_split(list(files), split, known_splits(task))
     if choice is None:
@@ -74,8 +74,8 @@ def _say_missing(folder: Path, split: Split) -> str:
     expected = " or ".join(f"{SPLIT_NAMES[split][0]}{suffix}" for suffix in SUFFIXES)
     has = ", ".join(sorted(entry.name for entry in folder.iterdir())[:10]) or "nothing"
     return (
-        f"{folder}: has no {expected} (it has {has}); set task.path to a folder that has, or read "
-        "one that is laid out as on the hub with task.source=hub task.dataset=<folder>"
+        f"{folder}: has no {expected} (it has {has}); set task.path to a folder with one, or "
+        "read a folder laid out as on the hub with task.source=hub task.dataset=<folder>"
     )
 
 

@@ -31,9 +31,9 @@ def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
 
 
 def test_an_exit_in_words() -> None:
-    assert describe_exit(-signal.SIGKILL) == "was killed (signal 9): out of memory, most likely"
+    assert describe_exit(-signal.SIGKILL) == "was killed (signal 9), probably out of memory"
     assert describe_exit(-signal.SIGSEGV) == "crashed (signal 11, Segmentation fault)"
-    assert describe_exit(3) == "ended by itself (exit status 3)"
-    assert describe_exit(None) == "ended by itself (exit status None)"
+    assert describe_exit(3) == "exited unexpectedly (exit status 3)"
+    assert describe_exit(None) == "exited unexpectedly (exit status None)"
     assert was_killed(-9)
     assert not was_killed(9)

@@ -124,8 +124,8 @@ def _check_attached(model: PeftModel, projections: Sequence[Projection]) -> None
     if attached != expected:
         odd = sorted(attached ^ expected)
         raise UserError(
-            f"adapter: PEFT adapted {len(attached)} projections where {len(expected)} were asked "
-            f"for; they differ in {odd[0]}"
+            f"adapter: PEFT adapted {len(attached)} projections, expected {len(expected)}; the "
+            f"first that differs is {odd[0]}"
         )
 
 

@@ -137,8 +137,8 @@ def explain_variance(
     ]
     if not inputs:
         raise UserError(
-            f"adapter.rank x adapter.rho is {components}, more than the tokens of {SAMPLE_ROWS} "
-            "training examples; lower one of them"
+            f"adapter.rank x adapter.rho is {components}, more than the number of tokens in "
+            f"{SAMPLE_ROWS} training examples; lower one of them"
         )
     model.eval()
     initialize_lora_eva_weights(model, _Repeated(inputs), show_progress_bar=False)

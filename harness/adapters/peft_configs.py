@@ -56,8 +56,8 @@ def _lora(**extra: Any) -> Callable[..., PeftConfig]:
         stacked = [p.path for p in projections if p.experts]
         if stacked and adapter.dropout:
             raise UserError(
-                f"adapter.dropout is {adapter.dropout}: PEFT has no dropout on stacked experts "
-                f"({stacked[0]}); use adapter.dropout=0"
+                f"adapter.dropout is {adapter.dropout}: PEFT does not support dropout on stacked "
+                f"experts ({stacked[0]}); use adapter.dropout=0"
             )
         return LoraConfig(
             r=adapter.rank,
@@ -89,9 +89,9 @@ def find_allocation(adapter: AdapterConfig, steps: int) -> tuple[int, int]:
     first, last = round(adapter.allocate_from * steps), round(adapter.allocate_until * steps)
     if last - first < 2 or last >= steps:
         raise UserError(
-            f"adapter: {steps} steps of training leave {adapter.method} no time to move ranks "
-            f"between {adapter.allocate_from:g} and {adapter.allocate_until:g} of them; train at "
-            "least 10 steps, or set adapter.allocate_from and adapter.allocate_until"
+            f"adapter: {steps} training steps are too few for {adapter.method} to move ranks "
+            f"between {adapter.allocate_from:g} and {adapter.allocate_until:g} of the steps; train "
+            "at least 10 steps, or set adapter.allocate_from and adapter.allocate_until"
         )
     return first, last
 

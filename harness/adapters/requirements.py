@@ -21,7 +21,7 @@ def check_method(
     stacked = [p.path for p in projections if p.experts]
     if stacked and not METHODS[adapter.method].takes_experts:
         raise UserError(
-            f"adapter.method {adapter.method} cannot be put on stacked experts ({stacked[0]}); use "
+            f"adapter.method {adapter.method} does not support stacked experts ({stacked[0]}); use "
             "adapter=lora, or a target set without fc1 and fc2"
         )
     if METHODS[adapter.method].has_growing_rank:
@@ -41,12 +41,12 @@ def _check_library(adapter: AdapterConfig, device: torch.device) -> None:
         )
     if adapter.method == "loftq" and device.type != "cuda":
         raise UserError(
-            f"adapter.method is loftq, and PEFT quantizes on a GPU, not on {device.type}; set "
-            "model.device=cuda where there is one, or choose adapter=qlora or adapter=pissa"
+            f"adapter.method is loftq, but PEFT quantizes on a GPU, not on {device.type}; set "
+            "model.device=cuda if a GPU is available, or choose adapter=qlora or adapter=pissa"
         )
     if adapter.method == "qlora" and device.type == "cpu" and not _quantizes_on_cpu():
         raise UserError(
-            f"adapter.method is qlora, and the installed {library} does not quantize on a CPU; "
+            f"adapter.method is qlora, but the installed {library} does not quantize on a CPU; "
             f"pip install -U {library}, use a GPU, or choose adapter=lora"
         )
 

@@ -166,7 +166,7 @@ def open_adapter(
         if is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0]
-        raise UserError(f"{folder}: no usable adapter there ({reason})") from error
+        raise UserError(f"{folder}: no usable adapter ({reason})") from error
     # PEFT leaves its dropout in train mode.
     return model.eval()
 

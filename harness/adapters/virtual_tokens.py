@@ -31,8 +31,8 @@ class VirtualTokens:
     def __init__(self, member: PeftModel) -> None:
         if make_cache(member.get_base_model()) is None:
             raise UserError(
-                "adapter.method: virtual tokens need a cache of keys and values, and "
-                f"{type(member.get_base_model()).__name__} keeps more; choose another method"
+                "adapter.method: virtual tokens need a cache of keys and values only, but that of "
+                f"{type(member.get_base_model()).__name__} holds more; choose another method"
             )
         self._member = member
         self.count: int = member.active_peft_config.num_virtual_tokens

@@ -1,4 +1,4 @@
-"""What limits a verdict, in plain words: failures, stand-ins, one seed, few examples, and so on."""
+"""What limits a verdict: failures, substitute data, one seed, few examples, and so on."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ FEW_EXAMPLES = 30
 
 
 def list_failures(results: pd.DataFrame) -> Iterator[str]:
-    """Name every run that did not end well, with its seed, status and the error's first line."""
+    """Name every run that did not finish, with its seed, status and the error's first line."""
     for _, run in results[results["status"] != "ok"].sort_values("run_id").iterrows():
         message = str(run["error_message"]).splitlines() if pd.notna(run["error_message"]) else []
         error = f": {run['error_type']}: {message[0]}" if message else ""
@@ -30,7 +30,7 @@ def list_failures(results: pd.DataFrame) -> Iterator[str]:
 
 
 def list_sources(results: pd.DataFrame) -> Iterator[str]:
-    """Say, a line a task, what was scored, and what it stands in for."""
+    """Yield a line per task: what was scored, and which public data it substitutes for."""
     scored = results[results["source"].notna()]
     columns = ["task", "source", "dataset", "split", "stand_in"]
     for _, row in scored[columns].drop_duplicates().sort_values(columns).iterrows():
@@ -39,27 +39,32 @@ def list_sources(results: pd.DataFrame) -> Iterator[str]:
 
 
 def list_stand_ins(results: pd.DataFrame) -> list[str]:
-    """Return `task: stand-in` for each task whose embedded data stands in for the public set."""
+    """Return `task: substitute` for each task whose embedded data replaces the public set."""
     stands = results[~results["stand_in"].isin([None, ""]) & results["stand_in"].notna()]
     pairs = stands[["task", "stand_in"]].drop_duplicates().sort_values(["task", "stand_in"])
     return [f"{row['task']}: {row['stand_in']}" for _, row in pairs.iterrows()]
 
 
 def list_truncation(results: pd.DataFrame) -> Iterator[str]:
-    """Say, a line a task and stage, what was cut and by which rule, and how many bad rows were
-    left out; nothing where none was. Of runs that differ, the most."""
+    """Yield a line per task and stage: what was truncated and by which rule, and how many bad rows
+    were skipped. Yields nothing where neither happened. Where runs differ, the largest counts."""
     names = ["truncated_examples", "truncated_tokens_ratio", "example_count", "skipped_rows"]
     names += ["train_truncated_examples", "train_truncated_tokens_ratio", "train_skipped_rows"]
     for task, runs in results.groupby("task"):
         most, rule = runs[names].max(), _describe_rule(runs["truncation"])
         if most["truncated_examples"] > 0:
             cut = f"{most['truncated_examples']:.0f} of {most['example_count']:.0f} scored prompts"
-            yield f"{task}: {cut} were cut{_describe_cut(most['truncated_tokens_ratio'], rule)}"
+            share = most["truncated_tokens_ratio"]
+            yield f"{task}: {cut} were truncated{_describe_cut(share, rule)}"
         if most["train_truncated_examples"] > 0:
             cut = f"{most['train_truncated_examples']:.0f} training examples"
             ratio = most["train_truncated_tokens_ratio"]
             # A record counts an example whose prompt or whose answer was cut.
-            what = f"were cut{_describe_cut(ratio, rule)}" if ratio != 0 else "had answers cut"
+            what = (
+                f"were truncated{_describe_cut(ratio, rule)}"
+                if ratio != 0
+                else "had truncated answers"
+            )
             yield f"{task}: {cut} {what}"
         for name, use in (("skipped_rows", "scoring"), ("train_skipped_rows", "training")):
             if most[name] > 0:
@@ -67,30 +72,27 @@ def list_truncation(results: pd.DataFrame) -> Iterator[str]:
 
 
 def list_unskilled_tasks(comparison: Comparison) -> Iterator[str]:
-    """Say, a sentence a task, where no target set is above the majority line."""
+    """Yield a sentence for each task on which no target set is above the majority line."""
     for task, line in comparison.majority.items():
         skilled, unskilled = _split_by_skill(comparison, task)
         if unskilled and not skilled:
             yield (
-                f"No target set shows skill on {task}: none scores above {line.high:.3f}, the "
-                f"upper 95% bound of {line.name} ({line.score:.3f}). This task does not tell the "
-                "sets apart."
+                f"On {task}, no target set is above the majority-class baseline: none scores above "
+                f"{line.high:.3f}, the upper 95% bound of {line.name} ({line.score:.3f}). This "
+                "task does not separate the sets."
             )
 
 
 def list_caveats(
     comparison: Comparison, results: pd.DataFrame, choice: str | None = None
 ) -> Iterator[str]:
-    """Yield what a reader of the verdict must know, the gravest first."""
+    """Yield what limits the verdict, the most serious first."""
     if comparison.seed_count == 1:
-        yield "One seed: how much another seed would move the scores is unknown."
+        yield "Only one seed was run: how far another seed would move the scores is unknown."
     elif comparison.seed_count:
-        yield (
-            f"{comparison.seed_count} seeds: "
-            "the intervals include seed noise, as estimated from these."
-        )
+        yield f"The intervals include seed noise, estimated from {comparison.seed_count} seeds."
     for stand_in in list_stand_ins(results):
-        yield f"Stand-in data. {stand_in}. The verdict speaks of the data that was used."
+        yield f"Substitute data. {stand_in}. The verdict applies to the data that was used."
     yield from _describe_range(comparison)
     yield from _describe_example_counts(comparison)
     yield from _describe_skill(comparison, choice)
@@ -111,8 +113,8 @@ def _describe_range(comparison: Comparison) -> Iterator[str]:
     rows = comparison.by_task[~comparison.by_task["score"].between(0, 1)].dropna(subset=["score"])
     for task, own in rows.groupby("task"):
         yield (
-            f"Scores of {join_words(sorted(own['variant']))} on {task} lie outside 0 to 1: the "
-            "rule and its delta are meant for shares, not for percentages."
+            f"Scores of {join_words(sorted(own['variant']))} on {task} lie outside 0 to 1. The "
+            "rule and its tolerance expect scores from 0 to 1, not percentages."
         )
 
 
@@ -127,8 +129,8 @@ def _describe_notes(comparison: Comparison) -> Iterator[str]:
 def _describe_packs(results: pd.DataFrame) -> Iterator[str]:
     if "train_pack_size" in results and (results["train_pack_size"] > 1).any():
         yield (
-            "Variants were trained in the same passes: a training time is an equal share of "
-            "theirs, and a peak memory that of all of them."
+            "Several variants were trained together: a training time is an equal share of the "
+            "group's time, and a peak memory is that of the whole group."
         )
 
 
@@ -140,7 +142,7 @@ def _describe_example_counts(comparison: Comparison) -> Iterator[str]:
     counts = comparison.by_task.dropna(subset=["examples"]).groupby("task")["examples"].max()
     few = [f"{task} {count:.0f}" for task, count in counts.items() if count < FEW_EXAMPLES]
     if few:
-        yield f"Few examples ({join_words(few)}): intervals are too narrow where scores are skewed."
+        yield f"Few examples ({join_words(few)}): intervals of skewed scores are too narrow."
 
 
 def _describe_skill(comparison: Comparison, choice: str | None) -> Iterator[str]:
@@ -151,31 +153,32 @@ def _describe_skill(comparison: Comparison, choice: str | None) -> Iterator[str]
     lacking = [task for task, each in comparison.drawn.items() if BASE not in each.means]
     if lacking:
         yield (
-            f"The base has no score on {join_words(lacking)}, so what training gained there, and "
+            f"The base has no score on {join_words(lacking)}, so the gain from training there, and "
             "on average, is unknown."
         )
     own = rows[rows["variant"] == choice]
     worse = list(own.loc[own["difference_high"] < 0, "task"])
     unclear = list(own.loc[(own["difference_low"] <= 0) & (own["difference_high"] >= 0), "task"])
     if worse:
-        yield f"{choice} scores below the base on {join_words(worse)}, beyond its interval."
+        yield f"{choice} scores below the base on {join_words(worse)}; the 95% interval excludes 0."
     if unclear:
         yield f"{choice} is not shown to differ from the base on {join_words(unclear)}."
 
 
 def _describe_majority(comparison: Comparison) -> Iterator[str]:
-    """Name the sets without skill where others have it."""
+    """Name the sets that are not above the majority line where others are."""
     for task, line in comparison.majority.items():
         skilled, unskilled = _split_by_skill(comparison, task)
         if unskilled and skilled:
             yield (
-                f"No skill on {task}: {join_words(unskilled)}. A score there counts as skill above "
-                f"{line.high:.3f}, the upper 95% bound of {line.name} ({line.score:.3f})."
+                f"Not above the majority-class baseline on {task}: {join_words(unskilled)}. They "
+                f"do not score above {line.high:.3f}, the upper 95% bound of {line.name} "
+                f"({line.score:.3f})."
             )
 
 
 def _split_by_skill(comparison: Comparison, task: str) -> tuple[list[str], list[str]]:
-    """Names of the target sets with skill on a task, and of those without; the base is no set."""
+    """Names of the target sets above the majority line, and of the others, without the base."""
     rows = comparison.by_task[comparison.by_task["task"] == task]
     rows = rows[(rows["target_set"] != BASE) & rows["has_skill"].notna()]
     is_skilled = rows["has_skill"].astype(bool)
@@ -189,7 +192,7 @@ def _describe_rule(rules: pd.Series) -> str:
 
 
 def _describe_cut(ratio: float, rule: str) -> str:
-    share = "" if pd.isna(ratio) else f"{format_share(ratio)} of all prompt tokens left out"
+    share = "" if pd.isna(ratio) else f"{format_share(ratio)} of all prompt tokens removed"
     known = "; ".join(filter(None, (share, rule)))
     return f" ({known})" if known else ""
 
@@ -202,13 +205,13 @@ def _describe_constraint(results: pd.DataFrame) -> Iterator[str]:
     tasks = sorted(results.loc[results["scoring"] == CONSTRAINED, "task"].unique())
     if tasks:
         yield (
-            f"Scores of {join_words(tasks)} come from decoding constrained to a schema; the "
-            "timing is of unconstrained decoding."
+            f"Scores of {join_words(tasks)} come from decoding constrained to a schema; latency "
+            "was timed with unconstrained decoding."
         )
 
 
 def list_untrusted_timing(results: pd.DataFrame) -> list[str]:
-    """A sentence for each session whose timing failed the gate: base against base.
+    """Return a sentence for each session whose timing of base against base failed.
 
     Names the task, the model where there are several, and the variants where others of the task
     passed or failed otherwise.
@@ -232,11 +235,11 @@ def _describe_latency(results: pd.DataFrame) -> Iterator[str]:
     untimed = trained[trained["end_to_end_ratio"].isna() & trained["score"].notna()]
     if len(untimed):
         names = sorted(set(untimed["variant"] + " on " + untimed["task"]))
-        listed = "every set" if len(untimed) == len(trained) else join_words(names)
+        listed = "any target set" if len(untimed) == len(trained) else join_words(names)
         yield f"Latency was not measured for {listed}."
     coverage = trained["latency_interval_coverage"].min()
     if coverage < 0.95:
         yield (
-            f"Too few timed rounds for a 95% interval: latency bounds are the least and greatest "
-            f"ratio seen, which cover {coverage:.0%}."
+            "Too few timed rounds for a 95% interval: latency bounds are the lowest and highest "
+            f"ratio measured, which cover {coverage:.0%}."
         )

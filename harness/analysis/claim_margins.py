@@ -1,7 +1,7 @@
-"""What each claim of `claims.py` is decided by: numbers that have to be above 0, and a sentence.
+"""The evidence for each claim of `published_claims.py`: numbers that must be above 0, a sentence.
 
-Intervals are those of the comparison's resamples, so they speak of new examples and new seeds of
-these tasks, not of other tasks. Several of one claim are 95% together (Bonferroni).
+Intervals come from the comparison's resamples, so they cover new examples and new seeds of these
+tasks, not other tasks. Several intervals of one claim hold at 95% together (Bonferroni).
 """
 
 import math
@@ -62,8 +62,9 @@ def judge_accuracy(comparison: Comparison, alone: str, combined: str) -> Finding
     margin = scores[alone] - share * scores[combined]
     bounds = _bound(margin)
     text = (
-        f"The mean score of {alone} is {format_score(scores[alone][0])} and that of {combined} "
-        f"{format_score(scores[combined][0])}; the first minus {share:.0%} of the second is "
+        f"The mean score is {format_score(scores[alone][0])} for {alone} and "
+        f"{format_score(scores[combined][0])} for {combined}; the first minus {share:.0%} of the "
+        "second is "
         f"{format_difference_interval(margin[0], *bounds)}."
     )
     return Finding(text, [bounds])
@@ -81,7 +82,7 @@ def judge_speed(comparison: Comparison, alone: str, combined: str) -> Finding:
     limit = 1 / (1 + SPEEDUP)
     text = (
         f"{alone} takes {format_ratio_interval(ratio, low, high)} the end-to-end time of "
-        f"{combined}; {SPEEDUP:.1%} faster is {limit:.3f}x."
+        f"{combined}; {SPEEDUP:.1%} faster would be at most {limit:.3f}x."
     )
     return Finding(text, [(limit - high, limit - low)])
 
@@ -93,7 +94,7 @@ def judge_failures(comparison: Comparison, alone: str) -> Finding:
         gain = _stack(each, alone) - _stack(each, BASE)
         margins.append(_bound(gain, tests=len(comparison.drawn)))
         parts.append(f"{task} {format_difference_interval(gain[0], *margins[-1])}")
-    return Finding(f"{alone} against the base: {', '.join(parts)}.", margins)
+    return Finding(f"Gain of {alone} over the base: {', '.join(parts)}.", margins)
 
 
 def judge_stability(comparison: Comparison, own: str) -> Finding:
@@ -104,8 +105,9 @@ def judge_stability(comparison: Comparison, own: str) -> Finding:
     others = np.mean(list(spreads.values()), axis=0)
     bounds = _bound(spread - others)
     text = (
-        f"The standard deviation of a run's gain over tasks and seeds is {format_score(spread[0])} "
-        f"for {own} and on average {format_score(others[0])} for the other sets; the difference is "
+        "The standard deviation of a run's gain, over tasks and seeds, is "
+        f"{format_score(spread[0])} for {own} and {format_score(others[0])} on average for the "
+        "other sets; the difference is "
         f"{format_difference_interval(spread[0] - others[0], *bounds)}."
     )
     return Finding(text, [bounds])
@@ -120,7 +122,7 @@ def judge_gains(comparison: Comparison, alone: str, *combined: str) -> Finding:
         low, high = _bound(gain, tests=len(combined))
         margins += [(low - GAINS[0], high - GAINS[0]), (GAINS[1] - high, GAINS[1] - low)]
         parts.append(f"{name} {format_difference_interval(gain[0], low, high)}")
-    return Finding(f"Mean score over that of {alone}: {', '.join(parts)}.", margins)
+    return Finding(f"Gain in mean score over {alone}: {', '.join(parts)}.", margins)
 
 
 def judge_separation(comparison: Comparison) -> Finding:
@@ -136,9 +138,9 @@ def judge_separation(comparison: Comparison) -> Finding:
         for each, between in zip(tasks, variance[:, 0], strict=True)
     ]
     text = (
-        "From the hardest task on, with the base's score and the standard deviation between the "
-        f"sets' means, less noise: {', '.join(parts)}. Harder tasks separate more in "
-        f"{format_chance(float((covariance[1:] > 0).mean()))} of the resamples."
+        "Tasks from hardest to easiest, with the base's score and the standard deviation between "
+        f"the sets' means after subtracting noise: {', '.join(parts)}. Harder tasks separate the "
+        f"sets more in {format_chance(float((covariance[1:] > 0).mean()))} of the resamples."
     )
     return Finding(text, [_bound(covariance)])
 

@@ -59,13 +59,13 @@ class Comparison:
     overall: pd.DataFrame
     """One row a variant: means over `tasks`, regrets, probability of being best, ratios, costs."""
     notes: tuple[str, ...]
-    """What was left out of the comparison, and why."""
+    """What the comparison leaves out, and why."""
     seed_count: int
     """Fewest seeds behind any set's scores; with 1, seed noise is unknown."""
     majority: Mapping[str, MajorityLine]
     """Task -> its majority line, of tasks with fixed options. It takes no part in a verdict."""
     latency_doubts: Mapping[str, str]
-    """Variant -> why timing of it was left out: `is not trusted`, say."""
+    """Variant -> why timing of it was left out: such as `is untrusted`."""
     drawn: Mapping[str, TaskDraws]
     """Task -> its scores and their resamples, of `tasks`."""
 
@@ -75,8 +75,9 @@ def compare(
 ) -> Comparison:
     """Compare the variants of one model in one study; the same input gives the same numbers.
 
-    `results` and `examples` as `harness.load_results` and `load_examples` return them. Raises
-    UserError where they hold several models or studies, which no mean may mix.
+    `results` and `examples` are the tables of `harness.load_results` and `harness.load_examples`.
+    `resamples` is the number of bootstrap resamples, `seed` their random seed. Raises UserError if
+    the tables hold several models or studies, which no mean may mix.
     """
     for column in ("model", "study"):
         names = sorted(results[column].dropna().unique())
@@ -103,7 +104,7 @@ def compare(
 
 
 def restrict_tasks(comparison: Comparison, tasks: Collection[str]) -> Comparison:
-    """Return the comparison as it would be with some of its tasks only."""
+    """Return the comparison restricted to some of its tasks, with means and bounds recomputed."""
     drawn = {task: each for task, each in comparison.drawn.items() if task in tasks}
     by_task = comparison.by_task[comparison.by_task["task"].isin(tasks)]
     return dataclasses.replace(
@@ -128,11 +129,13 @@ def _leave_out_timing(
     difference = _find_machine_difference(results.loc[is_timed, "machine"])
     if difference is not None:
         is_left_out, why = is_timed, "was taken on different machines"
-        notes.append(f"latency is left out: runs were timed on different machines ({difference})")
+        notes.append(
+            f"latency is not compared: runs were timed on different machines ({difference})"
+        )
     else:
         # No older record has a verdict of the gate.
         has_failed = results["latency_trusted"].eq(False).fillna(False).astype(bool)
-        is_left_out, why = is_timed & has_failed, "is not trusted"
+        is_left_out, why = is_timed & has_failed, "is untrusted"
         notes += _name_untrusted(results[is_timed], results[is_left_out])
     ratios = {name: results[name].mask(is_left_out) for name in RATIO_COLUMNS}
     ratios |= {f"{UNTRUSTED}{name}": results[name].where(is_left_out) for name in RATIO_COLUMNS}
@@ -143,7 +146,7 @@ def _name_untrusted(timed: pd.DataFrame, untrusted: pd.DataFrame) -> Iterator[st
     for task, rows in untrusted.groupby("task"):
         is_part = len(rows) < (timed["task"] == task).sum()
         whose = f" of {join_words(sorted(rows['variant'].unique()))}" if is_part else ""
-        yield f"latency{whose} on {task} is left out, since it is not trusted"
+        yield f"latency{whose} on {task} is not used, because its timing is untrusted"
 
 
 def _find_machine_difference(machines: pd.Series) -> str | None:
@@ -194,14 +197,15 @@ def _choose_tasks(drawn: Mapping[str, TaskDraws], notes: list[str]) -> tuple[str
     if sets and all(lacking.values()):
         common = [task for task in drawn if not any(task in tasks for tasks in lacking.values())]
         notes.append(
-            f"no set has every task; compared on what all have: {', '.join(common) or 'none'}"
+            "no target set has every task; compared on the common tasks: "
+            f"{', '.join(common) or 'none'}"
         )
         return tuple(common)
     for name, tasks in lacking.items():
         if tasks:
             notes.append(
-                f"{name} has no scores on {', '.join(tasks)}: its regret is over the other "
-                "tasks, and it cannot be chosen"
+                f"{name} has no scores on {', '.join(tasks)}: its score lost covers the other "
+                "tasks, and it cannot be recommended"
             )
     return tuple(drawn)
 
@@ -373,7 +377,7 @@ def _average_over_tasks(
         if name == "end_to_end_ratio" and len(having) and tasks != set(by_task["task"]):
             listed = ", ".join(sorted(tasks)) or "no task"
             notes.append(
-                f"latency over tasks is over {listed}: not every set has one on the others"
+                f"mean latency covers {listed}: not every set was timed on the other tasks"
             )
         for variant, own in means.items():
             rows = timed[(timed["variant"] == variant) & timed["task"].isin(tasks)]

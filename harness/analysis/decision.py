@@ -1,8 +1,8 @@
-"""The decision: of the sets that are surely good enough, the cheapest; else none.
+"""The decision: the cheapest of the sets shown to be close enough to the best, or none.
 
-A set is good enough where the upper 95% bounds of its regret are small: on average over tasks, and
-on its worst task. A profile says what loss does not matter and which cost decides. This module
-decides; harness.analysis.wording puts it into words.
+A set qualifies if the score it loses against the best set (regret) has small upper 95% bounds, on
+average over tasks and on its worst task. A profile sets the tolerance and the cost that decides.
+This module decides; harness.analysis.wording writes the sentences.
 """
 
 import dataclasses
@@ -23,35 +23,38 @@ from harness.records.record import BASE
 class Profile:
     name: str
     delta: float
-    """Loss in mean score that the user does not mind."""
+    """The tolerance: mean score that may be lost against the best set."""
     cost: str
-    """Column of a comparison's `overall` by which the cheapest set is taken."""
+    """Column of a comparison's `overall` that the recommended set has least of."""
     meaning: str
-    """For whom it is, in a few words."""
+    """What it is for, in a few words."""
 
 
 BALANCED = Profile(
-    "balanced", 0.02, "end_to_end_ratio", "one adapter, unmerged: latency of a whole call"
+    "balanced", 0.02, "end_to_end_ratio", "one unmerged adapter: lowest end-to-end latency"
 )
 
 
 PROFILES = (
-    Profile(
-        "accuracy_first", 0.01, "end_to_end_ratio", "as balanced, with half the loss in accuracy"
-    ),
+    Profile("accuracy_first", 0.01, "end_to_end_ratio", "as balanced, with half the tolerance"),
     BALANCED,
-    Profile("latency_first", 0.05, "end_to_end_ratio", "as balanced, with a larger loss"),
+    Profile("latency_first", 0.05, "end_to_end_ratio", "as balanced, with a larger tolerance"),
     # A step of training costs about the same for all sets of a pack, which share its time; what a
     # set adds by itself grows with its parameters, as the adapter's size does.
     Profile(
-        "merged", 0.02, "trainable_parameters", "merged, placement costs no latency: size decides"
+        "merged", 0.02, "trainable_parameters", "merged adapter, no added latency: smallest size"
     ),
-    Profile("many_adapters", 0.02, "tpot_ratio", "many adapters on one base: time a token decides"),
+    Profile(
+        "many_adapters",
+        0.02,
+        "tpot_ratio",
+        "many adapters on one base: lowest time per output token",
+    ),
 )
 
 
 def find_profile(name: str) -> Profile:
-    """Return a profile by name; raises UserError where there is none of that name."""
+    """Return a profile by name. Raises UserError if the name is unknown."""
     for profile in PROFILES:
         if profile.name == name:
             return profile
@@ -60,12 +63,12 @@ def find_profile(name: str) -> Profile:
 
 
 LEVEL = 0.05
-"""How often a study in which no set learned anything may seem to show skill."""
+"""How often a study in which no set learned anything may appear to show a gain."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the rule knew of one set. Regrets and scores are in score units, ratios to base."""
+    """The evidence on one set. Regrets and scores are in score units, ratios are to the base."""
 
     variant: str
     is_complete: bool
@@ -86,12 +89,12 @@ class Evidence:
     end_to_end_ratio_low: float
     end_to_end_ratio_high: float
     tpot_ratio: float
-    """Of the time for each token after the first."""
+    """Time per output token after the first."""
     tpot_ratio_low: float
     tpot_ratio_high: float
     trainable_parameters: float
     seed_share: float
-    """Share of what is uncertain in its regret that comes of seeds; NaN with one seed."""
+    """Share of the uncertainty of its regret that is due to seeds; NaN with one seed."""
 
     def qualifies(self, delta: float) -> bool:
         """Whether its upper bounds are within the rule's limits."""
@@ -167,6 +170,13 @@ def _leave_room(estimate: float, bound: float, limit: float) -> float:
 
 Verdict = Literal["chosen", "undecided", "no skill"]
 
+VERDICT_NAMES: dict[str, str] = {
+    "chosen": "recommended",
+    "undecided": "undecided",
+    "no skill": "no gain over base",
+}
+"""Verdict as files store it -> what pages call it."""
+
 
 @dataclass(frozen=True)
 class Ruling:
@@ -174,17 +184,17 @@ class Ruling:
     choice: Evidence | None
     """None unless `verdict` is `chosen`."""
     inputs: tuple[Evidence, ...]
-    """What was known, a set each."""
+    """The evidence, one entry per set."""
     eligible: tuple[Evidence, ...]
-    """Sets that are surely good enough, cheapest first; those of unknown cost last."""
+    """Sets that qualify, cheapest first; those of unknown cost last."""
     tied: tuple[Evidence, ...]
-    """Those of `eligible` whose cost is not told from the cheapest one's; the smallest is taken."""
+    """Sets of `eligible` whose cost is not separated from the cheapest; the smallest is taken."""
     candidates: tuple[Evidence, ...]
-    """Sets that the bounds do not exclude."""
+    """Sets that the bounds do not rule out."""
 
 
 def apply_rule(comparison: Comparison, delta: float, profile: Profile) -> Ruling:
-    """Apply the rule; `delta` is the loss in mean score that the user does not mind."""
+    """Apply the rule; `delta` is the tolerance in mean score."""
     inputs = gather_evidence(comparison)
     eligible = sorted(
         (each for each in inputs if each.qualifies(delta)),
@@ -219,7 +229,7 @@ def _find_tied(eligible: Sequence[Evidence], cost: str) -> list[Evidence]:
 
 
 def choose_by_profile(comparison: Comparison) -> pd.DataFrame:
-    """Return what the rule says under each profile: profile, meaning, delta, verdict, choice."""
+    """Return the verdict under each profile: profile, meaning, delta, verdict, choice."""
     rows = [
         {"profile": each.name, "meaning": each.meaning, "delta": each.delta}
         | _sum_up(apply_rule(comparison, each.delta, each))
@@ -229,7 +239,7 @@ def choose_by_profile(comparison: Comparison) -> pd.DataFrame:
 
 
 def leave_tasks_out(comparison: Comparison, delta: float, profile: Profile) -> pd.DataFrame:
-    """Return what the rule says without each task in turn: without_task, verdict, choice.
+    """Return the verdict without each task in turn: without_task, verdict, choice.
 
     No rows where there is one task only.
     """
@@ -241,7 +251,7 @@ def leave_tasks_out(comparison: Comparison, delta: float, profile: Profile) -> p
 
 
 def trace_delta(comparison: Comparison, profile: Profile) -> pd.DataFrame:
-    """Return what the rule says from each delta on: delta_from, verdict, choice.
+    """Return the verdict from each delta upwards: delta_from, verdict, choice.
 
     One row a change of the verdict or the choice; the first is from 0.
     """

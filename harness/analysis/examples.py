@@ -1,4 +1,4 @@
-"""Which examples one variant wins and loses against another, and what both wrote there.
+"""The examples that one variant wins and loses against another, with both outputs.
 
     count_wins(comparison, "o_proj+fc2", "base")                     # one row a task
     find_examples(study, results, comparison, "o_proj+fc2", "base")  # where they differ most
@@ -40,12 +40,12 @@ Runs = Mapping[int, Mapping[str, str]]
 
 
 def count_wins(comparison: Comparison, one: str, other: str) -> pd.DataFrame:
-    """Count the examples that `one` wins, loses and ties, one row a task that both have.
+    """Count the examples that `one` wins, loses and ties against `other`, one row per shared task.
 
-    `difference` is the mean score of `one` less that of `other`. `p` is of the exact two-sided sign
-    test, where ties do not count: how often as uneven a split or a worse one comes about if wins
-    and losses are equally likely. It speaks of these runs, not of other seeds. Raises UserError
-    where the comparison has no such variant.
+    `difference` is the mean score of `one` minus that of `other`. `p` is the p value of the exact
+    two-sided sign test without ties: the probability of a split at least as uneven if wins and
+    losses were equally likely. It covers these runs, not other seeds. Raises UserError if the
+    comparison has no such variant.
     """
     rows = []
     for paired in _list_shared_tasks(comparison, one, other):
@@ -70,13 +70,13 @@ def find_examples(
     other: str,
     limit: int = 3,
 ) -> pd.DataFrame:
-    """Find the `limit` examples that `one` wins by most and the `limit` it loses by most, by task.
+    """Return the `limit` largest wins and the `limit` largest losses of `one`, by task.
 
-    `study` is the study's folder and `results` are its runs, as `harness.load_results` returns
-    them. Rows go by task, from most won to least, then from most lost to least, ties by id. Of
-    several seeds, the predictions are those of the seed whose difference is nearest to the mean.
-    Examples that both have count, even where a third variant lacks them. A run whose file cannot be
-    read is warned about and left out. Raises UserError where the comparison has no such variant.
+    `study` is the study's folder and `results` are its rows of `harness.load_results`. Rows are
+    sorted by task, then wins from the largest, then losses from the largest, ties by id. With
+    several seeds, the predictions are those of the seed whose difference is closest to the mean.
+    Examples count if both variants have them, even if a third does not. A run whose file cannot be
+    read is left out with a warning. Raises UserError if the comparison has no such variant.
     """
     tables = []
     for paired in _list_shared_tasks(comparison, one, other):

@@ -1,7 +1,7 @@
 """The majority line: what always giving one answer scores, and whether a score is above it.
 
 Where a task has fixed options, a model that has learned nothing but the commonest answer reaches
-this line. A score at or below the upper bound of the line's 95% interval shows no skill.
+this line. A score at or below the upper bound of its 95% interval is not above the baseline.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class MajorityLine:
     low: float
     """Lower bound of the score's 95% interval."""
     high: float
-    """Upper bound of the score's 95% interval; skill begins above it."""
+    """Upper bound of the score's 95% interval; a score above it is above the baseline."""
 
     @property
     def name(self) -> str:
@@ -72,8 +72,8 @@ def find_majority_line(task: str, runs: pd.DataFrame, notes: list[str]) -> Major
     if others:
         listed = "; ".join(_describe(line) for line in others)
         notes.append(
-            f"{task}: runs scored different examples, so their majority lines differ; skill is "
-            f"judged by {_describe(chosen)}, not by {listed}"
+            f"{task}: runs scored different examples, so their majority-class baselines differ; "
+            f"scores are compared with {_describe(chosen)}, not with {listed}"
         )
     return chosen
 

@@ -1,4 +1,4 @@
-"""Runs of one study that were not made alike, as where two studies were put into one folder."""
+"""Runs of one study made with different settings, as when two studies share one folder."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,17 +21,17 @@ VERSIONS = ("gpu", "cpu", "torch", "transformers", "peft")
 
 
 def list_scoring_mixtures(results: pd.DataFrame) -> Iterator[str]:
-    """Say, a sentence a task, where runs were scored in ways that do not compare."""
+    """Yield a sentence for each task whose runs were scored in ways that are not comparable."""
     known = results[["task", "scoring"]].dropna()
     for task, ways in known.groupby("task")["scoring"]:
         if ways.nunique() > 1:
             listed = join_words(sorted(ways.unique()))
-            yield f"Runs of {task} were scored by {listed}: their scores do not compare."
+            yield f"Runs of {task} were scored by {listed}: their scores are not comparable."
 
 
 def list_recipe_mixtures(results: pd.DataFrame) -> Iterator[str]:
-    """Say, a sentence each, where target sets were not trained alike. Settings that the variants'
-    names tell, as in `qkv, rank 8`, were varied on purpose, and are not meant."""
+    """Yield a sentence for each difference in how target sets were trained. Settings named in the
+    variants, as in `qkv, rank 8`, were varied on purpose and are not counted."""
     trained = results[(results["target_set"] != BASE) & results["score"].notna()]
     pairs = zip(trained["variant"], trained["target_set"], strict=True)
     told = [str(variant).removeprefix(str(roles)) for variant, roles in pairs]
@@ -43,8 +43,8 @@ def list_recipe_mixtures(results: pd.DataFrame) -> Iterator[str]:
             tasks.setdefault("; ".join(_list_recipes(runs, columns)), []).append(str(task))
     for recipes, where in tasks.items():
         yield (
-            f"Target sets were not trained alike on {join_words(where)}: {recipes}. Their scores "
-            "differ by that too."
+            f"Target sets were trained with different settings on {join_words(where)}: {recipes}. "
+            "Their scores reflect that difference too."
         )
 
 
@@ -72,7 +72,7 @@ def _spell(value: str | float) -> str:
 
 
 def list_environment_mixtures(results: pd.DataFrame) -> Iterator[str]:
-    """Say in one sentence which machines and versions the runs come from, where they differ."""
+    """Yield one sentence naming the machines and versions of the runs, where they differ."""
     # A run that failed early may have recorded nothing; a machine without a GPU records none.
     known = results[list(VERSIONS)].dropna(how="all").astype(object).fillna({"gpu": "none"})
     values = {name: sorted(known[name].dropna().astype(str).unique()) for name in VERSIONS}

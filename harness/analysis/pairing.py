@@ -25,7 +25,7 @@ class TaskScores:
     seeds: Mapping[str, tuple[int, ...]]
     """Variant -> the seeds behind the rows of its scores."""
     notes: tuple[str, ...]
-    """What was left out, in plain words."""
+    """What was left out, in sentences."""
 
     @property
     def example_count(self) -> int:
@@ -133,10 +133,10 @@ def _keep_common_seeds(
     if everywhere == anywhere:
         return table
     if not everywhere:
-        notes.append(f"{task}: the sets share no seed; each is averaged over its own")
+        notes.append(f"{task}: the sets share no seed; each is averaged over the seeds it has")
         return table
     listed = ", ".join(str(seed) for seed in sorted(everywhere))
-    notes.append(f"{task}: some sets lack a seed; compared on seed {listed}, which all have")
+    notes.append(f"{task}: some sets lack a seed; compared on the common seeds: {listed}")
     return table.loc[:, seeds.isin(everywhere) | (names == BASE)]
 
 

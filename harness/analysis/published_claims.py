@@ -1,11 +1,11 @@
-"""One published study's claims, tested on the user's own data: each holds, fails or is undecided.
+"""One published study's claims, tested on the user's data: each holds, fails or is undecided.
 
     for claim in check_claims(comparison):
         print(f"{claim.name}: {claim.outcome}. {claim.evidence}")
 
-A claim is put as numbers that have to be above 0. It holds where their 95% intervals are above 0,
-and fails where one of the intervals is below 0. `claim_margins.py` has the numbers, and
-`docs/claims.md` the reason for each threshold.
+A claim is tested as numbers that must be above 0. It holds if all their 95% intervals are above 0,
+and fails if one of the intervals is below 0. `claim_margins.py` computes the numbers, and
+`docs/claims.md` gives the reason for each threshold.
 """
 
 import math
@@ -40,10 +40,10 @@ class Claim:
     name: str
     """What the study says."""
     definition: str
-    """What it is tested as, in one sentence."""
+    """The tested statement, in one sentence."""
     outcome: Outcome
     evidence: str
-    """The numbers behind the outcome; where there is none, what is missing."""
+    """The numbers behind the outcome, or what is missing."""
 
 
 @dataclass(frozen=True)
@@ -57,37 +57,37 @@ class Rule:
     is_timing: bool = False
     needs_base: bool = False
     least_sets: int = 1
-    """Sets with scores on every task that it takes."""
+    """Least number of sets with scores on every task."""
     least_tasks: int = 1
 
 
 RULES = (
     Rule(
         "o_proj alone stays within 2% of o_proj+fc2",
-        f"The mean score of o_proj over tasks is at least {1 - SHORTFALL:.0%} of that of "
+        f"The mean score of o_proj over tasks is at least {1 - SHORTFALL:.0%} of the mean score of "
         "o_proj+fc2.",
         judge_accuracy,
         sets=("o_proj", "o_proj+fc2"),
     ),
     Rule(
         "o_proj alone is 22.6% faster than o_proj+fc2",
-        f"The end-to-end time of o_proj, unmerged, is at most 1/{1 + SPEEDUP:g} of that of "
-        "o_proj+fc2.",
+        f"The end-to-end time of unmerged o_proj is at most 1/{1 + SPEEDUP:g} of the time of "
+        "unmerged o_proj+fc2.",
         judge_speed,
         sets=("o_proj", "o_proj+fc2"),
         is_timing=True,
     ),
     Rule(
         "o_proj never fails outright",
-        "On no task does o_proj score below the base.",
+        "o_proj does not score below the base on any task.",
         judge_failures,
         sets=("o_proj",),
         needs_base=True,
     ),
     Rule(
         "qkv is unstable",
-        "The gain of a run over the base has a larger standard deviation over tasks and seeds for "
-        "qkv than for the other sets on average.",
+        "The standard deviation over tasks and seeds of a run's gain over the base is larger for "
+        "qkv than on average for the other sets.",
         judge_stability,
         sets=("qkv",),
         needs_base=True,
@@ -96,15 +96,15 @@ RULES = (
     ),
     Rule(
         "combinations gain 1 to 3 points over o_proj alone",
-        f"The mean scores of o_proj+fc2 and qkv+o_proj over tasks are each {GAINS[0]:g} to "
-        f"{GAINS[1]:g} above that of o_proj.",
+        f"The mean scores of o_proj+fc2 and of qkv+o_proj over tasks are both {GAINS[0]:g} to "
+        f"{GAINS[1]:g} above the mean score of o_proj.",
         judge_gains,
         sets=("o_proj", "o_proj+fc2", "qkv+o_proj"),
     ),
     Rule(
         "harder tasks separate more",
-        "The lower the base scores on a task, the larger the variance between the mean scores of "
-        "the sets, less what noise adds to it: the two covary negatively over the tasks.",
+        "The lower the base scores on a task, the larger the variance between the sets' mean "
+        "scores after subtracting noise: the two covary negatively over the tasks.",
         judge_separation,
         needs_base=True,
         least_sets=2,
@@ -114,7 +114,10 @@ RULES = (
 
 
 def check_claims(comparison: Comparison) -> tuple[Claim, ...]:
-    """Test every claim; the same comparison gives the same outcomes and numbers."""
+    """Test every claim of the published study on a comparison.
+
+    The same comparison gives the same outcomes and numbers.
+    """
     named = defaultdict(list)
     for row in comparison.overall[["target_set", "variant"]].sort_values("variant").itertuples():
         named[row.target_set].append(row.variant)
@@ -133,10 +136,10 @@ def _check(rule: Rule, comparison: Comparison, named: Mapping[str, Sequence[str]
     finding = rule.judge(comparison, *variants)
     outcome, remarks = _decide(finding.margins), [finding.text]
     if outcome == "undecided":
-        remarks.append("That is too wide to tell.")
+        remarks.append("The intervals are too wide to decide.")
     if not rule.is_timing and comparison.seed_count < 2:
         outcome = "undecided"
-        remarks.append("One seed: how much another would move the scores is unknown.")
+        remarks.append("With one seed, seed noise is unknown.")
     return Claim(rule.name, rule.definition, outcome, " ".join(remarks))
 
 
@@ -152,7 +155,7 @@ def _list_absent(rule: Rule, named: Mapping[str, Sequence[str]]) -> Iterator[str
         if not variants:
             yield f"{name} was not run."
         elif len(variants) > 1:
-            yield f"{name} was run in several ways ({'; '.join(variants)}); keep one of each set."
+            yield f"{name} has several variants ({'; '.join(variants)}); keep one per target set."
 
 
 def _list_untimed(rule: Rule, comparison: Comparison, variants: Sequence[str]) -> Iterator[str]:
@@ -166,10 +169,10 @@ def _list_untimed(rule: Rule, comparison: Comparison, variants: Sequence[str]) -
 def _list_unscored(rule: Rule, comparison: Comparison, variants: Sequence[str]) -> Iterator[str]:
     drawn = comparison.drawn
     if len(drawn) < rule.least_tasks:
-        yield f"It takes {_count(rule.least_tasks, 'task')}; {len(drawn)} can be compared."
+        yield f"This needs {_count(rule.least_tasks, 'task')}; {len(drawn)} can be compared."
     complete = len(average_scores(comparison))
     if complete < rule.least_sets:
-        yield f"It takes {_count(rule.least_sets, 'target set')}; {complete} can be compared."
+        yield f"This needs {_count(rule.least_sets, 'target set')}; {complete} can be compared."
     for name in [*variants, *([BASE] if rule.needs_base else [])]:
         lacking = [task for task, each in drawn.items() if name not in each.means]
         if lacking:

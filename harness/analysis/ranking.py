@@ -1,4 +1,4 @@
-"""How sure a choice among target sets is: claims about pairs, ranks, the front, and the tasks.
+"""How certain a recommendation is: pairs of sets, ranks, the Pareto front, and new tasks.
 
 Everything starts from `comparison.drawn`, whose resamples draw examples and seeds anew, and tasks
 not: `generalize_regret` draws them too. Bounds are 95% intervals.
@@ -26,13 +26,14 @@ DIGITS = 12
 
 
 def compare_pairs(drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
-    """Test every pair of sets that have all tasks on the difference of their mean scores.
+    """Test the difference in mean score of every pair of sets that have scores on all tasks.
 
-    One row a pair: `better` and `worse` by observed mean, `difference` with its 95% interval, `p`
-    of a two-sided paired t test over examples and seeds, `p_holm` with Holm's correction for all
-    pairs (Scandinavian Journal of Statistics 6:65, 1979), `detectable`: the least true difference
-    that a test of one pair would find in 80% of studies of this size, and `seed_share`: what part
-    of the variance comes of seeds, NaN where there is one.
+    `drawn` is `Comparison.drawn`. One row per pair: `better` and `worse` by observed mean;
+    `difference` with its 95% interval `low`, `high`, in score units; `p` of a two-sided paired t
+    test over examples and seeds; `p_holm` with Holm's correction for all pairs (Scandinavian
+    Journal of Statistics 6:65, 1979); `detectable`, the smallest true difference that a test of one
+    pair finds in 80% of studies of this size; and `seed_share`, the share of the variance due to
+    seeds, NaN with one seed.
     """
     means, _ = average_tasks(drawn)
     tasks = list(drawn.values())
@@ -62,9 +63,10 @@ def average_tasks(
 
 
 def rank_sets(drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
-    """Average rank over tasks of every set that has them all, 1 the best; equal scores share one.
+    """Return the average rank over tasks of every set that has scores on all of them.
 
-    One row a set: `variant`, `average_rank` with `average_rank_low` and `_high`.
+    `drawn` is `Comparison.drawn`. Rank 1 is best; equal scores share a rank. One row per set:
+    `variant`, and `average_rank` with its 95% interval `average_rank_low`, `average_rank_high`.
     """
     names = find_complete(drawn.values())
     columns = ["variant", "average_rank", "average_rank_low", "average_rank_high"]

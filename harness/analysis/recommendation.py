@@ -3,9 +3,9 @@
     recommendation = recommend(load_results(study), load_examples(study), delta=0.02)
     print(recommendation.headline)
 
-The rule asks two things. Is the set good enough on every task: are the upper 95% bounds of its
-regret small? Among those that are, which costs least? Where the data cannot answer, that is the
-answer, with the sets still in the running and about how much more data would decide.
+The rule has two steps. It keeps the sets whose score lost against the best set (regret) has small
+upper 95% bounds, and it recommends the cheapest of them. Where the data cannot decide, the verdict
+is `undecided`, with the sets that are not ruled out and roughly how much more data would decide.
 """
 
 import dataclasses
@@ -49,34 +49,35 @@ class Recommendation:
     choice: str | None
     """The recommended set; None unless `verdict` is `chosen`."""
     headline: str
-    """The verdict in one plain sentence or two."""
+    """The verdict in one or two sentences."""
     rule: str
-    """The rule that was applied, in words."""
+    """The applied rule in words."""
     profile: str
-    """Name of the profile whose cost decided."""
+    """Name of the profile that set the cost."""
     delta: float
+    """The tolerance: mean score that may be lost against the best set."""
     tasks: tuple[str, ...]
-    """Tasks that the regrets are over."""
+    """Tasks that the scores lost are computed over."""
     reasons: tuple[str, ...]
-    """How the rule came to its verdict."""
+    """How the rule reached its verdict."""
     candidates: tuple[str, ...]
-    """Sets that the bounds do not exclude."""
+    """Sets that the bounds do not rule out."""
     runners_up: tuple[str, ...]
-    """Other sets that qualify, cheapest first."""
+    """The other sets that qualify, cheapest first."""
     what_would_decide: str | None
-    """What it would take, where the verdict is not `chosen`."""
+    """What would lead to a recommendation, where the verdict is not `chosen`."""
     what_would_flip_it: tuple[str, ...]
-    """Where a choice was made: with which delta, or without which task, it would be another."""
+    """Which tolerance, or which task left out, would change the recommendation."""
     by_profile: tuple[dict[str, Any], ...]
-    """What the rule says under each profile: profile, meaning, delta, verdict, choice."""
+    """The verdict under each profile: profile, meaning, delta, verdict, choice."""
     without_task: tuple[dict[str, Any], ...]
-    """What it says without each task: without_task, verdict, choice."""
+    """The verdict without each task: without_task, verdict, choice."""
     by_delta: tuple[dict[str, Any], ...]
-    """What it says from each delta on: delta_from, verdict, choice."""
+    """The verdict from each delta upwards: delta_from, verdict, choice."""
     inputs: tuple[Evidence, ...]
-    """What the rule knew, a set each."""
+    """The evidence used by the rule, one entry per set."""
     failures: tuple[str, ...]
-    """Runs that did not end well, a line each."""
+    """Runs that did not finish, one line each."""
     caveats: tuple[str, ...]
     """What limits the verdict."""
 
@@ -92,11 +93,12 @@ def recommend(
     delta: float | None = None,
     profile: str = BALANCED.name,
 ) -> Recommendation:
-    """Compare the variants of one model in one study, and apply the rule.
+    """Compare the variants of one model in one study and apply the decision rule.
 
-    `delta` is the loss in mean score that the user does not mind, by default the profile's; for
-    the profiles see `analysis.decision`. Raises UserError where delta is not a positive number,
-    where there is no such profile, or where the tables hold several models or studies.
+    `delta` is the tolerance: the mean score, in score units, that may be lost against the best
+    set. Its default is the profile's. `analysis.decision` lists the profiles. Raises UserError if
+    delta is not a positive number, if the profile is unknown, or if the tables hold several models
+    or studies.
     """
     return decide(compare(results, examples), results, delta, find_profile(profile))
 
@@ -107,11 +109,12 @@ def decide(
     delta: float | None = None,
     profile: Profile = BALANCED,
 ) -> Recommendation:
-    """Apply the rule to a comparison that has been made already."""
+    """Apply the decision rule to an existing comparison."""
     delta = profile.delta if delta is None else delta
     if not (math.isfinite(delta) and delta > 0):
         raise UserError(
-            f"delta is {delta}; expected a positive number of score units, such as 0.02"
+            f"the tolerance (delta) is {delta}; expected a positive number of score units, such as "
+            "0.02"
         )
     ruling = apply_rule(comparison, delta, profile)
     choice = ruling.choice
@@ -154,7 +157,7 @@ def _list_rows(table: pd.DataFrame) -> tuple[dict[str, Any], ...]:
 
 
 def to_json(study: str, recommendations: Sequence[Recommendation]) -> str:
-    """Return the text of `recommendation.json`: one entry a model, the choice of the only one."""
+    """Return the text of `recommendation.json`: an entry per model, and the only model's result."""
     only = recommendations[0] if len(recommendations) == 1 else None
     values = {
         "study": study,

@@ -1,4 +1,4 @@
-"""A study's records as pandas tables: the one door from `results/` to every analysis.
+"""A study's records as pandas tables: every analysis reads `results/` through this module.
 
     import harness
     results = harness.load_results("results/quickstart")
@@ -106,17 +106,17 @@ class Study:
 
 
 def load_results(path: Paths) -> pd.DataFrame:
-    """Return one row a record, ordered by study and run id, with these columns.
+    """Return one row per record, ordered by study and run id, with these columns.
 
-    run_id, study, status       which run, and how it ended
-    model, task, target_set     what was compared; `base` is the model with no adapter
-    variant                     target_set, and the settings that vary beside it (`qkv, rank 16`)
+    run_id, study, status       the run and its status: ok, failed, running or interrupted
+    model, task, target_set     what was compared; `base` is the model without an adapter
+    variant                     target_set and the settings that vary with it (`qkv, rank 16`)
     roles, method, rank, alpha, dropout, seed, learning_rate
-    budget                      what ranks were solved for; None where they were given
-    learning_rate_tuned         whether the rate was chosen on examples held back from training
+    budget                      what ranks were solved for; None where they were set
+    learning_rate_tuned         whether the rate was tuned on examples held out from training
     source, dataset, stand_in, split, data_seed     where the examples came from
     example_count, metric, score        headline score in [0, 1], a mean over the examples
-    score_<name>                every score of any task; NaN where the task has none of that name
+    score_<name>                every score of any task; NaN where the task does not have it
     majority_prediction, majority_score(_low, _high)    the constant answer that scores highest,
                                 its score and 95% interval, of tasks with fixed options
     has_skill                   score is above majority_score_high; NA where there is no such line
@@ -124,22 +124,22 @@ def load_results(path: Paths) -> pd.DataFrame:
     completion_tokens, reasoning_tokens     mean length of what was generated, and of the part of
                                 it that only leads to the answer
     truncation                  rule for prompts that do not fit: head or head_tail
-    truncated_examples, truncated_tokens_ratio, skipped_rows    what scoring cut or left out
+    truncated_examples, truncated_tokens_ratio, skipped_rows    what scoring cut or skipped
     module_names, parameter_names   what was adapted, as PEFT's target_modules and
                                 target_parameters take it, joined by commas; empty in older records
     trainable_parameters, module_count, adapter_bytes, mergeable
     train_steps, train_tokens, train_seconds, train_tokens_per_second,
     train_truncated_examples, train_truncated_tokens_ratio, train_skipped_rows,
-    train_pack_size             variants that were trained in the same passes, this one among them:
-                                train_seconds is its equal share of their time,
-    peak_memory_bytes           and this is the peak of them all
+    train_pack_size             number of variants trained together, including this one;
+                                train_seconds is an equal share of their time
+    peak_memory_bytes           peak of all of them together
     final_loss, eval_seconds
     batch_size, prompt_tokens, output_tokens, latency_rounds    the timed call
-    latency_processes, latency_stopped      processes behind it, and what ended its rounds
+    latency_processes, latency_stopped      number of processes, and why timing stopped
     latency_session             the timed base's run id; runs that share one have the same calls
-    latency_trusted, latency_distrust       whether the base timed against itself came out as 1,
-                                narrowly enough, and if not, why; NA where that was not timed
-    <time>_seconds              median of the unmerged arm, of the base for base; <time> is
+    latency_trusted, latency_distrust       whether the base timed against itself is 1 within a
+                                narrow enough interval, and if not, why; NA if not timed
+    <time>_seconds              median of the unmerged arm (for base: of the base); <time> is
                                 ttft (to first token), tpot (per output token) or end_to_end
     <time>_ratio(_low, _high)   unmerged against base, paired by round, with its 95% interval
     merged_<time>_seconds, merged_<time>_ratio(_low, _high)     the same of the merged arm
@@ -149,7 +149,7 @@ def load_results(path: Paths) -> pd.DataFrame:
     machine                     what must agree for two timings to be compared, as JSON (of
                                 harness.records.machine.identify_machine)
 
-    Raises UserError where `path` holds no study.
+    Raises UserError if `path` has no study.
     """
     found = read_runs(path)
     problems = list(found.problems)
@@ -159,10 +159,10 @@ def load_results(path: Paths) -> pd.DataFrame:
 
 
 def load_examples(path: Paths, *, texts: bool = True) -> pd.DataFrame:
-    """Return one row a scored example: KEYS, id, score (the headline), truncated, score_<name>.
+    """Return one row per scored example: KEYS, id, score (the headline), truncated, score_<name>.
 
-    Where the run recorded them also completion_tokens and reasoning_tokens. With `texts` also
-    prediction and reference, which are most of the bytes.
+    Also completion_tokens and reasoning_tokens, where the run recorded them, and with `texts`
+    prediction and reference, which are most of the bytes. Raises UserError if `path` has no study.
     """
     found = read_runs(path)
     problems = list(found.problems)
@@ -177,10 +177,10 @@ def load_examples(path: Paths, *, texts: bool = True) -> pd.DataFrame:
 
 
 def load_latency(path: Paths) -> pd.DataFrame:
-    """Return one row a timed call: KEYS of the run that timed it, then the file's own columns.
+    """Return one row per timed call: KEYS of the run that timed it, then the file's columns.
 
-    A variant's rows include the base's calls of its own session (`arm` is `base`), so ratios can
-    be taken within a round.
+    A variant's rows include the base's calls of the same session (`arm` is `base`), so ratios can
+    be computed within a round. Raises UserError if `path` has no study.
     """
     found = read_runs(path)
     problems = list(found.problems)
@@ -190,7 +190,7 @@ def load_latency(path: Paths) -> pd.DataFrame:
 
 
 def load_losses(path: Paths) -> pd.DataFrame:
-    """Return one row an optimizer step: KEYS, step (from 1), loss (mean per completion token)."""
+    """Return one row per optimizer step: KEYS, step (from 1), loss (mean per completion token)."""
     found = read_runs(path)
     _warn(found.problems)
     return _tabulate_losses(found)

@@ -116,7 +116,7 @@ def read_runs(path: Paths) -> Runs:
                 problems.append(str(error))
                 continue
             if record.run_id in seen:
-                problems.append(f"{folder}: a copy of run {record.run_id}; left out")
+                problems.append(f"{folder}: a copy of run {record.run_id}; ignored")
                 continue
             seen.add(record.run_id)
             runs.append(Run(name, folder, record))
@@ -135,10 +135,10 @@ def find_studies(path: Paths) -> list[Path]:
         return studies
     if (folder / "latency.json").exists():
         raise UserError(
-            f"{folder}: a latency study, which holds no runs; read it with "
+            f"{folder} is a latency study and has no runs; read it with "
             "harness.load_latency_study, or compare it with harness.compare_latency"
         )
-    raise UserError(f"{folder}: no runs/*/record.json there; pass a study's folder under results/")
+    raise UserError(f"{folder} has no runs/*/record.json; pass a study's folder under results/")
 
 
 def _drop_repeats(studies: Sequence[Path], problems: list[str]) -> list[Path]:
@@ -183,7 +183,7 @@ def read_run_table(
 
 def _read_checked(folder: Path) -> Record:
     if not (folder / "record.json").exists():
-        raise UserError(f"{folder}: no record.json; the run is under way or was cut off")
+        raise UserError(f"{folder}: no record.json; the run has not finished or was stopped early")
     record = read_record(folder)
     if not isinstance(record.run_id, str) or not isinstance(record.environment, dict):
         raise UserError(f"{folder}/record.json: run_id or environment has the wrong type")

@@ -1,4 +1,4 @@
-"""Studies side by side: other models, machines, versions or recipes. Does the choice change?
+"""Studies side by side: does the recommendation change with model, machine, version or recipe?
 
 python -m harness.studies results/before results/after
 python -m harness.studies results/before results/after --out results/compared
@@ -23,13 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m harness.studies", description="Put two or more studies side by side."
     )
     parser.add_argument(
-        "studies", nargs="+", type=Path, help="studies' folders, or folders of them"
+        "studies", nargs="+", type=Path, help="folders of studies, or folders that contain studies"
     )
     parser.add_argument(
         "--delta",
         type=float,
         default=BALANCED.delta,
-        help="loss in mean score that you do not mind",
+        help="tolerance in mean score that may be lost against the best set (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, help="folder for studies.md and studies.csv")
     options = parser.parse_args(arguments)

@@ -4,9 +4,9 @@
     python -m harness.latency model=local model.path=/models/mine target_modules=qkv,o_proj \\
         latency.batch_size=1,8 latency.prompt_tokens=128,2048 study=my-latency
 
-Takes the configuration of `python -m harness`; every value that is a comma list is an axis. The
-adapters get random weights: speed does not depend on what they have learned. Running it again goes
-on where it was cut off, and adds axes and target sets that the study does not have.
+Takes the same configuration as `python -m harness`; every comma-separated value is an axis. The
+adapters have random weights, because speed does not depend on training. Run the command again to
+resume an interrupted study or to add axes and target sets to it.
 """
 
 import sys
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on from here", file=sys.stderr)
+        print("interrupted: run the same command again to resume", file=sys.stderr)
         return 130
     print(report.text)
     print(f"report: {report.html}")

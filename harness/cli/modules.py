@@ -1,4 +1,4 @@
-"""What a target set means in a model: a table of its projections, without loading weights.
+"""Lists a model's projections by role, without loading weights.
 
     python -m harness.modules model=hub model.path=gpt2 adapter.rank=16
 

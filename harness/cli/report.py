@@ -1,4 +1,4 @@
-"""Rebuilds all that is derived from a study's records: tables, plots, recommendation, report.
+"""Rebuilds everything derived from a study's records: tables, plots, recommendation, report.
 
 python -m harness.report results/quickstart
 python -m harness.report results/quickstart --delta 0.03
@@ -25,12 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("study", type=Path, help="a study's folder, such as results/quickstart")
     parser.add_argument(
-        "--delta", type=float, help="loss in mean score that you do not mind (default: profile's)"
+        "--delta",
+        type=float,
+        help="tolerance in mean score that may be lost against the best set (default: profile's)",
     )
     parser.add_argument(
         "--profile",
         default=BALANCED.name,
-        help=f"what you weigh: {join_words([each.name for each in PROFILES])}",
+        help=f"use case, which sets cost and tolerance: {join_words([p.name for p in PROFILES])}",
     )
     options = parser.parse_args(arguments)
     status = 0

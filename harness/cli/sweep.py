@@ -93,7 +93,7 @@ def main() -> None:
         if _run_errors:
             raise _run_errors[0]
     except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on from here", file=sys.stderr)
+        print("interrupted: run the same command again to resume", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if show_traceback:

@@ -153,12 +153,12 @@ def check_target_set(name: str, roles: Sequence[str]) -> None:
     if method.takes_model if on_model else set(roles) <= set(method.roles):
         return
     if not method.roles:
-        possible = f"it acts on the model as a whole: set target_modules={WHOLE_MODEL}"
+        possible = f"it adapts the whole model: set target_modules={WHOLE_MODEL}"
     elif method.roles == ROLES:
-        possible = f"it goes on any of {', '.join(ROLES)}, for example target_modules=o_proj+fc2"
+        possible = f"it supports {', '.join(ROLES)}, for example target_modules=o_proj+fc2"
     else:
         sets = [label_roles([role]) for role in method.roles] + [label_roles(method.roles)]
-        possible = f"it goes on {' or '.join(sets)}"
+        possible = f"it supports {' or '.join(sets)}"
     raise UserError(
-        f"adapter.method {name} cannot be put on target_modules={label_roles(roles)}; {possible}"
+        f"adapter.method {name} does not support target_modules={label_roles(roles)}; {possible}"
     )

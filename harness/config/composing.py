@@ -92,4 +92,4 @@ def _expand_override(override: str) -> list[str]:
         return [f"{parsed.get_key_element()}={v}" for v in parsed.sweep_string_iterator()]
     except HydraException as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{override}: not an override that Hydra can read ({reason})") from error
+        raise UserError(f"{override}: Hydra cannot read this override ({reason})") from error

@@ -41,8 +41,8 @@ def order_roles(roles: Iterable[str]) -> tuple[str, ...]:
         return (WHOLE_MODEL,)
     if WHOLE_MODEL in wanted:
         raise UserError(
-            f"target_modules: {WHOLE_MODEL!r} stands for the whole model and goes with no role; "
-            f"found {', '.join(sorted(wanted))}"
+            f"target_modules: {WHOLE_MODEL!r} means the whole model and cannot be combined with "
+            f"roles; found {', '.join(sorted(wanted))}"
         )
     unknown = sorted(wanted - set(ROLES))
     if unknown:
@@ -74,7 +74,7 @@ def parse_target_set(name: str) -> tuple[str, ...]:
     for part in name.split("+"):
         if part.strip() not in ALIASES:
             raise UserError(
-                f"target_modules: {part!r} in {name!r} is no role; join any of "
+                f"target_modules: {part!r} in {name!r} is not a role; join any of "
                 f"{', '.join(ALIASES)} with '+'"
             )
         roles += ALIASES[part.strip()]

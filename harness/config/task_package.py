@@ -36,7 +36,7 @@ def install_finder() -> None:
     if loaded is not None and (origin is None or Path(origin).resolve().parent != ROOT / NAME):
         raise UserError(
             f"another package named {NAME} is already imported ({origin}); run the harness in a "
-            "process of its own, for example python -m harness"
+            "separate process, for example python -m harness"
         )
     sys.meta_path.insert(0, BesideHarness)
 

@@ -147,7 +147,7 @@ def validate(config: Config) -> None:
     if config.train.gradient_accumulation > config.train.batch_size:
         raise UserError(
             f"train.gradient_accumulation is {config.train.gradient_accumulation}; expected at "
-            f"most train.batch_size, {config.train.batch_size}: it cuts a step into parts"
+            f"most train.batch_size, {config.train.batch_size}: it splits each step"
         )
 
 
@@ -201,7 +201,7 @@ def _validate_model(model: ModelConfig) -> None:
         )
     if model.source == "local" and not (Path(str(model.path)) / "config.json").is_file():
         raise UserError(
-            f"model.path is {model.path}: no config.json there; expected a folder written by "
+            f"model.path is {model.path}: no config.json found; expected a folder written by "
             "save_pretrained"
         )
     if model.roles:
@@ -222,14 +222,14 @@ def _validate_adapter(config: Config) -> None:
             continue
         has = ", ".join(method.settings) or "none"
         raise UserError(
-            f"adapter.{name} is {value}, and adapter.method {adapter.method} "
-            + ("needs it" if value is None else f"has no such setting (its own: {has})")
-            + f"; choose adapter={adapter.method}, which sets what belongs to it"
+            f"adapter.{name} is {value}, but adapter.method {adapter.method} "
+            + ("needs it" if value is None else f"has no such setting (it has: {has})")
+            + f"; choose adapter={adapter.method}, which sets the matching options"
         )
     if config.train.gradient_checkpointing and not method.takes_checkpointing:
         raise UserError(
-            f"train.gradient_checkpointing is on, but adapter.method {adapter.method} puts trained "
-            "tokens into the cache that it does without; turn it off"
+            f"train.gradient_checkpointing is on, but adapter.method {adapter.method} needs the "
+            "cache that checkpointing disables; turn it off"
         )
     _validate_allocation(adapter)
     _validate_budget(adapter)
@@ -241,19 +241,19 @@ def _validate_budget(adapter: AdapterConfig) -> None:
     if "rank" not in METHODS[adapter.method].settings:
         raise UserError(
             f"adapter.budget is {adapter.budget}, but adapter.method {adapter.method} has no rank "
-            "to solve; leave adapter.budget out"
+            "to adjust; remove adapter.budget"
         )
     check_target_set(adapter.method, parse_target_set(adapter.budget_set))
     if adapter.budget == "equal_latency" and not adapter.budget_study:
         raise UserError(
-            "adapter.budget is equal_latency and adapter.budget_study is not set; expected the "
-            "folder of a latency study, for example of python -m harness.latency "
+            "adapter.budget is equal_latency, but adapter.budget_study is not set; expected the "
+            "folder of a latency study, for example one made by python -m harness.latency "
             "target_modules=q,k,v,o_proj,fc1,fc2 adapter.rank=4,64"
         )
     if adapter.budget == "equal_latency" and not METHODS[adapter.method].is_packable:
         raise UserError(
             f"adapter.budget is equal_latency, but adapter.method is {adapter.method}; latency "
-            "studies know what LoRA costs: use adapter.budget=equal_params"
+            "studies measure LoRA only: use adapter.budget=equal_params"
         )
 
 
@@ -263,16 +263,16 @@ def _validate_allocation(adapter: AdapterConfig) -> None:
         return
     if first >= last:
         raise UserError(
-            f"adapter.allocate_from is {first} and adapter.allocate_until {last}; expected the "
-            "former to be smaller: ranks move between them"
+            f"adapter.allocate_from is {first} and adapter.allocate_until is {last}; expected the "
+            "first to be smaller: ranks move between the two"
         )
     shrinks = adapter.method == "adalora"
     if adapter.initial_rank < adapter.rank if shrinks else adapter.initial_rank > adapter.rank:
         bound = "at least" if shrinks else "at most"
         raise UserError(
-            f"adapter.initial_rank is {adapter.initial_rank} and adapter.rank {adapter.rank}; "
+            f"adapter.initial_rank is {adapter.initial_rank} and adapter.rank is {adapter.rank}; "
             f"expected {bound} adapter.rank: {METHODS[adapter.method].title} "
-            f"{'takes ranks away' if shrinks else 'adds ranks'} while it trains"
+            f"{'removes' if shrinks else 'adds'} ranks during training"
         )
 
 
@@ -289,12 +289,12 @@ def _validate_rate(config: Config) -> None:
     if train.tuning_most < train.tuning_rates:
         raise UserError(
             f"train.tuning_most is {train.tuning_most}; expected at least train.tuning_rates, "
-            f"{train.tuning_rates}: the grid may only grow"
+            f"{train.tuning_rates}: the grid can only grow"
         )
     if train.tuning_seed == config.seed:
         raise UserError(
-            f"train.tuning_seed is {train.tuning_seed}, and so is seed; expected another: a rate "
-            "is chosen under one seed and judged under fresh ones"
+            f"train.tuning_seed and seed are both {train.tuning_seed}; expected different seeds: a "
+            "learning rate is tuned with one seed and evaluated with others"
         )
 
 
@@ -316,18 +316,16 @@ def _validate_task(task: TaskConfig) -> None:
     own = {"answer": task.answer, "metric": task.metric}
     if task.prompt is not None and None in own.values():
         missing = " and ".join(f"task.{key}" for key, value in own.items() if value is None)
-        raise UserError(f"task.prompt is set, but {missing} is not; a task of one's own needs all")
+        raise UserError(f"task.prompt is set, but {missing} is not; a custom task needs all three")
     if task.prompt is None and any(value is not None for value in own.values()):
-        raise UserError(
-            "task.answer and task.metric belong to a task of one's own; set task.prompt"
-        )
+        raise UserError("task.answer and task.metric are for custom tasks; set task.prompt")
 
 
 def _validate_latency(latency: LatencyConfig) -> None:
     if latency.compile != "off" and latency.cache != "static":
         raise UserError(
-            f"latency.compile is {latency.compile!r} and latency.cache {latency.cache!r}; a "
-            "compiled step needs tensors of one size: set latency.cache=static"
+            f"latency.compile is {latency.compile!r} and latency.cache is {latency.cache!r}; a "
+            "compiled step needs tensors of fixed size: set latency.cache=static"
         )
 
 

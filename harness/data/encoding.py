@@ -97,8 +97,8 @@ def encode_examples(
     writer = TurnWriter.of(tokenizer, use_chat_template)
     if limit < 1:
         raise UserError(
-            f"task.max_completion_tokens is {max_completion_tokens}: the model's context is "
-            f"{context_length} tokens, which leaves none for a prompt; lower it"
+            f"task.max_completion_tokens is {max_completion_tokens}, which leaves no room for a "
+            f"prompt in the model's context of {context_length} tokens; lower it"
         )
     return [
         _encode(example, writer, truncation, limit, max_completion_tokens, choose_by_likelihood)
@@ -165,9 +165,8 @@ def _cut_prompt(
             return text
         keep -= max(1, length - limit)
     raise UserError(
-        f"example {example.id}: {limit} tokens are too few for the instruction alone, without any "
-        "of the text it is about; raise task.max_prompt_tokens or use a model with a longer "
-        "context"
+        f"example {example.id}: {limit} tokens are too few even for the instruction without its "
+        "text; raise task.max_prompt_tokens or use a model with a longer context"
     )
 
 

@@ -126,8 +126,8 @@ def _find_spec(task: TaskConfig) -> TaskSpec:
         return find_task(task.name)
     if task.name in TASKS:
         raise UserError(
-            f"task.prompt is set, but task.name is {task.name!r}, a task that comes along; give "
-            "yours another name"
+            f"task.prompt is set, but task.name is {task.name!r}, a built-in task; give your task "
+            "another name"
         )
     # `validate` has seen to it that all three are there.
     assert task.answer is not None
@@ -155,10 +155,10 @@ def _find_source(task: TaskConfig, spec: TaskSpec) -> tuple[str, str | None]:
     if task.path and (is_file_name or not HUB_ID.fullmatch(task.path)):
         raise UserError(
             f"task.path is {task.path}: no such file or folder; expected JSONL, Parquet or CSV, or "
-            "a data set id of the hub such as org/name"
+            "a data set id on the hub such as org/name"
         )
     if task.path:
-        announce(f"{task.path}: no such file or folder here, so it is looked for on the hub")
+        announce(f"{task.path}: no such file or folder here; looking on the hub")
         return "hub", task.path
     if task.dataset:
         return "hub", task.dataset
@@ -168,7 +168,7 @@ def _find_source(task: TaskConfig, spec: TaskSpec) -> tuple[str, str | None]:
         return "hub", None
     raise UserError(
         f"task.path is not set; task {task.name} needs a file or folder of JSONL, Parquet or CSV, "
-        "or a data set id of the hub such as org/name"
+        "or a data set id on the hub such as org/name"
     )
 
 
@@ -202,8 +202,8 @@ def _hold_back(loaded: LoadedExamples, task: TaskConfig) -> tuple[LoadedExamples
     if not rest:
         raise UserError(
             f"train.learning_rate is tuned, but the training split of {task.name} has "
-            f"{len(loaded.examples)} examples and task.train_examples takes {len(train)}; none are "
-            "left to choose a rate by: lower task.train_examples"
+            f"{len(loaded.examples)} examples and task.train_examples uses {len(train)}; none are "
+            "left for tuning: lower task.train_examples"
         )
     return dataclasses.replace(loaded, examples=train), dataclasses.replace(
         loaded, examples=tuple(rest)
@@ -232,7 +232,7 @@ def _encode(
 def _make_schema(task: TaskConfig, spec: TaskSpec, train: LoadedExamples) -> dict[str, Any] | None:
     if spec.make_schema is None:
         raise UserError(
-            f"task.constrained_decoding is on, but the answers of task {task.name} are no JSON; "
+            f"task.constrained_decoding is on, but the answers of task {task.name} are not JSON; "
             "turn it off"
         )
     return spec.make_schema(train.examples)

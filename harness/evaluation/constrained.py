@@ -36,7 +36,7 @@ class JsonConstraint:
         except ImportError as error:
             raise UserError(
                 "task.constrained_decoding needs the package llguidance; install it with: "
-                "pip install 'target-module-harness[constrained]', or leave the setting off"
+                "pip install 'target-module-harness[constrained]', or turn the setting off"
             ) from error
         opening = json.dumps(lead) if lead else ""
         body = json.dumps({**schema, "x-guidance": COMPACT})
@@ -49,7 +49,7 @@ class JsonConstraint:
         if problem := llguidance.LLMatcher.validate_grammar(self._grammar, self._tokenizer):
             raise UserError(
                 f"the schema of the training examples cannot be compiled ({problem.splitlines()[0]}"
-                "); leave task.constrained_decoding off"
+                "); turn task.constrained_decoding off"
             )
 
     def start(self, rows: int) -> "SchemaProcessor":

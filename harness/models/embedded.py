@@ -44,7 +44,7 @@ def embedded_folder() -> str:
 
 def _convert_gguf(source: Path, file: str, folder: Path) -> None:
     """Load a GGUF file once and keep it as safetensors, in a folder that appears all at once."""
-    announce("converting the embedded model to safetensors, once: about half a minute")
+    announce("converting the embedded model to safetensors (once, about 30 s)")
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
         model = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)

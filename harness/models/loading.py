@@ -215,8 +215,8 @@ def _read_tokenizer(
     tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
     if tokenizer.eos_token is None:
         raise UserError(
-            f"model: the tokenizer of {location} has no end-of-text token, so a completion could "
-            "not be ended; set eos_token in its tokenizer_config.json"
+            f"model: the tokenizer of {location} has no end-of-text token, so completions could "
+            "not end; set eos_token in its tokenizer_config.json"
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -254,8 +254,8 @@ def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise UserError(
-            f"model: the tokenizer has {len(tokenizer)} tokens but the model {rows} embeddings; "
-            "they do not belong together"
+            f"model: the tokenizer has {len(tokenizer)} tokens but the model has {rows} "
+            "embeddings; use the model's tokenizer"
         )
 
 

@@ -67,17 +67,17 @@ class ModuleMap:
     def _explain_fused(self, projection: Projection, wanted: tuple[str, ...]) -> str:
         asked = [role for role in projection.roles if role in wanted]
         return (
-            f"target_modules: {self.architecture} cannot give {', '.join(asked)} apart: "
-            f"{', '.join(projection.roles)} share one projection, {projection.pattern}; ask for "
-            f"all of them or none"
+            f"target_modules: {self.architecture} cannot adapt {', '.join(asked)} separately: "
+            f"{', '.join(projection.roles)} share one projection, {projection.pattern}; choose all "
+            "of them or none"
         )
 
     def _explain_missing(self, role: str, missing: list[int]) -> str:
         where = "any block" if len(missing) == self.block_count else f"block {missing[0]}"
         return (
-            f"target_modules: {self.architecture} has no {role} in {where}; name it by hand, for "
-            f"example model.roles.{role}='path.inside.block'; run python -m harness.modules with "
-            f"the same model to see what there is"
+            f"target_modules: {self.architecture} has no {role} in {where}; set its path, for "
+            f"example model.roles.{role}='path.inside.block'; python -m harness.modules with the "
+            "same model lists the projections"
         )
 
 
@@ -209,7 +209,7 @@ def _match(role: str, wanted: list[str], patterns: list[str]) -> list[str]:
         if not hits:
             raise UserError(
                 f"model.roles.{role} is {name!r}: no linear module of a block has that path; "
-                f"there are {', '.join(patterns)}"
+                f"expected one of {', '.join(patterns)}"
             )
         matched += hits
     return matched
@@ -231,9 +231,9 @@ def _infer_roles(
     if unclear or missing:
         why = f"unclear: {', '.join(unclear)}" if unclear else f"no {', '.join(sorted(missing))}"
         raise UserError(
-            f"model: architecture {architecture!r} is not known and its structure is ambiguous "
-            f"({why}); its linear modules are {', '.join(patterns)}; name every role by hand, for "
-            f"example model.roles.o='self_attn.o_proj'"
+            f"model: architecture {architecture!r} is unknown and its structure is ambiguous "
+            f"({why}); its linear modules are {', '.join(patterns)}; set the path of every role, "
+            "for example model.roles.o='self_attn.o_proj'"
         )
     return resolved
 

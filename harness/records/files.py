@@ -68,7 +68,7 @@ def require_columns(path: Path, there: Iterable[str], needed: Sequence[str]) -> 
     names = set(there)
     absent = [name for name in needed if name not in names]
     if absent:
-        raise UserError(f"{path}: lacks the column {', '.join(absent)}")
+        raise UserError(f"{path}: column {', '.join(absent)} is missing")
 
 
 def write_table(path: Path, rows: "Sequence[Mapping[str, Any]] | pd.DataFrame") -> None:

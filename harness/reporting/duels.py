@@ -1,7 +1,7 @@
 """The examples that the leading set wins and loses, as the report shows them.
 
-It stands against the base, which says what training changed, and against the next best set, which
-says what the choice rests on.
+The leading set is compared with the base, which shows what training changed, and with the next best
+set, which shows what the recommendation rests on.
 """
 
 import re
@@ -115,4 +115,4 @@ def _show(row: dict[Any, Any], one: str, other: str) -> Shown:
 def _shorten(text: object) -> str:
     if not isinstance(text, str):
         return UNKNOWN
-    return textwrap.shorten(text, LONGEST_TEXT, placeholder=" …") or "(nothing)"
+    return textwrap.shorten(text, LONGEST_TEXT, placeholder=" …") or "(empty)"

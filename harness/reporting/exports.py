@@ -1,9 +1,9 @@
-"""The chosen target set as text for other tools, with the model's own module names.
+"""The recommended target set as text for other tools, with the model's module names.
 
     for export in export_choice(results, "o_proj+fc2"):
         print(export.tool, export.text or export.note, sep="\n")
 
-docs/exports.md says what each tool takes, and where that is written.
+docs/exports.md lists what each tool accepts, with sources.
 """
 
 import json
@@ -36,8 +36,8 @@ VLLM_MAX_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM's `--max-lora-rank` takes."""
 
 PATTERN_NOTE = (
-    "The modules are given by a regular expression over whole paths, since other modules of this "
-    "model have the same names."
+    "The modules are given as a regular expression over full paths, because other modules of this "
+    "model share their names."
 )
 
 
@@ -46,9 +46,9 @@ class Export:
     tool: str
     """The tool's name, such as `PEFT`."""
     text: str | None
-    """Ready to paste; None where the tool cannot say this target set."""
+    """Ready to paste; None where the tool cannot express this target set."""
     note: str
-    """Why it cannot, or what to mind; empty where there is nothing."""
+    """Why it cannot, or what to watch for; may be empty."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class _Adapter:
 
 
 def export_choice(results: pd.DataFrame, variant: str) -> tuple[Export, ...]:
-    """Return a target set as text for PEFT, LLaMA-Factory, Axolotl, torchtune and vLLM.
+    """Return a target set's settings as text for PEFT, LLaMA-Factory, Axolotl, torchtune and vLLM.
 
-    `results` is as from `load_results`, of one model; `variant` is one of its variants. Raises
-    UserError where the results hold no adapter of that name.
+    `results` are the rows of `load_results` for one model; `variant` is one of its variants. Raises
+    UserError if the results have no adapter of that name.
     """
     settings = _find_settings(results, variant)
     method = str(results.loc[results["variant"] == variant, "method"].iloc[0])
@@ -97,23 +97,22 @@ def _find_settings(results: pd.DataFrame, variant: str) -> pd.DataFrame:
 def _explain_method(method: str, variant: str) -> str:
     title = METHODS[method].title if method in METHODS else method
     return (
-        f"{variant} was adapted by {title}, and these settings would be plain LoRA's. The file "
-        "adapter/adapter_config.json of one of its runs has its own; docs/methods.md says what "
-        "loads it."
+        f"{variant} was trained with {title}, but these settings describe plain LoRA. Use the file "
+        "adapter/adapter_config.json of one of its runs; docs/methods.md says which tools load it."
     )
 
 
 def _explain_settings(settings: pd.DataFrame, variant: str) -> str:
     if settings.empty:
         return (
-            f"The records of {variant} do not say what it adapted: an older version wrote them, or "
-            "its runs failed. Run it again, or read target_modules in the file "
+            f"The records of {variant} do not name the adapted modules: an older version wrote "
+            "them, or its runs failed. Run it again, or read target_modules in the file "
             "adapter/adapter_config.json of a run."
         )
     differing = [name for name in SETTINGS if settings[name].nunique() > 1]
     return (
-        f"The runs of {variant} differ in {join_words(differing)}. Filter the results to runs that "
-        "agree, and export again."
+        f"The runs of {variant} differ in {join_words(differing)}. Filter the results to runs with "
+        "the same settings, and export again."
     )
 
 
@@ -148,9 +147,9 @@ def _export_peft(tool: str, adapter: _Adapter) -> Export:
 def _export_llama_factory(tool: str, adapter: _Adapter) -> Export:
     why = _refuse_fraction(adapter)
     if path := _find_path(adapter.modules):
-        why = f"lora_target takes names, and no name tells {path} from other modules."
+        why = f"lora_target takes names, but no name identifies {path} alone."
     if adapter.parameters:
-        why = f"lora_target takes modules, and {adapter.parameters[0]} is a parameter."
+        why = f"lora_target takes modules, but {adapter.parameters[0]} is a parameter."
     if why:
         return Export(tool, None, why)
     lines = [
@@ -174,7 +173,7 @@ def _export_axolotl(tool: str, adapter: _Adapter) -> Export:
     ]
     if adapter.parameters:
         lines.append(f"lora_target_parameters: {_quote(adapter.parameters)}")
-    notes = ["Leave lora_target_linear out: it adds every linear module."]
+    notes = ["Omit lora_target_linear: it adds every linear module."]
     if _find_path(adapter.modules):
         notes.append(PATTERN_NOTE)
     return Export(tool, "\n".join(lines), " ".join(notes))
@@ -193,7 +192,7 @@ def _export_torchtune(tool: str, adapter: _Adapter) -> Export:
         f"  lora_alpha: {adapter.alpha}",
         f"  lora_dropout: {adapter.dropout}",
     ]
-    note = "Goes beside _component_, the LoRA builder of your model, where torchtune has one."
+    note = "Put these beside _component_, your model's LoRA builder, if torchtune has one."
     return Export(tool, "\n".join(lines), note)
 
 
@@ -203,16 +202,16 @@ def _refuse_for_torchtune(adapter: _Adapter) -> str:
         known = {*TORCHTUNE_ATTENTION, *TORCHTUNE_MLP}
         if name in adapter.parameters or "*" in name or name.rsplit(".", 1)[-1] not in known:
             parts = join_words([*TORCHTUNE_ATTENTION, "the gated MLP"])
-            return f"torchtune's builders take {parts}, and not {name}."
+            return f"torchtune's builders accept {parts}, but not {name}."
     leaves = _list_leaves(adapter.modules)
     part = [leaf for leaf in TORCHTUNE_MLP if leaf in leaves]
     if part and len(part) < len(TORCHTUNE_MLP):
         return (
-            f"torchtune's apply_lora_to_mlp adapts {join_words(TORCHTUNE_MLP)} together, and this "
+            f"torchtune's apply_lora_to_mlp adapts {join_words(TORCHTUNE_MLP)} together, but this "
             f"set has only {join_words(part)}."
         )
     if len(part) == len(leaves):
-        return "torchtune's lora_attn_modules must not be empty, and this set has only the MLP."
+        return "torchtune's lora_attn_modules must not be empty, but this set has only the MLP."
     return ""
 
 
@@ -220,22 +219,22 @@ def _export_vllm(tool: str, adapter: _Adapter) -> Export:
     max_rank = next((rank for rank in VLLM_MAX_RANKS if rank >= adapter.rank), None)
     if adapter.parameters:
         why = (
-            "vLLM wraps the experts of a layer as one module. Leave --lora-target-modules out: "
-            "then it wraps every module that it can."
+            "vLLM wraps the experts of a layer as one module. Omit --lora-target-modules: vLLM "
+            "then wraps every module that it can."
         )
         return Export(tool, None, why)
     if max_rank is None:
-        why = f"--max-lora-rank goes up to {VLLM_MAX_RANKS[-1]}, and the rank is {adapter.rank}."
+        why = f"--max-lora-rank is at most {VLLM_MAX_RANKS[-1]}, but the rank is {adapter.rank}."
         return Export(tool, None, why)
     leaves = _list_leaves(adapter.modules)
     names = _pack_for_vllm(leaves)
     words = ["--enable-lora", "--max-lora-rank", str(max_rank), "--lora-target-modules", *names]
-    notes = ["For serving: vLLM wraps only these, and ignores what an adapter holds for others."]
+    notes = ["For serving. vLLM wraps only these modules and ignores adapter weights for others."]
     if set(names) != set(leaves):
-        notes.append("It keeps q, k and v as qkv_proj, and gate and up as gate_up_proj.")
+        notes.append("vLLM fuses q, k and v into qkv_proj, and gate and up into gate_up_proj.")
     if any("." in name for name in adapter.modules):
-        notes.append("It goes by the last part of a name: others of that name are wrapped too.")
-    notes.append("Weights take the base's dtype unless --lora-dtype names another.")
+        notes.append("vLLM matches the last part of a name: it also wraps others with that name.")
+    notes.append("Adapter weights use the base's dtype unless --lora-dtype is set.")
     return Export(tool, shlex.join(words), " ".join(notes))
 
 
@@ -251,12 +250,12 @@ def _pack_for_vllm(leaves: Sequence[str]) -> tuple[str, ...]:
 def _refuse_fraction(adapter: _Adapter) -> str:
     if "." not in adapter.alpha:
         return ""
-    return f"lora_alpha has to be a whole number there, and is {adapter.alpha} here."
+    return f"lora_alpha must be a whole number there; here it is {adapter.alpha}."
 
 
 def _refuse_parameter_paths(adapter: _Adapter) -> str:
     path = _find_path(adapter.parameters)
-    return f"Parameters are given by name, and no name tells {path} from others." if path else ""
+    return f"Parameters are given by name, and no name identifies {path} alone." if path else ""
 
 
 def _find_path(names: Sequence[str]) -> str | None:

@@ -24,7 +24,7 @@ CONTROLS = ("base", "base_again", "base_cloned")
 OPERATION_NAMES = dict(
     zip(
         OPERATIONS,
-        ("Load adapter", "Switch to it", "Merge", "Unmerge", "First call", "Peak memory"),
+        ("Load adapter", "Switch adapter", "Merge", "Unmerge", "First call", "Peak memory"),
         strict=True,
     )
 )
@@ -57,7 +57,7 @@ def make_ratio_table(rows: pd.DataFrame, times: pd.DataFrame) -> Table:
         )
     headers = (
         *("Arm", "End to end / base", "Verdict", "TTFT / base", "TPOT / base"),
-        *(*TIME_NAMES.values(), "Tokens per second", "CPU time a call", "Outlying rounds"),
+        *(*TIME_NAMES.values(), "Tokens per second", "CPU time per call", "Outlier rounds"),
     )
     references = tuple(name_arm(arm, "base") for arm in CONTROLS)
     return Table(headers, tuple(table), references=references)
@@ -71,7 +71,7 @@ def make_pair_table(rows: pd.DataFrame) -> Table:
         (variant, *(_format_pair(cells.get((variant, reference))) for reference in references))
         for variant in dict.fromkeys(rows["variant"])
     )
-    return Table(("Time of / time of", *references), table)
+    return Table(("Time of row / column", *references), table)
 
 
 def make_operation_table(rows: pd.DataFrame, order: Sequence[tuple[str, str]]) -> Table:
@@ -90,7 +90,7 @@ def make_noise_table(rows: pd.DataFrame, names: Mapping[int, str]) -> Table:
     """Return what the machine did at each point, of tabulate_noise."""
     headers = (
         *("Point", "Load average", "Steal (cores)", "Other programs (cores)"),
-        *("Involuntary switches a call", "GPU clock", "GPU temperature", "GPU throttling"),
+        *("Involuntary switches per call", "GPU clock", "GPU temperature", "GPU throttling"),
     )
     table = tuple(
         (
@@ -100,7 +100,7 @@ def make_noise_table(rows: pd.DataFrame, names: Mapping[int, str]) -> Table:
             _format_number(row["other_cores"], ".3f"),
             _format_number(row["involuntary_switches"], ".1f"),
             _format_clock(row),
-            _format_number(row["gpu_temperature_celsius_max"], ".0f", " °C at most"),
+            _format_number(row["gpu_temperature_celsius_max"], ".0f", " °C maximum"),
             row["gpu_throttle"] or UNKNOWN,
         )
         for row in rows.to_dict("records")
@@ -118,7 +118,7 @@ def make_term_table(model: CostModel) -> Table:
         )
         for row in model.terms.to_dict("records")
     )
-    return Table(("Role", "Added share of the base's time", "Added time a call"), table)
+    return Table(("Role", "Added share of the base's time", "Added time per call"), table)
 
 
 def make_prediction_table(rows: pd.DataFrame, is_trusted: bool) -> Table:
@@ -134,7 +134,7 @@ def make_prediction_table(rows: pd.DataFrame, is_trusted: bool) -> Table:
         )
         for row in rows.to_dict("records")
     )
-    headers = ("Target set", "Predicted / base", "Measured / base", "Excess", "Jointly tested")
+    headers = ("Target set", "Predicted / base", "Measured / base", "Excess", "Joint test")
     return Table(headers, table)
 
 

@@ -1,4 +1,4 @@
-"""Builds all that is derived from a latency study: tables, plots, and the page that reads them.
+"""Builds everything derived from a latency study: tables, plots and the page.
 
     python -m harness.report results/latency
 
@@ -73,8 +73,8 @@ from harness.reporting.rendering import Picture, render, save_picture
 from harness.reporting.report_tables import Table, make_environment_table
 
 OPERATIONS_NOTE = (
-    "A figure without a range was taken once, or came out the same each time. What a process did "
-    "once for several points stands at each of them."
+    "A value without a range was measured once or was the same each time. A measurement that a "
+    "process made once for several points appears at each of them."
 )
 
 
@@ -100,7 +100,7 @@ class PointReport:
 
     @property
     def doubt(self) -> str:
-        """What captions of a point that is not trusted begin with."""
+        """Prefix of the captions of a point that is not trusted."""
         return DOUBT if self.state == "untrusted" else ""
 
 
@@ -163,7 +163,7 @@ class _Derived:
 def build_latency_report(study: str | Path) -> LatencyReport:
     """Write every derived file into the folder `study`, from its raw files alone.
 
-    Raises UserError where it is no latency study, or where the disk refuses.
+    Raises UserError if it is not a latency study, or if writing fails.
     """
     folder = Path(study)
     derived = _derive(load_latency_study(folder))
@@ -232,7 +232,7 @@ def _report_point(folder: Path, derived: _Derived, point: Point) -> PointReport:
         folder,
         f"forest_point_{point.number}",
         "End-to-end time against the base",
-        f"A row an arm, with 95% intervals, at {title}. {' '.join((headline, *verdicts))} The "
+        f"One row per arm, with 95% intervals, at {title}. {' '.join((headline, *verdicts))} The "
         "table has the numbers.",
     )
     arms = list_arms(study.calls_of(point.number), point)
@@ -267,17 +267,20 @@ def _report_costs(folder: Path, derived: _Derived, point: Point) -> CostReport:
         terms, held_out = make_term_table(model), select_held_out(model)
         said.append(_doubt(is_trusted, f"{model.additivity.sentence} {describe_fit(model)}"))
         if len(held_out):
-            title = f"{names[number]}: sets that the model was not fitted on"
+            title = f"{names[number]}: sets that the cost model was not fitted on"
             name = f"predictions_point_{number}"
             predictions.append(_report_predictions(folder, name, title, held_out, is_trusted))
     if len(checks):
         first, is_trusted = names[checks["added_to"].iloc[0]], bool(checks["trusted"].all())
         said.append(_doubt(is_trusted, describe_checks(checks, first)))
-        title, name = f"{names[number]}: against the first point's model", f"checks_point_{number}"
+        title, name = (
+            f"{names[number]}: compared with the first point's cost model",
+            f"checks_point_{number}",
+        )
         predictions.append(_report_predictions(folder, name, title, checks, is_trusted))
     if not said:
         problem = f"No cost model: {costs.problems[number].rstrip('.')}."
-        said.append(f"{problem} A model takes the sets of one run only.")
+        said.append(f"{problem} A model uses the sets of one run only.")
     return CostReport(" ".join(said), terms, tuple(predictions))
 
 
@@ -295,7 +298,7 @@ def _report_predictions(
         folder,
         name,
         "Measured against predicted",
-        f"Time over the base's, measured against predicted. {caption}. {listed}.",
+        f"Time relative to the base, measured against predicted. {caption}. {listed}.",
     )
     return PredictionReport(caption, table, picture)
 
@@ -312,9 +315,9 @@ def _plot_batches(folder: Path, derived: _Derived) -> list[Picture]:
         title = f"prompt {first['prompt_tokens']}, output {first['output_tokens']}"
         shared = describe_shared_axes(points)
         later = any(point.added_to is not None for point in points)
-        note = f"{shared}. Sets added later were timed in runs of their own." if later else shared
+        note = f"{shared}. Sets added later were timed in separate runs." if later else shared
         alt = (
-            f"Time per output token, and its ratio to the base, against the batch size: {title}, "
+            f"Time per output token and its ratio to the base by batch size: {title}, "
             f"{shared}. The tables have the numbers."
         )
         pictures.append(
@@ -322,7 +325,7 @@ def _plot_batches(folder: Path, derived: _Derived) -> list[Picture]:
                 plot_batches(group, title, note),
                 folder,
                 f"tpot_against_batch_{index}",
-                f"TPOT against batch: {title}, {shared}",
+                f"TPOT by batch size: {title}, {shared}",
                 alt,
             )
         )

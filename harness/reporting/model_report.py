@@ -41,15 +41,15 @@ class ModelReport:
     main: Table
     gains: Table
     scores: tuple[ScoreTable, ...]
-    """Every score, a table a task."""
+    """Every score, one table per task."""
     recipes: Table | None
     """Methods, ranks and rates; None where all sets have the same."""
     rates: Table | None
-    """What tuned rates gained over given ones; None where there are not both."""
+    """Gain of tuned over given learning rates; None where there are not both."""
     order: tuple[str, ...]
-    """Whether tuned rates change the order of the sets, a sentence a method."""
+    """Whether tuned rates change the order of the sets, one sentence per method."""
     lengths: Table | None
-    """Mean tokens written; None where they are known nowhere."""
+    """Mean output tokens; None where none are known."""
     evidence: Table
     profiles: Table
     certainty: Table
@@ -59,10 +59,10 @@ class ModelReport:
     duels: tuple[Duel, ...]
     """Examples that the leading set wins and loses."""
     exports: tuple[Export, ...]
-    """The choice as other tools take it; empty where there is none."""
+    """The recommended set as text for other tools; empty where there is none."""
     pictures: tuple[Picture, ...]
     unskilled: tuple[str, ...]
-    """A sentence for each task on which no set shows skill."""
+    """A sentence for each task on which no set is above the majority-class baseline."""
     text: str
     """Verdict and table for a terminal."""
 
@@ -92,13 +92,13 @@ def report_model(
             _describe_tradeoff(comparison),
         ),
         save_picture(
-            *(regret, study, f"regret{suffix}", "Regret"),
-            "Mean and worst-task regret of each set with 95% bounds, and what the rule allows. The "
-            "table of what the rule knew has the numbers.",
+            *(regret, study, f"regret{suffix}", "Score lost against the best set"),
+            "Score lost against the best set, on average and on the worst task, with 95% bounds "
+            "and the rule's limits. The table of the evidence has the numbers.",
         ),
         save_picture(
             *(curves, study, f"learning_curves{suffix}", "Learning curves"),
-            "Training loss by optimizer step, means over seeds, a panel a task: "
+            "Training loss by optimizer step, mean over seeds, one panel per task: "
             f"{_list_tasks(own)}.",
         ),
     )
@@ -129,13 +129,13 @@ def _describe_tradeoff(comparison: Comparison) -> str:
     front = rows[rows["on_front"]].sort_values("end_to_end_ratio", na_position="first")
     names = join_words(list(front["variant"])) or "no set"
     lines = [f"{line.name} on {task}" for task, line in comparison.majority.items()]
-    dashed = f" Dashed lines: {join_words(lines)}." if lines else ""
+    dashed = f" Dashed lines, the majority-class baseline: {join_words(lines)}." if lines else ""
     return (
-        "Score against end-to-end latency as a ratio to the base, over all tasks and a panel a "
-        f"task, with 95% intervals. On the Pareto front over all tasks: {names}.{dashed} The table "
-        "has the numbers."
+        "Score against end-to-end latency relative to the base, over all tasks and in one panel "
+        f"per task, with 95% intervals. On the Pareto front over all tasks: {names}.{dashed} The "
+        "table has the numbers."
     )
 
 
 def _list_tasks(losses: pd.DataFrame) -> str:
-    return join_words(sorted(losses["task"].unique())) or "no run left a curve"
+    return join_words(sorted(losses["task"].unique())) or "no run has a loss curve"

@@ -1,4 +1,4 @@
-"""What sets were adapted by, at which ranks and rates, and what tuning the rates changed."""
+"""Methods, ranks and learning rates of the variants, and what tuning the rates changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,9 +20,9 @@ from harness.reporting.report_tables import Table
 
 
 def make_recipe_table(results: pd.DataFrame, comparison: Comparison) -> Table | None:
-    """A row a variant: method, rank, rate, parameters, and whether it can be merged.
+    """Return one row per variant: method, rank, learning rate, parameters, mergeable or not.
 
-    None where all variants have one method, and ranks and rates that were given.
+    None where all variants use one method with given ranks and rates.
     """
     trained = results[(results["target_set"] != BASE) & results["score"].notna()]
     is_plain = trained["method"].nunique() < 2 and trained["budget"].isna().all()
@@ -66,7 +66,7 @@ def _spell(rates: Sequence[float]) -> str:
 
 
 def make_rate_table(results: pd.DataFrame, comparison: Comparison) -> Table | None:
-    """A row a set that was trained at a given rate and at a tuned one: what tuning gained.
+    """Return one row per set trained at both a given and a tuned rate, with the gain by tuning.
 
     None where there is no such set.
     """
@@ -80,7 +80,7 @@ def make_rate_table(results: pd.DataFrame, comparison: Comparison) -> Table | No
     for fixed, tuned in pairs:
         if fixed in means and tuned in means:
             rows.append((tuned, fixed, *_describe_gain(found, tuned, fixed)))
-    return Table(("Tuned", "Against", "Gain by tuning", "p, corrected"), tuple(rows))
+    return Table(("Tuned rate", "Given rate", "Gain by tuning", "p, corrected"), tuple(rows))
 
 
 def _describe_gain(
@@ -107,7 +107,7 @@ def _pair_rates(results: pd.DataFrame) -> Iterator[tuple[str, str]]:
 
 
 def describe_order(results: pd.DataFrame, comparison: Comparison) -> tuple[str, ...]:
-    """For each method, whether tuned rates put its target sets in another order, a sentence."""
+    """Return a sentence per method: whether tuned rates change the order of its target sets."""
     means, _ = average_tasks(comparison.drawn)
     described = results.drop_duplicates("variant").set_index("variant")
     by_method: dict[str, dict[str, tuple[str, str]]] = {}
@@ -123,10 +123,10 @@ def describe_order(results: pd.DataFrame, comparison: Comparison) -> tuple[str, 
         before = sorted(chosen, key=lambda name: -means[chosen[name][0]])
         after = sorted(chosen, key=lambda name: -means[chosen[name][1]])
         title = METHODS[method].title if method in METHODS else method
-        verb = "stays" if before == after else "changes"
-        then = "" if before == after else f", and at tuned ones {', '.join(after)}"
+        verb = "stays the same" if before == after else "changes"
+        then = "" if before == after else f"; at tuned rates: {', '.join(after)}"
         lines.append(
-            f"{title}: the order of the sets {verb}. From best to worst at given rates: "
-            f"{', '.join(before)}{then}."
+            f"{title}: the order of the target sets {verb} with tuned rates. From best to worst at "
+            f"given rates: {', '.join(before)}{then}."
         )
     return tuple(lines)

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.comparison import UNTRUSTED, Comparison
+from harness.analysis.decision import VERDICT_NAMES
 from harness.analysis.published_claims import Claim
 from harness.analysis.ranking import (
     compare_pairs,
@@ -36,7 +37,7 @@ from harness.formatting import (
 from harness.records.record import BASE
 
 NO_SKILL_MARK = "!"
-"""Stands behind a score without skill in the terminal's table."""
+"""Marks a score that is not above the majority-class baseline in the terminal's table."""
 
 UNTRUSTED_MARK = "?"
 """Stands behind a ratio that is not trusted in the terminal's table."""
@@ -50,9 +51,9 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     """Cells; the first of each row names it."""
     chosen: str | None = None
-    """Name of the row to stress."""
+    """Name of the row to highlight."""
     references: tuple[str, ...] = ()
-    """Names of the rows that are no result, but a line to hold results against."""
+    """Names of the rows that are baselines, not results."""
 
 
 def make_main_table(comparison: Comparison, chosen: str | None = None) -> Table:
@@ -70,10 +71,10 @@ def make_main_table(comparison: Comparison, chosen: str | None = None) -> Table:
     after_base = sum(row["target_set"] == BASE for row in sort_rows(comparison))
     rows[after_base:after_base] = lines
     headers = (
-        *("Target set", *tasks, "Mean over tasks", "Worst-task regret"),
+        *("Target set", *tasks, "Mean over tasks", "Score lost, worst task"),
         *(f"{name} / base" for name in TIMES.values()),
         *("Merged end to end / base", "Trainable parameters", "Adapter size"),
-        *("Training time a run", "Peak memory"),
+        *("Training time per run", "Peak memory"),
     )
     return Table(headers, tuple(rows), chosen, tuple(line[0] for line in lines))
 
@@ -97,7 +98,7 @@ def make_gain_table(comparison: Comparison, chosen: str | None = None) -> Table:
 
 
 def make_evidence_table(recommendation: Recommendation) -> Table:
-    """Return what the rule knew of each set, and how each set came out of it."""
+    """Return the evidence on each set, and each set's outcome under the rule."""
     rows = []
     for each in recommendation.inputs:
         rows.append(
@@ -114,14 +115,14 @@ def make_evidence_table(recommendation: Recommendation) -> Table:
             )
         )
     headers = (
-        *("Target set", "Mean regret (95% bound)", "Worst-task regret (95% bound)"),
-        *("Best in resamples", "End to end / base", "Trainable parameters", "By the rule"),
+        *("Target set", "Score lost, mean (95% bound)", "Score lost, worst task (95% bound)"),
+        *("Best in resamples", "End to end / base", "Trainable parameters", "Outcome"),
     )
     return Table(headers, tuple(rows), recommendation.choice)
 
 
 def make_certainty_table(comparison: Comparison, delta: float, chosen: str | None = None) -> Table:
-    """Return how sure each set's place is: near the best, on the front, its rank, new tasks."""
+    """Return how certain each set's place is: near the best, on the front, rank, new tasks."""
     near = find_near_best(comparison.drawn, delta)
     front = find_front_probability(comparison.overall, comparison.drawn)
     ranks = rank_sets(comparison.drawn).set_index("variant")
@@ -136,22 +137,27 @@ def make_certainty_table(comparison: Comparison, delta: float, chosen: str | Non
             rows.append((name, *chances, rank, format_score(new_tasks[name])))
     headers = (
         *("Target set", f"Within {delta:g} of the best", "On the Pareto front", "Average rank"),
-        "Mean regret on new tasks (95% bound)",
+        "Score lost on new tasks, mean (95% bound)",
     )
     return Table(headers, tuple(rows), chosen)
 
 
 def make_profile_table(recommendation: Recommendation) -> Table:
-    """Return what the rule says under each profile."""
+    """Return the verdict under each profile."""
     rows = [
-        (row["profile"], row["meaning"], f"{row['delta']:g}", row["choice"] or row["verdict"])
+        (
+            *(row["profile"], row["meaning"], f"{row['delta']:g}"),
+            row["choice"] or VERDICT_NAMES[row["verdict"]],
+        )
         for row in recommendation.by_profile
     ]
-    return Table(("Profile", "For", "Delta", "Choice"), tuple(rows), recommendation.profile)
+    return Table(
+        ("Profile", "Use", "Tolerance", "Recommendation"), tuple(rows), recommendation.profile
+    )
 
 
 def make_pair_table(comparison: Comparison) -> Table:
-    """Return the set of the highest mean against each other one, tested."""
+    """Return the tests of the set with the highest mean against each other set."""
     pairs = compare_pairs(comparison.drawn)
     first = pairs["better"].iloc[0] if len(pairs) else None
     rows = [
@@ -166,7 +172,7 @@ def make_pair_table(comparison: Comparison) -> Table:
     ]
     headers = (
         *("Pair", "Difference of means over tasks", "p, corrected", "Detectable difference"),
-        "Uncertainty that comes of seeds",
+        "Share of uncertainty due to seeds",
     )
     return Table(headers, tuple(rows))
 
@@ -174,11 +180,11 @@ def make_pair_table(comparison: Comparison) -> Table:
 def make_claim_table(claims: Sequence[Claim]) -> Table:
     """Return a published study's claims with their outcomes."""
     rows = [(each.name, each.outcome, each.evidence) for each in claims]
-    return Table(("A published study says", "Here it", "Evidence"), tuple(rows))
+    return Table(("Published claim", "On this data", "Evidence"), tuple(rows))
 
 
 def make_environment_table(environments: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return one row a fact; where runs differ in it, its values side by side."""
+    """Return one row per fact, with all its values where runs differ."""
     names = dict.fromkeys(name for facts in environments.values() for name in facts)
     rows = []
     for name in names:
@@ -191,12 +197,12 @@ def make_environment_table(environments: Mapping[str, Mapping[str, Any]]) -> Tab
 def text_table(comparison: Comparison, chosen: str | None = None) -> str:
     """Return the terminal's table: score +- half its interval by task, mean, regret, latency.
 
-    A score without skill is marked, and a line under the table says what the mark means.
+    A score not above the majority-class baseline is marked; a line under the table explains it.
     """
     tasks = sorted(comparison.by_task["task"].unique())
     cells = _cells_by_task(comparison)
     marked = {task for (_, task), cell in cells.items() if _lacks_skill(cell)}
-    lines = [["target set", *tasks, "mean", "worst regret", "end to end", "parameters"]]
+    lines = [["target set", *tasks, "mean", "score lost, worst task", "end to end", "parameters"]]
     for row in sort_rows(comparison):
         name = f"{row['variant']} *" if row["variant"] == chosen else str(row["variant"])
         scores = [
@@ -211,8 +217,8 @@ def text_table(comparison: Comparison, chosen: str | None = None) -> str:
             ]
         )
     legend = [
-        f"{NO_SKILL_MARK} no skill on {task}: not above {line.high:.3f}, the upper 95% bound of "
-        f"{line.name} ({line.score:.3f})"
+        f"{NO_SKILL_MARK} not above the majority-class baseline on {task}: not above "
+        f"{line.high:.3f}, the upper 95% bound of {line.name} ({line.score:.3f})"
         for task, line in comparison.majority.items()
         if task in marked
     ]
@@ -255,7 +261,7 @@ def _describe_cell(cell: dict[str, Any] | None, name: str, describe: Any) -> str
 
 def _describe_score(cell: dict[str, Any] | None) -> str:
     score = _describe_cell(cell, "score", format_score_interval)
-    return f"{score}, no skill" if _lacks_skill(cell) else score
+    return f"{score}, not above baseline" if _lacks_skill(cell) else score
 
 
 def _mark_no_skill(cell: dict[str, Any] | None, is_task_marked: bool) -> str:
@@ -291,7 +297,7 @@ def _describe_overall(row: dict[str, Any]) -> tuple[str, ...]:
     ]
     mean = format_score_interval(*_bounds(row, "score"))
     if pd.isna(row["score"]) and row["tasks"]:
-        mean = f"{UNKNOWN} (has {row['tasks']:.0f} of the tasks)"
+        mean = f"{UNKNOWN} (scores on {row['tasks']:.0f} of the tasks only)"
     return (
         mean,
         format_score(row["worst_regret"]),
@@ -313,7 +319,7 @@ def _describe_ratio(row: Mapping[str, Any], name: str) -> str:
 
 def _describe_state(variant: str, recommendation: Recommendation) -> str:
     if variant == recommendation.choice:
-        return "chosen"
+        return "recommended"
     if variant in recommendation.runners_up:
         return "qualifies"
     return "not ruled out" if variant in recommendation.candidates else "ruled out"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 SCORE_NAMES = {
     "accuracy": "Accuracy",
-    "accuracy_norm": "Accuracy (by length)",
+    "accuracy_norm": "Accuracy (length-normalized)",
     "answer_accuracy": "Answer accuracy",
     "has_answer": "Has an answer",
     "rouge1": "ROUGE-1",

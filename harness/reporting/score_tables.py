@@ -1,4 +1,4 @@
-"""The report's tables of every score of a task, and of how much each set wrote."""
+"""The report's tables of every score of a task, and of the length of each set's outputs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def make_score_tables(
 
 
 def make_length_table(comparison: Comparison, chosen: str | None = None) -> Table | None:
-    """Return the mean tokens written by set and task, of the tasks where they are known.
+    """Return the mean output tokens by set and task, for the tasks where they are known.
 
     None where they are known nowhere, as where every answer was picked by likelihood.
     """

@@ -35,9 +35,9 @@ def _list_headlines(compared: StudiesComparison) -> list[str]:
 
 
 def text_comparison(compared: StudiesComparison) -> str:
-    """What the terminal gets."""
+    """Return the comparison as text for a terminal."""
     lines = [*compared.findings, "", *_list_headlines(compared), ""]
     lines += [f"Over {join_words(compared.tasks)}:", text_studies(compared.table), ""]
     lines += ["Left out:", *(f"- {note}" for note in compared.notes or ["nothing"]), ""]
-    lines += ["Differing:", *(f"- {line}" for line in compared.differences or ["nothing"])]
+    lines += ["Differences:", *(f"- {line}" for line in compared.differences or ["none recorded"])]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What several studies say together, as tables of text."""
+"""Several studies side by side, as tables of text."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ from harness.reporting.report_tables import Table
 
 
 def make_verdict_table(verdicts: pd.DataFrame) -> Table:
-    """Return how the rule came out in each study: in its own report, and on what all have."""
+    """Return the verdict of each study: in its report, and on the common tasks and sets."""
     rows = tuple(
         (
             str(row["study"]),
@@ -30,12 +30,15 @@ def make_verdict_table(verdicts: pd.DataFrame) -> Table:
         )
         for row in verdicts.to_dict("records")
     )
-    headers = ("Study", "Model", "Its own report", "On what all have", "Not ruled out there")
+    headers = (
+        *("Study", "Model", "In the study's report", "On common tasks and sets"),
+        "Not ruled out on those",
+    )
     return Table(headers, rows)
 
 
 def make_side_by_side(table: pd.DataFrame, changes: pd.DataFrame) -> Table:
-    """Return the means over the common tasks: a row a target set, a group of columns a study."""
+    """Return the means over the common tasks: a row per target set, columns by study."""
     studies, cells = _list_studies(table), _index_rows(table)
     moved = {(row["study"], row["variant"], row["task"]): row for row in _to_rows(changes)}
     rows = []
@@ -43,14 +46,14 @@ def make_side_by_side(table: pd.DataFrame, changes: pd.DataFrame) -> Table:
         groups = [_describe_row(cells.get((study, variant, ALL_TASKS))) for study in studies]
         shifts = [_describe_change(moved.get((study, variant, ALL_TASKS))) for study in studies[1:]]
         rows.append((variant, *(cell for group in groups for cell in group), *shifts))
-    names = ("mean score", "gain", "mean regret", "end to end / own base")
+    names = ("mean score", "gain", "mean score lost", "end to end / base")
     headers = [f"{study}: {name}" for study in studies for name in names]
     headers += [f"Change of gain, {study} against {studies[0]}" for study in studies[1:]]
     return Table(("Target set", *headers), tuple(rows))
 
 
 def make_task_table(table: pd.DataFrame, changes: pd.DataFrame) -> Table:
-    """Return the gains by task: a row a task and target set, a column a study, and the changes."""
+    """Return the gains by task: a row per task and target set, a column per study, changes."""
     studies, cells = _list_studies(table), _index_rows(table)
     moved = {(row["study"], row["variant"], row["task"]): row for row in _to_rows(changes)}
     rows = []
@@ -65,7 +68,7 @@ def make_task_table(table: pd.DataFrame, changes: pd.DataFrame) -> Table:
 
 
 def text_studies(table: pd.DataFrame) -> str:
-    """Return the terminal's table: the means over the common tasks, a line a set and study."""
+    """Return the terminal's table: means over the common tasks, a line per set and study."""
     studies, cells = _list_studies(table), _index_rows(table)
     lines = [
         (
@@ -76,7 +79,7 @@ def text_studies(table: pd.DataFrame) -> str:
         for variant in _sort_variants(table)
         for study in studies
     ]
-    headers = ["target set", "study", "mean", "gain", "mean regret", "end to end / own base"]
+    headers = ["target set", "study", "mean", "gain", "mean score lost", "end to end / base"]
     return str(pd.DataFrame(lines, columns=headers).to_string(index=False))
 
 

@@ -1,4 +1,4 @@
-"""Builds all that is derived from a study's records: tables, plots, recommendation, report.
+"""Builds everything derived from a study's records: tables, plots, recommendation, report.
 
     python -m harness.report results/quickstart
     python -m harness.report results/quickstart --delta 0.03
@@ -39,28 +39,35 @@ from harness.reporting.report_tables import (
 )
 
 MAJORITY_NOTE = (
-    " A row in italics is no target set: it is what always giving one answer scores, with its 95% "
-    "interval (Wilson). A score that is not above that interval shows no skill, and is marked so."
+    " A row in italics is the majority-class baseline: the score of always giving the same answer, "
+    'with its 95% interval (Wilson). A score that is not above this interval is marked "not above '
+    'baseline".'
 )
-SCORES_NOTE = "Means over every example of every run; corpus scores are of the run's whole set."
+SCORES_NOTE = (
+    "Means over all examples and runs; corpus-level scores are computed once per run and averaged."
+)
 CERTAINTY_NOTE = (
-    "Shares of resamples of examples and seeds, in which latency varies within its interval; ranks "
-    "are averaged over tasks, 1 the best, with 95% intervals. In the last column tasks are drawn "
-    "anew too; with few of them it is rough."
+    "Percentages are shares of resamples of examples and seeds, with latency varied within its "
+    "interval. Ranks are averaged over tasks (1 is best), with 95% intervals. The last column also "
+    "resamples tasks, and is rough with few tasks."
 )
 PAIRS_NOTE = (
-    "The set of the highest mean against each other one: paired difference with its 95% interval, "
-    "p of a t test after Holm's correction for all pairs of sets, and the true difference that a "
-    "study of this size would find 4 times in 5."
+    "The set with the highest mean against each other set: paired difference with its 95% "
+    "interval, p value of a t test with Holm's correction over all pairs, and the detectable "
+    "difference: the true difference that a study of this size finds with 80% power."
 )
-PROFILES_NOTE = "What the rule says for others who weigh otherwise."
+PROFILES_NOTE = "The verdict under each profile. The profile of this report is highlighted."
 RATES_NOTE = (
-    "Tuned rates were chosen on examples held back from training, under another seed; differences "
-    "of means over tasks with 95% intervals, p corrected for all pairs of sets."
+    "Learning rates were tuned on examples held out from training, with another seed. Differences "
+    "are of means over tasks, with 95% intervals; p values are corrected over all pairs of sets."
 )
-CLAIMS_NOTE = "Each holds, fails or is undecided by 95% intervals on this study's own data."
-DUELS_NOTE = "Examples of which one's mean score over seeds is higher, lower or the same."
-LENGTHS_NOTE = "Mean tokens an example; in brackets, those of the reasoning before the answer"
+CLAIMS_NOTE = (
+    "Each claim is tested on this study's data: by 95% intervals it holds, fails or is undecided."
+)
+DUELS_NOTE = (
+    "Numbers of examples whose mean score over seeds is higher (won), lower (lost) or equal (tied)."
+)
+LENGTHS_NOTE = "Mean output tokens per example; in brackets, the reasoning tokens before the answer"
 
 
 @dataclass(frozen=True)
@@ -74,22 +81,22 @@ class Report:
     summary_parquet: Path
     recommendation_json: Path
     recommendations: tuple[Recommendation, ...]
-    """One a base model."""
+    """One per base model."""
     text: str
     """The verdict and the table, for a terminal."""
 
 
 def build_report(study: Path, delta: float | None = None, profile: str = BALANCED.name) -> Report:
-    """Write every derived file into `study`, from its records alone.
+    """Write every derived file into the folder `study`, from its records alone.
 
-    `delta` is the profile's where none is given. Raises UserError where `study` is no study's
-    folder, where delta is not positive, where there is no such profile, or where the disk refuses.
+    `delta` is the tolerance, by default the profile's. Raises UserError if `study` is not a study's
+    folder, if delta is not positive, if the profile is unknown, or if writing fails.
     """
     weighed = find_profile(profile)
     study = Path(study)
     if not (study / "runs").is_dir():
         raise UserError(
-            f"{study}: neither runs/ nor latency.json there; pass a study's folder, such as "
+            f"{study} has neither runs/ nor latency.json; pass a study's folder, such as "
             "results/quickstart or results/latency"
         )
     loaded = load_study(study)
@@ -121,7 +128,7 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
 
 
 def summarize(comparison: Comparison) -> pd.DataFrame:
-    """Return one row a variant and task, and one a variant over all tasks (task `(all)`)."""
+    """Return one row per variant and task, and one per variant over all tasks (task `(all)`)."""
     over_all = comparison.overall.assign(task="(all)")
     frame = pd.concat([comparison.by_task, over_all], ignore_index=True)
     frame.insert(0, "model", comparison.model)

@@ -106,10 +106,10 @@ def _explain_parameters(
     alike = [(on, name) for each, on, name in wanted if each == adapter]
     found = _propose_ranks(adapter, [on for on, _ in alike], reference)
     proposal = (
-        f"with adapter.rank={', '.join(map(str, found))} every set of this sweep has one"
+        f"with adapter.rank={', '.join(map(str, found))} every set of this sweep has such a rank"
         if found
-        else f"no adapter.rank up to {HIGHEST_RANK} gives every set of this sweep one: leave a set "
-        "out, or use adapter.budget=equal_rank"
+        else f"no adapter.rank up to {HIGHEST_RANK} gives every set of this sweep one: remove a "
+        "set, or use adapter.budget=equal_rank"
     )
     return (
         f"adapter.budget is equal_params: no rank gives {label} the {target:,} parameters of "
@@ -157,8 +157,8 @@ def find_latency_rank(adapter: AdapterConfig, label: str) -> int:
     for name in (reference, label):
         if any(name not in at_rank for at_rank in costs.values()):
             raise UserError(
-                f"adapter.budget_study is {adapter.budget_study}: its cost model knows no {name}; "
-                "time every role of it, at every rank"
+                f"adapter.budget_study is {adapter.budget_study}: its cost model does not "
+                f"cover {name}; time each of its roles at every rank"
             )
     target = _interpolate(costs, reference)(adapter.rank).ratio
     cost = _interpolate(costs, label)
@@ -187,8 +187,8 @@ def _read_costs(path: str) -> dict[int, dict[str, _Cost]]:
     others = [{name: point.axes[name] for name in AXES if name != "rank"} for point in done]
     if len(ranks) < 2 or len(ranks) < len(done) or any(each != others[0] for each in others):
         raise UserError(
-            f"adapter.budget_study is {path}: expected one point at each of two ranks or more, "
-            f"alike otherwise, found {len(done)} at ranks {sorted(ranks)}; for example python -m "
+            f"adapter.budget_study is {path}: expected one point for each of two or more ranks, "
+            f"otherwise equal, found {len(done)} at ranks {sorted(ranks)}; for example python -m "
             "harness.timing.latency_study target_modules=q,k,v,o_proj,fc1,fc2 adapter.rank=4,64"
         )
     return {rank: _tabulate(study.calls_of(point.number)) for rank, point in ranks.items()}

@@ -88,7 +88,7 @@ def tune_rates(plans: Sequence[VariantPlan], run: RunSweep) -> dict[str, float |
         searches.setdefault(_name_search(plan.config), _Search(plan))
     if not searches:
         return {}
-    announce(f"choosing learning rates for {len(searches)} variants, on rows held back")
+    announce(f"tuning learning rates of {len(searches)} variants on held-out training rows")
     active = list(searches.values())
     if asking[0].config.train.tuning == "halving":
         proposals = [(search, search.propose()) for search in active]
@@ -172,7 +172,7 @@ def _conclude(search: _Search) -> float | UserError:
     tried = sorted(search.losses)
     return UserError(
         f"train.learning_rate is tuned: none of the {len(tried)} rates from {tried[0]:g} to "
-        f"{tried[-1]:g} gave {search.title} a finite loss; set train.learning_rate, or a lower "
+        f"{tried[-1]:g} gave {search.title} a finite loss; set train.learning_rate, or lower "
         "adapter.learning_rate, the middle of the grid"
     )
 

@@ -149,7 +149,7 @@ def format_layout(layout: Layout) -> str:
         f"  {pack.first.config.task.name}: {'; '.join(_count_alike(pack.labels))}"
         for pack in layout.packs
     )
-    return "\n".join([f"packs, {at_a_time}:", *_count_alike(packs)])
+    return "\n".join([f"packs of variants trained together, {at_a_time}:", *_count_alike(packs)])
 
 
 def _count_alike(lines: Iterable[str]) -> list[str]:

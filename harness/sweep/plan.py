@@ -275,8 +275,8 @@ def _check_timed_length(config: Config, prepared: PreparedTask, context_length: 
     prompt, output = _find_timed_lengths(latency, prepared)
     if prompt + output > context_length:
         raise UserError(
-            f"latency: a prompt of {prompt} and an output of {output} tokens make "
-            f"{prompt + output}; {config.model_name} takes {context_length}: set "
+            f"latency: a prompt of {prompt} and an output of {output} tokens are "
+            f"{prompt + output} tokens; {config.model_name} takes {context_length}: lower "
             "latency.prompt_tokens or latency.output_tokens"
         )
 
@@ -284,9 +284,7 @@ def _check_timed_length(config: Config, prepared: PreparedTask, context_length: 
 def format_plan(plan: Plan, finished: int, seconds: float) -> str:
     """The plan as text: a line a task, the totals, and the estimated wall time in `seconds`."""
     count = len(plan.variants) + finished
-    lines = [
-        f"plan: {count} variants" + (f", {finished} of them finished already" if finished else "")
-    ]
+    lines = [f"plan: {count} variants" + (f", {finished} already finished" if finished else "")]
     tasks: dict[tuple[str, str], list[VariantPlan]] = {}
     for item in plan.variants:
         tasks.setdefault((item.config.model_name, item.config.task.name), []).append(item)
@@ -297,14 +295,14 @@ def format_plan(plan: Plan, finished: int, seconds: float) -> str:
         stand_in = first.prepared.test_source.stand_in
         lines.append(
             f"  {task} on {model}: {sets}; {len(first.prepared.train)} training examples, "
-            f"{len(first.steps)} steps and {first.train_tokens:,} tokens a variant; "
+            f"{len(first.steps)} steps and {first.train_tokens:,} tokens per variant; "
             f"{len(first.prepared.test)} test examples"
-            + (f"; {cut} examples cut to fit" if cut else "")
-            + (f"; {stand_in}" if stand_in else "")
+            + (f"; {cut} examples truncated to fit" if cut else "")
+            + (f"; substitute data: {stand_in}" if stand_in else "")
         )
     total = sum(item.train_tokens for item in plan.variants)
     lines.append(
-        f"  {total:,} training tokens in all: about {format_seconds(seconds)} "
+        f"  total: {total:,} training tokens, about {format_seconds(seconds)} "
         f"({'; '.join(map(format_speed, plan.speeds))})"
         if plan.variants
         else "  nothing left to do"

@@ -110,7 +110,7 @@ def _conclude(plan: VariantPlan) -> Outcome:
         reason = f"the base failed: {conclude(base).error}"
         return dataclasses.replace(outcome, status="failed", error=reason)
     if outcome.status == "running":
-        reason = "its end could not be recorded: is the disk full?"
+        reason = "its result could not be recorded: is the disk full?"
         return dataclasses.replace(outcome, status="failed", error=reason)
     return outcome
 
@@ -130,8 +130,8 @@ def find_finished(config: Config) -> Outcome | None:
     adapter = runs / config.run_id / "adapter"
     if not has_adapter(adapter):
         raise UserError(
-            f"latency.remeasure: {adapter} holds no adapter, so that the run cannot be timed as it "
-            "stands: bring the folder back, or remove the run's folder to train it again"
+            f"latency.remeasure: {adapter} has no adapter, so the run cannot be timed again: "
+            "restore the folder, or delete the run's folder to train it again"
         )
     return None
 
@@ -230,7 +230,7 @@ def _run_packs(
     for pack, reason in zip(packs, _start(packs, work, workers, run_jobs, progress), strict=True):
         if reason is None:
             continue
-        announce(f"{_name(pack, work)}: {reason}; its variants are tried apart")
+        announce(f"{_name(pack, work)}: {reason}; running its variants separately")
         again += [one for one in _take_apart(pack, work) if any(map(is_left, find_runs(one)))]
     for pack, reason in zip(again, _start(again, work, workers, run_jobs, progress), strict=True):
         for run in find_runs(pack) if reason else ():
@@ -385,7 +385,7 @@ def read_previous(folder: Path) -> Record | None:
     try:
         return read_record(folder)
     except UserError as error:
-        announce(f"warning: {error}; the run is done again")
+        announce(f"warning: {error}; running it again")
         return None
 
 

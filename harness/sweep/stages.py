@@ -140,7 +140,7 @@ def halve_on_failure(runs: Sequence[Run], work: Callable[[Sequence[Run]], None])
             report_failure(runs[0], error)
             return False
         reason = "out of memory" if is_out_of_memory(error) else repr(error).splitlines()[0]
-        announce(f"{name_pack(runs)}: {reason}; trying half of them at a time")
+        announce(f"{name_pack(runs)}: {reason}; retrying with half of them at a time")
     # Only now has the error let go of what it kept alive.
     middle = (len(runs) + 1) // 2
     for half in (runs[:middle], runs[middle:]):

@@ -194,7 +194,7 @@ def _find_virtual_tokens(adapted: Any, cache: str) -> VirtualTokens | None:
     if not has_virtual_tokens(adapted):
         return None
     if cache == "static":
-        raise UserError("virtual tokens need a cache that grows; set latency.cache=dynamic")
+        raise UserError("virtual tokens need a dynamic cache; set latency.cache=dynamic")
     return VirtualTokens(adapted)
 
 

@@ -161,7 +161,7 @@ def open_folder(
         _check_rows(path, facts, tables[0])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path}: its latency study cannot be read ({error}); move it away or use another "
+            f"{path}: its latency study cannot be read ({error}); move it elsewhere or use another "
             "study=name"
         ) from error
     # The axes are written beside every call; here they stand at the point.
@@ -189,22 +189,22 @@ def _check_same(
     difference = describe_difference(facts["machine"], machine)
     if difference is not None:
         raise UserError(
-            f"{path}: measured on another machine ({difference}); timings of two machines are "
-            "never put into one study: use another study=name"
+            f"{path}: measured on another machine ({difference}); one study cannot mix machines: "
+            "use another study=name"
         )
     known = {"model": facts["model"], "seed": facts["seed"], **facts["versions"]}
     known |= {f"model.{name}": value for name, value in facts["model_settings"].items()}
     for name, now in fixed.items():
         if known.get(name) != now:
             raise UserError(
-                f"{path}: a study of {name} {known.get(name)!r}, now {now!r}; use another "
+                f"{path}: this study has {name} {known.get(name)!r}, now {now!r}; use another "
                 "study=name"
             )
     for name, now in rule.items():
         if facts["rule"].get(name) != now:
             raise UserError(
-                f"{path}: begun with latency.{name}={facts['rule'].get(name)}, now {now}; the rule "
-                "is fixed before the first call: use another study=name"
+                f"{path}: started with latency.{name}={facts['rule'].get(name)}, now {now}; the "
+                "rule cannot change after the first call: use another study=name"
             )
 
 

@@ -92,16 +92,16 @@ def plan_points(configs: Sequence[Config]) -> list[PlannedPoint]:
         mapped.select(config.roles)
         if not METHODS[config.adapter.method].is_packable:
             raise UserError(
-                f"adapter.method is {config.adapter.method}: this study times LoRA of random "
-                "weights; a sweep (python -m harness) times every method as it was trained"
+                f"adapter.method is {config.adapter.method}: a latency study times LoRA with "
+                "random weights; a sweep (python -m harness) times every method as trained"
             )
         axes = _read_axes(config)
         longest = find_context_length(structure.config)
         if axes["prompt_tokens"] + axes["output_tokens"] > longest:
             raise UserError(
                 f"latency.prompt_tokens={axes['prompt_tokens']} and latency.output_tokens="
-                f"{axes['output_tokens']} make {axes['prompt_tokens'] + axes['output_tokens']} "
-                f"tokens; {config.model_name} takes {longest}: shorten one"
+                f"{axes['output_tokens']} are {axes['prompt_tokens'] + axes['output_tokens']} "
+                f"tokens together; {config.model_name} takes {longest}: lower one of them"
             )
         planned = PlannedPoint(config, structure, mapped, axes, {})
         point = points.setdefault(str(axes), planned)
@@ -164,8 +164,8 @@ def _check_one_study(configs: Sequence[Config]) -> None:
         for key, value in first.items():
             if other[key] != value:
                 raise UserError(
-                    f"{key} is {value} and {other[key]}; a latency study has one: sweep only "
-                    f"target_modules, {', '.join(AXIS_KEYS)}"
+                    f"{key} is {value} and {other[key]}; a latency study needs a single value: "
+                    f"sweep only target_modules, {', '.join(AXIS_KEYS)}"
                 )
 
 
@@ -264,13 +264,13 @@ def _announce_plan(
     sets = ", ".join(dict.fromkeys(name for point in points for name in point.target_sets))
     announce(
         f"plan: {len(points)} points, {left} to measure; {sets}; until every ratio is known to "
-        f"{rule.half_width:.1%} (at least {rule.min_rounds} rounds in {rule.min_processes} "
-        f"processes), at most {format_seconds(left * budget.max_seconds)}"
+        f"±{rule.half_width:.1%} (at least {rule.min_rounds} rounds in {rule.min_processes} "
+        f"processes), for at most {format_seconds(left * budget.max_seconds)}"
     )
     for point in points:
         note = ""
         if point.axes["output_tokens"] == 1:
-            note = ": time per output token is undefined for an output of 1 token (it needs 2)"
+            note = ": time per output token needs at least 2 output tokens"
         announce(f"  {point}{note}")
 
 

@@ -176,7 +176,7 @@ def check_clock(
 
 def _refuse_clock(fault: str) -> UserError:
     return UserError(
-        f"clock: time.perf_counter {fault}, so no call can be timed by it; use a system with a "
+        f"clock: time.perf_counter {fault}, so it cannot time calls; use a system with a "
         "steady clock source (on Linux see "
         "/sys/devices/system/clocksource/clocksource0/current_clocksource)"
     )

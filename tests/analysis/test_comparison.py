@@ -69,7 +69,7 @@ def test_where_no_set_has_all_tasks_the_common_ones_count(tmp_path: Path) -> Non
     comparison = compare_study(study)
     assert comparison.tasks == ("fincot",)
     assert comparison.overall["is_complete"].all()
-    assert any("compared on what all have: fincot" in note for note in comparison.notes)
+    assert any("compared on the common tasks: fincot" in note for note in comparison.notes)
 
 
 def test_no_common_task_leaves_nothing_to_compare(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_missing_seed_compares_on_the_common_ones(tmp_path: Path) -> None:
     comparison = compare_study(study)
     rows = comparison.by_task.set_index("variant")
     assert rows["seeds"].to_dict() == {"all": 2, "base": 1, "qkv": 2}
-    assert any("seed 0, 1" in note for note in comparison.notes)
+    assert any("seeds: 0, 1" in note for note in comparison.notes)
     assert comparison.seed_count == 2
 
 
@@ -157,7 +157,7 @@ def test_latency_counts_only_tasks_that_every_set_was_timed_on(tmp_path: Path) -
     write_run(study, "all", "medmcqa", rounds=0)
     comparison = compare_study(study)
     assert (comparison.overall["end_to_end_ratio"].dropna() < 1.1).all()
-    assert any("latency over tasks is over fincot" in note for note in comparison.notes)
+    assert any("mean latency covers fincot" in note for note in comparison.notes)
 
 
 def test_latency_that_is_not_trusted_counts_nowhere(tmp_path: Path) -> None:
@@ -181,10 +181,10 @@ def test_latency_that_is_not_trusted_counts_nowhere(tmp_path: Path) -> None:
         assert overall.loc[name, "end_to_end_ratio"] == pytest.approx(kept)
     front = comparison.by_task.query("task == 'fincot' and on_front")
     assert set(front["variant"]) <= {BASE}
-    assert comparison.latency_doubts == {"qkv": "is not trusted", "all": "is not trusted"}
+    assert comparison.latency_doubts == {"qkv": "is untrusted", "all": "is untrusted"}
     assert comparison.notes == (
-        "latency on fincot is left out, since it is not trusted",
-        "latency over tasks is over medmcqa: not every set has one on the others",
+        "latency on fincot is not used, because its timing is untrusted",
+        "mean latency covers medmcqa: not every set was timed on the other tasks",
     )
 
 
@@ -196,7 +196,9 @@ def test_one_untrusted_session_is_named_and_leaves_the_others(tmp_path: Path) ->
     comparison = compare(results, examples, resamples=100)
     overall = comparison.overall.set_index("variant")["end_to_end_ratio"]
     assert overall.notna().to_dict() == {"all": False, "base": False, "qkv": True}
-    assert comparison.notes == ("latency of all on fincot is left out, since it is not trusted",)
+    assert comparison.notes == (
+        "latency of all on fincot is not used, because its timing is untrusted",
+    )
 
 
 def set_environment(study: Path, runs: str, **facts: object) -> None:
@@ -219,7 +221,7 @@ def test_timings_of_two_machines_are_not_compared(tmp_path: Path) -> None:
     assert comparison.by_task["merged_ttft_ratio_low"].isna().all()
     assert comparison.by_task["score"].notna().all()
     (note,) = comparison.notes
-    assert note.startswith("latency is left out: runs were timed on different machines (")
+    assert note.startswith("latency is not compared: runs were timed on different machines (")
     assert "cores" in note
     assert {"2", "4"} <= set(re.findall(r"\d+", note))
     assert set(comparison.latency_doubts.values()) == {"was taken on different machines"}

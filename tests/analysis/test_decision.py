@@ -1,4 +1,4 @@
-"""What would flip a choice: another profile, another delta, a task less."""
+"""What would change a recommendation: another profile, another tolerance, one task fewer."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_merged_goes_by_size_and_not_by_latency(tmp_path: Path) -> None:
     assert "fewest trainable parameters" in merged.rule
     assert "latency" not in merged.rule
     assert "end-to-end time" not in merged.headline
-    assert any("smallest of these" in reason for reason in merged.reasons)
+    assert any("fewest trainable parameters" in reason for reason in merged.reasons)
 
 
 def test_a_profile_that_is_not_there_is_refused() -> None:
@@ -95,7 +95,7 @@ def test_the_trace_agrees_with_the_rule_at_every_delta(traded: Path) -> None:
         for delta in (step["delta_from"] or 1e-6, (step["delta_from"] + after["delta_from"]) / 2):
             assert decide(comparison, results, delta).choice == step["choice"]
     flips = decide(comparison, results).what_would_flip_it
-    assert flips[0].startswith("With a delta of 0.0")
+    assert flips[0].startswith("With a tolerance of 0.0")
     assert flips[0].endswith("or more: qkv+o_proj.")
 
 

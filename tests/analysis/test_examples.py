@@ -188,7 +188,7 @@ def test_no_common_examples_or_scores_leave_empty_tables(tmp_path: Path) -> None
     for target_set in ("qkv", "all"):
         write_run(study, target_set, "invoice_ocr", scored=scored, rounds=0)
     results = load_results(study)
-    with pytest.warns(UserWarning, match="lacks the column field_f1_micro"):
+    with pytest.warns(UserWarning, match="column field_f1_micro is missing"):
         examples = load_examples(study)
     comparison = compare(results, examples, resamples=50)
     wins = count_wins(comparison, "qkv", "all")

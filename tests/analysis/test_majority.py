@@ -156,8 +156,8 @@ def test_lines_that_differ_are_named_and_the_commonest_counts(tmp_path: Path) ->
     comparison = compare_study(study)
     assert comparison.majority["medmcqa"].prediction == "A"
     (note,) = comparison.notes
-    assert "judged by always A (0.300" in note
-    assert "not by always B (0.400" in note
+    assert "compared with always A (0.300" in note
+    assert "not with always B (0.400" in note
 
 
 def test_the_line_takes_no_part_in_the_verdict(tmp_path: Path) -> None:
@@ -184,5 +184,5 @@ def test_the_line_takes_no_part_in_the_verdict(tmp_path: Path) -> None:
     # Unknown numbers are NaN, and equal nothing.
     assert repr(with_line.inputs) == repr(without.inputs)
     (added,) = set(with_line.caveats) - set(without.caveats)
-    assert added.startswith("No target set shows skill on medmcqa")
-    assert added.endswith("does not tell the sets apart.")
+    assert added.startswith("On medmcqa, no target set is above the majority-class baseline")
+    assert added.endswith("does not separate the sets.")

@@ -34,9 +34,9 @@ def test_each_recipe_is_named_with_its_sets() -> None:
     old = [{"variant": name, "learning_rate": 1e-3, "train_steps": 500} for name in ("qkv", "all")]
     (sentence,) = list_recipe_mixtures(make_results({"variant": "o_proj"}, *old))
     assert sentence == (
-        "Target sets were not trained alike on fincot: learning rate 0.0002, training steps 60 "
-        "(o_proj); learning rate 0.001, training steps 500 (all and qkv). Their scores differ by "
-        "that too."
+        "Target sets were trained with different settings on fincot: learning rate 0.0002, "
+        "training steps 60 (o_proj); learning rate 0.001, training steps 500 (all and qkv). Their "
+        "scores reflect that difference too."
     )
 
 

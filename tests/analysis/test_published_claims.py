@@ -157,8 +157,8 @@ def test_untimed_or_distrusted_latency_decides_nothing_and_says_why() -> None:
         "undecided",
         "The latency of o_proj+fc2 was not measured.",
     )
-    doubted = find(assemble(drawn, only, {"o_proj+fc2": "is not trusted"}), SPEED)
-    assert doubted.evidence == "The latency of o_proj+fc2 is not trusted."
+    doubted = find(assemble(drawn, only, {"o_proj+fc2": "is untrusted"}), SPEED)
+    assert doubted.evidence == "The latency of o_proj+fc2 is untrusted."
 
 
 def test_timing_is_judged_with_one_seed_and_without_scores() -> None:
@@ -284,7 +284,7 @@ def test_one_seed_decides_no_claim_about_scores_but_shows_the_numbers() -> None:
     for claim in claims:
         if claim.name != SPEED:
             assert claim.outcome == "undecided"
-            assert "One seed" in claim.evidence
+            assert "With one seed, seed noise is unknown." in claim.evidence
             assert "0." in claim.evidence
 
 
@@ -296,16 +296,16 @@ def list_lacking() -> Iterator[tuple[Comparison, str, str]]:
     yield plant(some), FAILURES, "base has no scores on task0, task1 and task2."
     yield plant(some), STABILITY, "base has no scores on task0, task1 and task2."
     lone = {name: EQUAL[name] for name in ("qkv", BASE)}
-    yield plant(lone), STABILITY, "It takes 2 target sets; 1 can be compared."
+    yield plant(lone), STABILITY, "This needs 2 target sets; 1 can be compared."
     short = {name: values[:2] for name, values in EQUAL.items()}
-    yield plant(short), SEPARATION, "It takes 3 tasks; 2 can be compared."
-    yield assemble({}), ACCURACY, "It takes 1 task; 0 can be compared."
+    yield plant(short), SEPARATION, "This needs 3 tasks; 2 can be compared."
+    yield assemble({}), ACCURACY, "This needs 1 task; 0 can be compared."
     one = plant(EQUAL, examples=1)
     yield one, ACCURACY, "One example gives no interval (task0, task1 and task2)."
     ranks = {**EQUAL, "o_proj, rank 8": EQUAL["o_proj"], "o_proj, rank 16": EQUAL["o_proj"]}
     del ranks["o_proj"]
     comparison = plant(ranks, ratios={})
-    twice = "o_proj was run in several ways (o_proj, rank 16; o_proj, rank 8); keep one of each set"
+    twice = "o_proj has several variants (o_proj, rank 16; o_proj, rank 8); keep one per target set"
     yield comparison, SPEED, twice
     yield comparison, FAILURES, twice
 

@@ -34,7 +34,7 @@ def test_the_fastest_good_set_is_chosen(tmp_path: Path) -> None:
     assert (verdict.verdict, verdict.choice) == ("chosen", "o_proj+fc2")
     assert verdict.runners_up == ("all",)
     assert "qkv" not in verdict.candidates
-    assert "Provisional: one seed" in verdict.headline
+    assert "Provisional: with one seed" in verdict.headline
     assert verdict.what_would_decide is None
     assert any("fastest" in reason for reason in verdict.reasons)
 
@@ -64,7 +64,7 @@ def test_few_examples_stay_undecided_and_say_what_would_decide(tmp_path: Path) -
     assert set(verdict.candidates) <= set(FIVE)
     assert verdict.candidates
     assert verdict.what_would_decide is not None
-    assert "With delta" in verdict.what_would_decide
+    assert "At a tolerance of" in verdict.what_would_decide
     assert any("Few examples" in caveat for caveat in verdict.caveats)
 
 
@@ -72,7 +72,7 @@ def test_the_delta_it_names_would_decide(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", tasks=TWO_TASKS, examples=12)
     text = recommend_study(study, delta=0.001).what_would_decide
     assert text is not None
-    delta = float(text.split("With delta ")[1].split(",")[0])
+    delta = float(text.split("At a tolerance of ")[1].split(",")[0])
     assert recommend_study(study, delta=delta).verdict == "chosen"
 
 
@@ -102,7 +102,7 @@ def test_without_latency_size_decides_and_it_says_so(tmp_path: Path) -> None:
     verdict = recommend_study(study)
     assert verdict.choice == "all"
     assert any("not measured" in reason for reason in verdict.reasons)
-    assert "Latency was not measured for every set." in verdict.caveats
+    assert "Latency was not measured for any target set." in verdict.caveats
 
 
 def doubt_timing(results: pd.DataFrame, variants: tuple[str, ...]) -> pd.DataFrame:
@@ -126,7 +126,7 @@ def test_latency_that_is_not_trusted_decides_nothing(tmp_path: Path) -> None:
     results = doubt_timing(load_results(study), ("o_proj+fc2", "all"))
     verdict = recommend(results, examples)
     assert verdict.choice == "all"
-    assert any("Latency is not trusted, so size decides" in each for each in verdict.reasons)
+    assert any("Latency is untrusted, so size decides" in each for each in verdict.reasons)
     assert "end-to-end time" not in verdict.headline
     assert all(math.isnan(each.end_to_end_ratio) for each in verdict.inputs)
     assert "Timing is untrusted. fincot: the base is not the base." in verdict.caveats
@@ -144,8 +144,8 @@ def test_a_set_whose_latency_is_not_trusted_is_named(tmp_path: Path) -> None:
     results = doubt_timing(load_results(study), ("all",))
     verdict = recommend(results, load_examples(study, texts=False))
     assert verdict.choice == "qkv"
-    (reason,) = (each for each in verdict.reasons if "whose latency counts" in each)
-    assert reason.endswith("The latency of all is not trusted.")
+    (reason,) = (each for each in verdict.reasons if "with usable latency" in each)
+    assert reason.endswith("The latency of all is untrusted.")
 
 
 def test_no_skill_is_said_plainly(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_no_skill_is_said_plainly(tmp_path: Path) -> None:
     )
     verdict = recommend_study(study)
     assert (verdict.verdict, verdict.choice) == ("no skill", None)
-    assert verdict.headline.startswith("No skill shown")
+    assert verdict.headline.startswith("No gain over the base: ")
 
 
 def test_equal_scores_are_no_skill(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_several_seeds_are_not_provisional(tmp_path: Path) -> None:
     verdict = recommend_study(study)
     assert verdict.choice == "all"
     assert "Provisional" not in verdict.headline
-    assert any(caveat.startswith("3 seeds") for caveat in verdict.caveats)
+    assert any(caveat.endswith("estimated from 3 seeds.") for caveat in verdict.caveats)
 
 
 def test_worse_than_base_on_a_task_is_a_caveat(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_sweep_ends_in_a_report_and_a_rerun_trains_nothing(tmp_path: Path) -> 
     before = {path: path.read_bytes() for path in study.glob("runs/*/record.json")}
     again = run_harness(*sweep)
     assert again.returncode == 0
-    assert "4 of them finished already" in again.stderr
+    assert "4 already finished" in again.stderr
     assert {path: path.read_bytes() for path in study.glob("runs/*/record.json")} == before
     for run in study.glob("runs/*--q--*"):
         assert (run / ".hydra" / "overrides.yaml").is_file()
@@ -89,7 +89,7 @@ def test_a_failed_variant_makes_the_exit_status_and_is_in_the_report(tmp_path: P
         (["train.lr=1"], "lr"),
         (["adapter.rank=0"], "adapter.rank is 0"),
         (["--multirun", "target_modules=o_proj,q", "train.learning_rate=1e-3,-1"], "learning_rate"),
-        (["model=local", "model.path=/nonexistent"], "no config.json there"),
+        (["model=local", "model.path=/nonexistent"], "no config.json found"),
     ],
 )
 def test_bad_input_is_one_line_and_a_status(

@@ -57,8 +57,8 @@ def test_a_choice_may_be_written_instead(tiny_config: Compose, rows: Path) -> No
         (("task.path={rows}", "task.subset=en"), "task.subset is en, but task.source is local"),
         (("task.path={rows}", "task.revision=abc"), "task.revision is abc, .* is local"),
         ((), "task.path is not set; task tickets needs a file or folder"),
-        (("task.name=medmcqa", "task.path={rows}"), "give yours another name"),
-        (("task.path={rows}", "task.constrained_decoding=true"), "are no JSON; turn it off"),
+        (("task.name=medmcqa", "task.path={rows}"), "give your task another name"),
+        (("task.path={rows}", "task.constrained_decoding=true"), "are not JSON; turn it off"),
     ],
 )
 def test_settings_that_cannot_be(

@@ -98,9 +98,9 @@ def test_roles_of_each_architecture(model_type: str) -> None:
 def test_part_of_a_fused_projection_is_refused_and_all_of_it_is_not(model_type: str) -> None:
     mapped = map_tiny(model_type)
     assert len(mapped.select(("q", "k", "v"))) == mapped.block_count
-    with pytest.raises(UserError, match="cannot give q apart"):
+    with pytest.raises(UserError, match="cannot adapt q separately"):
         mapped.select(("q",))
-    with pytest.raises(UserError, match="cannot give q, v apart"):
+    with pytest.raises(UserError, match="cannot adapt q, v separately"):
         mapped.select(("q", "v", "o"))
 
 

@@ -30,7 +30,7 @@ def test_a_table_is_read_whole_or_in_part(table: Path) -> None:
 def test_a_table_that_cannot_be_used_is_one_line(
     table: Path, others: tuple[str, ...] | None
 ) -> None:
-    with pytest.raises(UserError, match=r"table.parquet: lacks the column rank, seed$"):
+    with pytest.raises(UserError, match=r"table.parquet: column rank, seed is missing$"):
         read_table(table, ("id", "rank", "seed"), others)
     with pytest.raises(UserError, match=r"absent.parquet: cannot be read \(missing\)$"):
         read_table(table.with_name("absent.parquet"), ("id",), others)

@@ -267,7 +267,7 @@ def test_torchtune_takes_parts_of_the_attention_and_the_whole_mlp(
 @pytest.mark.parametrize(
     ("modules", "reason"),
     [
-        (("o_proj", "down_proj"), "together, and this set has only down_proj"),
+        (("o_proj", "down_proj"), "together, but this set has only down_proj"),
         (("q_proj", "up_proj", "down_proj"), "only up_proj and down_proj"),
         (("gate_proj", "up_proj", "down_proj"), "lora_attn_modules must not be empty"),
         (("qkv_proj",), "not qkv_proj"),
@@ -376,4 +376,4 @@ def test_another_method_is_not_written_as_lora(tmp_path: Path) -> None:
     results = harness.load_results(tmp_path).assign(method="dora")
     for each in export_choice(results, "o_proj+fc2"):
         assert each.text is None
-        assert "adapted by DoRA" in each.note
+        assert "trained with DoRA" in each.note

@@ -65,17 +65,17 @@ def test_the_verdicts_come_first(study: Path) -> None:
     assert [name for name, _ in boxes] == ["verdict", "verdict"]
     text = boxes[0][1]
     assert text.startswith("batch 1, prompt 128, output 33 Trusted: ")
-    unmerged = re.search(r"Unmerged: (.*?)\.(?= [A-Z])", text)
+    unmerged = re.search(r"Unmerged, (.*?)\.(?= [A-Z])", text)
     assert unmerged
     slower = unmerged[1].split("; ")[0]
     assert slower.startswith("slower: ")
     assert {"fc1", "all"} <= set(re.findall(r"[\w+]+(?= \d)", slower))
-    assert "Merged: equivalent within 3%: " in text
-    assert "Mixed batch: slower: 1.2" in text
-    assert "The rows of the mixed batch take turns with q, k, v and o_proj." in text
+    assert "Merged, equivalent within 3%: " in text
+    assert "Mixed batch, slower: 1.2" in text
+    assert "The rows of the mixed batch use q, k, v and o_proj in turn." in text
     assert re.search(r"the base with its tensors copied is (0\.99|1\.00)\dx ±[\d.]+, equiv", text)
     assert "Publishable: 18 rounds in 3 processes" in text
-    assert "One process" not in text
+    assert "one process" not in text
     page = (study / "latency.html").read_text(encoding="utf-8")
     assert page.index('class="verdict"') < page.index("<h2")
     assert "commit 0123abc" in page
@@ -161,7 +161,7 @@ def test_an_untrusted_point_says_so_at_each_of_its_tables(tmp_path: Path) -> Non
     # Ratios, two of pairs, terms, held-out sets; not operations, noise and machine.
     assert len(doubted) == 5
     assert len(captions) == 8
-    assert re.search(r"<p>UNTRUSTED: The terms do not add up", text)
+    assert re.search(r"<p>UNTRUSTED: The role costs do not add up", text)
     found = re.findall(r"<td>((?:departs|no departure found|not tested)[^<]*)</td>", text)
     assert found == ["departs (untrusted)"]
     markdown = (folder / "latency.md").read_text(encoding="utf-8")
@@ -187,7 +187,7 @@ def test_a_layout_that_matters_is_said_of_merged_sets(tmp_path: Path) -> None:
     folder = write_latency_study(tmp_path / "s", ratios={("base_cloned", "base"): 1.06})
     text = build_latency_report(folder).text
     assert re.search(r"Memory layout: the base with its tensors copied is 1\.06\dx ±0\.\d+, ", text)
-    assert "slower: a difference of that size between a merged set and the base may be" in text
+    assert "slower. A difference of this size between a merged set and the base may be" in text
 
 
 def test_what_a_later_run_added_is_named_and_held_against_the_first(tmp_path: Path) -> None:
@@ -200,12 +200,14 @@ def test_what_a_later_run_added_is_named_and_held_against_the_first(tmp_path: Pa
     titles = [text.split(" Trusted")[0] for _, text in find_boxes(folder)]
     assert titles == [name, f"{name}, added later, point 1", f"{name}, added later, point 2"]
     page = " ".join(read_page(folder)[1].texts)
-    sentence = re.search(rf"Against what the roles' terms at {name} predict: (.*?)\. \n", page)
+    sentence = re.search(
+        rf"Compared with the prediction from the role costs at {name}: (.*?)\. \n", page
+    )
     assert sentence
-    found = r"departing: o_proj\+fc2 by \+[45]\.\d% of the base's time and fc1\+fc2 by"
+    found = r"departs: o_proj\+fc2 \(\+[45]\.\d% of the base's time\) and fc1\+fc2 \("
     assert re.match(found, sentence[1])
     assert "No cost model" not in page
-    assert "The rows of the mixed batch take turns with o_proj+fc2 and fc1+fc2." in page
+    assert "The rows of the mixed batch use o_proj+fc2 and fc1+fc2 in turn." in page
     checks = pd.read_csv(report.checks_csv)
     assert checks[["target_set", "point", "added_to"]].to_numpy().tolist() == [
         ["o_proj+fc2", 1, 0],
@@ -220,10 +222,10 @@ def test_sets_without_a_model_say_what_to_time_and_no_more(tmp_path: Path) -> No
     folder = write_latency_study(tmp_path / "s", ("qkv+o_proj", "o_proj+fc2"), rounds=5)
     build_latency_report(folder)
     page = " ".join(read_page(folder)[1].texts)
-    problem = re.search(r"No cost model: (.*?\.) A model takes the sets of one run only\.", page)
+    problem = re.search(r"No cost model: (.*?\.) A model uses the sets of one run only\.", page)
     assert problem
     assert "cost model" not in problem[1]
-    assert "in addition" in problem[1]
+    assert "; also time qkv" in problem[1]
 
 
 def test_points_that_failed_are_named_and_the_others_stay(tmp_path: Path) -> None:
@@ -242,9 +244,9 @@ def test_points_that_failed_are_named_and_the_others_stay(tmp_path: Path) -> Non
         "verdict open",
         "batch 64, prompt 128, output 33 Not measured: out of memory: tried to get 9 GiB.",
     )
-    assert "Ended before its time: interrupted" in boxes[2][1]
+    assert "Ended early: interrupted" in boxes[2][1]
     assert "Not measured: failed: the process died." in boxes[3][1]
-    assert "the calls timed until then are kept" in report.text
+    assert "the calls timed before are kept" in report.text
     assert set(pd.read_csv(folder / "ratios.csv")["point"]) == {0, 2}
     text = (folder / "latency.md").read_text(encoding="utf-8")
     assert "4 points: " in text
@@ -276,7 +278,7 @@ def test_arms_that_broke_off_keep_their_rounds_and_their_name(tmp_path: Path) ->
     cut = (names == "merged all") & ((calls["process"] == 2) & (calls["round"] > 0))
     write_table(folder / "latency.parquet", calls[~cut & (names != "unmerged qkv")])
     text = build_latency_report(folder).text
-    assert "merged all was lost after 11 rounds: no room" in text
+    assert "merged all failed after 11 rounds: no room" in text
     assert "unmerged qkv could not be timed: torn" in text
     assert "Preregistered and never timed: unmerged qkv." in text
 
@@ -284,7 +286,10 @@ def test_arms_that_broke_off_keep_their_rounds_and_their_name(tmp_path: Path) ->
 def test_an_unsettled_process_is_named(tmp_path: Path) -> None:
     process = {"point": 0, "process": 1, "warmup_rounds": 12, "settled": False}
     folder = write_latency_study(tmp_path / "s", rounds=5, facts={"processes": [process]})
-    assert "process 1 had not settled after 12 warm-up rounds" in build_latency_report(folder).text
+    assert (
+        "process 1 had not reached a steady speed after 12 warm-up rounds"
+        in build_latency_report(folder).text
+    )
 
 
 def test_one_token_outputs_have_no_tpot_and_say_so(tmp_path: Path) -> None:
@@ -323,18 +328,18 @@ def test_the_limits_of_a_study_in_one_process_are_said(tmp_path: Path) -> None:
     text = build_latency_report(folder).text
     assert "Not publishable" in text
     assert "20 rounds in 1 process" in text
-    limit = "intervals say nothing of how processes differ, and assume independent rounds."
-    assert f"One process: {limit}" in text
+    limit = "the intervals assume independent rounds and exclude variation between processes."
+    assert f"Only one process was timed: {limit}" in text
     page = " ".join(read_page(folder)[1].texts)
-    assert f"One process: {limit}" in page
-    assert f"Of one process {limit}" in page
+    assert f"Only one process was timed: {limit}" in page
+    assert f"With one process, {limit}" in page
 
 
 def test_a_lax_rule_makes_nothing_publishable(tmp_path: Path) -> None:
     rule = RULE | {"min_rounds": 2, "min_processes": 1}
     folder = write_latency_study(tmp_path / "s", rounds=4, facts={"rule": rule})
     text = build_latency_report(folder).text
-    assert "Not publishable: 12 rounds in 3 processes, of 15 rounds in 3 processes needed." in text
+    assert "Not publishable: 12 rounds in 3 processes (needed: 15 rounds in 3 processes)." in text
 
 
 def test_a_torn_study_keeps_no_other_report_from_being_built(

@@ -67,7 +67,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with all that a page can have: failures, stand-ins, a long answer's majority line."""
+    """A page with everything: failures, substitute data, a long answer's majority line."""
     folder = tmp_path_factory.mktemp("results") / "study"
     line = {"majority_prediction": "a wordy answer " * 5, "majority_score": 0.9}
     write_study(

@@ -47,14 +47,14 @@ def test_tuned_rates_stand_beside_given_ones(tmp_path: Path) -> None:
     gained = float(rates.rows[0][2].split(" ")[0])
     assert gained == pytest.approx(0.2, abs=0.05)
     (line,) = describe_order(results, comparison)
-    assert "LoRA: the order of the sets changes" in line
-    assert "given rates: qkv, all, and at tuned ones all, qkv" in line
+    assert "LoRA: the order of the target sets changes" in line
+    assert "given rates: qkv, all; at tuned rates: all, qkv" in line
 
 
 def test_an_order_that_stays_is_said_to(tmp_path: Path) -> None:
     gains = {("qkv", 1e-3): 0.2, ("qkv", 1.0): 0.25, ("all", 1e-3): 0.3, ("all", 1.0): 0.35}
     (line,) = describe_order(*make_study(tmp_path, gains))
-    assert "the order of the sets stays" in line
+    assert "the order of the target sets stays the same" in line
 
 
 def test_a_table_names_methods_that_cannot_be_merged(tmp_path: Path) -> None:

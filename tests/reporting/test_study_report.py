@@ -124,7 +124,7 @@ def test_the_table_holds_base_and_every_set(study: Path) -> None:
     assert names[0] == BASE
     assert set(names) == {BASE, *FIVE}
     header = rows[0]
-    for column in (*TASKS, "Worst-task regret", "TTFT", "TPOT", "Merged", "Peak memory"):
+    for column in (*TASKS, "Score lost, worst task", "TTFT", "TPOT", "Merged", "Peak memory"):
         assert column in header
     score = load_results(study).query("target_set == 'qkv' and task == 'fincot'")["score"].iloc[0]
     assert f"{score:.3f} (" in next(row for row in rows if "| qkv |" in row)
@@ -134,9 +134,9 @@ def test_stand_ins_and_cuts_are_named(study: Path) -> None:
     for name in ("report.md", "report.html"):
         text = (study / name).read_text()
         assert "govreport: Multi-LexSum stands in for GovReport" in text
-        assert "3 of 60 scored prompts were cut" in text
+        assert "3 of 60 scored prompts were truncated" in text
     head = (study / "report.md").read_text().split("## Results")[0]
-    assert "Stand-in data" in head
+    assert "Substitute data" in head
 
 
 LINE = {"majority_prediction": "A", "majority_score": 0.4}
@@ -170,15 +170,18 @@ def test_the_majority_line_stands_under_the_base(tmp_path: Path) -> None:
     cells = {row[0].strip("*"): row[column] for row in table[1:]}
     assert list(cells) == [BASE, "always A", "all", "qkv"]
     assert cells["always A"] == "0.400 (0.263 to 0.554)"
-    assert [name for name, cell in cells.items() if cell.endswith(", no skill")] == [BASE, "qkv"]
+    assert [name for name, cell in cells.items() if cell.endswith(", not above baseline")] == [
+        BASE,
+        "qkv",
+    ]
     other = [row[table[0].index("fincot")] for row in table[1:]]
     assert other[1] == ""
-    assert not any("no skill" in cell for cell in other)
+    assert not any("not above baseline" in cell for cell in other)
     page = Page(report.html.read_text())
     assert [tag for tag, attributes in page.seen if attributes.get("class") == "reference"] == [
         "tr"
     ]
-    for name in ("always A", "no skill"):
+    for name in ("always A", "not above baseline"):
         assert name in "".join(page.texts)
     assert "always A" not in report.recommendation_json.read_text().split('"caveats"')[0]
     assert "always A" not in set(pd.read_csv(report.summary_csv)["variant"])
@@ -187,20 +190,20 @@ def test_the_majority_line_stands_under_the_base(tmp_path: Path) -> None:
 def test_sets_without_skill_are_named_among_the_caveats(tmp_path: Path) -> None:
     folder = write_lined_study(tmp_path / "study", {BASE: 2, "qkv": 10, "o_proj": 3, "all": 39})
     caveats = build_report(folder).recommendations[0].caveats
-    (caveat,) = (each for each in caveats if "skill" in each)
-    assert caveat.startswith("No skill on medmcqa: o_proj and qkv.")
+    (caveat,) = (each for each in caveats if "baseline" in each)
+    assert caveat.startswith("Not above the majority-class baseline on medmcqa: o_proj and qkv.")
     assert "above 0.554, the upper 95% bound of always A (0.400)" in caveat
 
 
 def test_a_task_on_which_no_set_has_skill_is_said_to_tell_nothing(tmp_path: Path) -> None:
     folder = write_lined_study(tmp_path / "study", {BASE: 39, "qkv": 10, "all": 22})
     report = build_report(folder)
-    sentence = "No target set shows skill on medmcqa"
+    sentence = "On medmcqa, no target set is above the majority-class baseline"
     assert sentence in " ".join(report.recommendations[0].caveats)
     for path in (report.markdown, report.html):
         before_results = re.split(r"<h2>Results|## Results", path.read_text())[0]
         assert sentence in before_results
-        assert "This task does not tell the sets apart." in before_results
+        assert "This task does not separate the sets." in before_results
 
 
 def test_the_terminal_marks_scores_without_skill(tmp_path: Path) -> None:
@@ -210,7 +213,7 @@ def test_the_terminal_marks_scores_without_skill(tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines if "!" in line] == [BASE, "qkv"]
     assert len({line.index(" ±") for line in lines[2:]}) == 1
     assert len({len(line) for line in lines}) == 1
-    assert legend.startswith("! no skill on medmcqa: not above 0.554")
+    assert legend.startswith("! not above the majority-class baseline on medmcqa: not above 0.554")
     skilled = write_lined_study(tmp_path / "skilled", {BASE: 38, "qkv": 38, "all": 39})
     comparison = compare(load_results(skilled), load_examples(skilled), resamples=100)
     assert "!" not in text_table(comparison)
@@ -254,11 +257,11 @@ def test_lengths_are_shown_where_they_are_known(tmp_path: Path) -> None:
     write_run(folder, "all", "fincot", scored={"completion_tokens": 1234.4})
     write_run(folder, BASE, "fincot")
     write_run(folder, "qkv", "medmcqa")
-    table = read_table(build_report(folder).markdown.read_text(), "### Length of what was written")
+    table = read_table(build_report(folder).markdown.read_text(), "### Output length")
     assert table[0] == ["Target set", "fincot"]
     assert dict(table[1:]) == {"base": UNKNOWN, "qkv": "90.0 (45.0)", "all": "1,234"}
     silent = write_study(tmp_path / "silent", ("qkv",), ("fincot",))
-    assert "Length of what" not in build_report(silent).markdown.read_text()
+    assert "### Output length" not in build_report(silent).markdown.read_text()
 
 
 def test_cuts_are_told_by_stage_and_rule(tmp_path: Path) -> None:
@@ -269,13 +272,13 @@ def test_cuts_are_told_by_stage_and_rule(tmp_path: Path) -> None:
     # As an older record has it: neither the rule nor the share of training.
     write_run(folder, "qkv", "medmcqa", trained={"truncated_examples": 5})
     assert list(list_truncation(load_results(folder))) == [
-        "fincot: 3 of 60 scored prompts were cut (25.0% of all prompt tokens left out; head and "
-        "tail of each were kept)",
-        "fincot: 4 training examples were cut (under 0.1% of all prompt tokens left out; head and "
-        "tail of each were kept)",
+        "fincot: 3 of 60 scored prompts were truncated (25.0% of all prompt tokens removed; head "
+        "and tail of each were kept)",
+        "fincot: 4 training examples were truncated (under 0.1% of all prompt tokens removed; head "
+        "and tail of each were kept)",
         "fincot: 2 bad rows were left out of scoring",
         "fincot: 1 bad row was left out of training",
-        "medmcqa: 5 training examples were cut",
+        "medmcqa: 5 training examples were truncated",
     ]
 
 
@@ -285,8 +288,9 @@ def test_constrained_and_mixed_scoring_are_caveats(tmp_path: Path) -> None:
     write_run(folder, "all", "fincot", scored={"scoring": "generation"})
     caveats = " ".join(build_report(folder).recommendations[0].caveats)
     assert "Scores of fincot come from decoding constrained to a schema" in caveats
-    assert "the timing is of unconstrained decoding" in caveats
-    assert "scored by constrained generation and generation: their scores do not compare" in caveats
+    assert "latency was timed with unconstrained decoding" in caveats
+    both = "scored by constrained generation and generation: their scores are not comparable"
+    assert both in caveats
 
 
 def test_untrusted_timing_names_model_session_and_variants(tmp_path: Path) -> None:

@@ -137,5 +137,5 @@ def test_equal_latency_that_no_rank_reaches_is_refused(monkeypatch: pytest.Monke
     plant_costs(monkeypatch, {"o_proj": 0.0001, "all": 0.004})
     with pytest.raises(UserError, match=r"no rank from 4 to 64 makes all take 1\.022 times"):
         find_latency_rank(latency_budget(), "all")
-    with pytest.raises(UserError, match="knows no fc2"):
+    with pytest.raises(UserError, match="does not cover fc2"):
         find_latency_rank(latency_budget(), "fc2")

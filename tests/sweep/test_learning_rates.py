@@ -116,7 +116,7 @@ def test_seeds_share_a_rate_that_was_chosen_under_another(tiny_config: ConfigMak
     assert len(sweep.trials) == 2 * 5
     assert {trial.seed for trial in sweep.trials} == {1000}
     assert {trial.latency.enabled for trial in sweep.trials} == {False}
-    with pytest.raises(UserError, match="tuning_seed is 1000, and so is seed"):
+    with pytest.raises(UserError, match="tuning_seed and seed are both 1000"):
         tiny_config(*TUNED, "seed=1000")
 
 
@@ -240,7 +240,7 @@ def test_too_few_rows_to_hold_any_back(tiny_config: ConfigMaker, tmp_path: Path)
         lines = [json.dumps(row | {"question": f"{split} {row['question']}"}) for row in rows]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
     config = tiny_config(*TUNED, "task.source=local", f"task.path={tmp_path}")
-    with pytest.raises(UserError, match=r"has 4 examples and task\.train_examples takes 4"):
+    with pytest.raises(UserError, match=r"has 4 examples and task\.train_examples uses 4"):
         run.run_sweep([config])
 
 

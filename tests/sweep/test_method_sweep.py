@@ -143,7 +143,7 @@ def test_loftq_without_a_gpu_says_what_is_possible(
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     monkeypatch.setattr(requirements.importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(Exception, match=r"loftq, and PEFT quantizes on a GPU, not on cpu; .*qlora"):
+    with pytest.raises(Exception, match=r"loftq, but PEFT quantizes on a GPU, not on cpu; .*qlora"):
         requirements.check_method((), tiny_config("adapter=loftq").adapter, 9, "cpu")
 
 

@@ -163,7 +163,7 @@ def test_makespan_is_that_of_the_longest_first(plans: tuple[VariantPlan, ...]) -
 def test_the_layout_is_said_in_lines(plans: tuple[VariantPlan, ...]) -> None:
     room = dataclasses.replace(PLENTY, cores=2)
     text = format_layout(lay_out(slow(plans, 100.0), room, {plans[0].config.base_run_id: plans[0]}))
-    assert text.splitlines()[0] == "packs, 2 processes at a time:"
+    assert text.splitlines()[0] == "packs of variants trained together, 2 processes at a time:"
     assert text.count("base") == 1
     assert all(name in text for name in SETS)
 
@@ -175,7 +175,7 @@ def test_packs_and_members_that_differ_in_seeds_alone_are_counted(
     alike, mixed = PackPlan((first,)), PackPlan((second, second, first))
     layout = Layout((alike, mixed, alike), workers=1)
     assert format_layout(layout).splitlines() == [
-        "packs, one at a time:",
+        "packs of variants trained together, one at a time:",
         f"  {first.config.task.name}: {alike.labels[0]} (x2)",
         f"  {first.config.task.name}: {mixed.labels[0]} (x2); {alike.labels[0]}",
     ]

@@ -39,11 +39,11 @@ def test_counts_are_those_of_the_training_that_follows(tiny_config: ConfigMaker)
 def test_text_names_sets_stand_ins_cuts_and_an_estimate(tiny_config: ConfigMaker) -> None:
     plan = plan_sweep([tiny_config("task=govreport", "task.max_prompt_tokens=128")])
     text = format_plan(plan, finished=2, seconds=600)
-    assert "plan: 3 variants, 2 of them finished already" in text
+    assert "plan: 3 variants, 2 already finished" in text
     assert "govreport on tiny-llama: o_proj" in text
-    assert "examples cut to fit" in text
+    assert "examples truncated to fit" in text
     assert "instead of GovReport" in text
-    assert "training tokens in all: about 10 min (float32, 1 process," in text
+    assert "training tokens, about 10 min (float32, 1 process," in text
 
 
 def test_estimate_grows_with_the_work(tiny_config: ConfigMaker) -> None:

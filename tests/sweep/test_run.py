@@ -169,7 +169,7 @@ def test_a_run_without_its_adapter_is_not_remeasured(tiny_config: ConfigMaker) -
     run.run_sweep([config])
     before = (folder_of(config) / "record.json").read_bytes()
     shutil.rmtree(folder_of(config) / "adapter")
-    with pytest.raises(UserError, match=r"latency.remeasure: .*adapter holds no adapter"):
+    with pytest.raises(UserError, match=r"latency.remeasure: .*adapter has no adapter"):
         run.run_sweep([tiny_config("target_modules=q", "latency.remeasure=true")])
     assert (folder_of(config) / "record.json").read_bytes() == before
 
@@ -352,7 +352,7 @@ def test_the_whole_sweep_is_checked_before_the_first_step(
     with pytest.raises(Exception, match="summary"):
         run.run_sweep(configs)
     assert trained == []
-    with pytest.raises(Exception, match="cannot give q apart"):
+    with pytest.raises(Exception, match="cannot adapt q separately"):
         run.run_sweep(
             [
                 tiny_config("target_modules=o_proj"),
@@ -409,7 +409,7 @@ def test_a_timed_call_that_the_context_cannot_hold_is_refused_beforehand(
     tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = count_calls(monkeypatch, "train_pack")
-    with pytest.raises(UserError, match=r"takes \d+: set latency.prompt_tokens"):
+    with pytest.raises(UserError, match=r"takes \d+: lower latency.prompt_tokens"):
         run.run_sweep([tiny_config("latency.output_tokens=100000")])
     assert trained == []
 
@@ -439,4 +439,4 @@ def test_an_adapter_that_cannot_be_loaded_fails_its_run_and_no_other(
     monkeypatch.setattr(run, "time_runs", tear)
     outcomes = run.run_sweep(configs)
     assert [outcome.status for outcome in outcomes] == ["failed", "ok"]
-    assert "no usable adapter there" in str(outcomes[0].error)
+    assert "no usable adapter" in str(outcomes[0].error)

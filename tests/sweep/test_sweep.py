@@ -95,8 +95,8 @@ def test_variants_of_a_process_that_died_are_tried_apart(
     monkeypatch.setattr(run, stage, broken)
     assert statuses(run.run_sweep(configs, in_processes=True)) == ["ok"] * 3
     printed = capsys.readouterr().err
-    assert printed.count("was killed (signal 9): out of memory, most likely") == 1
-    assert "its variants are tried apart" in printed
+    assert printed.count("was killed (signal 9), probably out of memory") == 1
+    assert "running its variants separately" in printed
     assert read_predictions(configs) == read_predictions(calm)
     records = read(configs)
     assert [len(record.train.pack) for record in records if record.train] == [packs] * 3
@@ -111,7 +111,7 @@ def test_a_variant_that_dies_alone_too_fails_and_the_others_do_not(
     monkeypatch.setattr(run, "run_pack", die_always)
     outcomes = run.run_sweep(configs, in_processes=True)
     assert statuses(outcomes) == ["ok", "failed", "ok"]
-    assert outcomes[1].error == "its process ended by itself (exit status 3)"
+    assert outcomes[1].error == "its process exited unexpectedly (exit status 3)"
     assert read(configs)[1].status == "failed"
     monkeypatch.undo()
     assert statuses(run.run_sweep(configs, in_processes=True)) == ["ok"] * 3
@@ -130,7 +130,7 @@ def test_the_plan_is_recorded_and_is_what_ran(
         assert record.train is not None
         assert record.train.pack == planned[record.run_id]
     assert sum(pack["scores_base"] for pack in plan["packs"]) == 1
-    assert "packs, " in capsys.readouterr().err
+    assert "packs of variants trained together, " in capsys.readouterr().err
 
 
 def test_processes_and_this_one_score_alike(tiny_config: ConfigMaker) -> None:

@@ -52,7 +52,7 @@ def test_a_process_that_ends_badly_takes_only_its_own_job(tmp_path: Path) -> Non
     ways = ("killed", "aborted", "exit", "error")
     works = [(crash, way) for way in ways] + [(leave, str(tmp_path / "ok"), "done")]
     reasons = run_apart(jobs_of(*works), 2, Progress())
-    assert "signal 9): out of memory, most likely" in str(reasons[0])
+    assert "signal 9), probably out of memory" in str(reasons[0])
     assert "crashed (signal 6" in str(reasons[1])
     assert "exit status 7" in str(reasons[2])
     assert reasons[3] == "ValueError: planted"

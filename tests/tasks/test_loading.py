@@ -132,7 +132,7 @@ def test_rows_without_an_id_are_named_by_their_place(write: Write) -> None:
 def test_no_two_rows_have_one_id(write: Write, names: tuple[Any, ...], holder: int) -> None:
     folder = write("train.jsonl", *(make_row(0, id=name) for name in names))
     write("test.jsonl", make_row())
-    expected = f"(str), which {folder / 'train.jsonl'}:{holder} has already"
+    expected = f"(str), already used by {folder / 'train.jsonl'}:{holder}, expected unique ids"
     assert expected in catch_line(folder)
     assert len(load_ids(folder, on_bad_row="skip")) == 1
 
@@ -326,5 +326,5 @@ def test_a_task_without_embedded_data_says_so() -> None:
     task = dataclasses.replace(MEDMCQA, name="mine", embedded=None, hub=())
     with pytest.raises(DataError, match=r"task mine has no embedded data; set task\.source=local"):
         load_examples(task, "train", source="embedded")
-    with pytest.raises(DataError, match=r"task mine knows no public data set; set task\.dataset"):
+    with pytest.raises(DataError, match=r"task mine has no public data set; set task\.dataset"):
         load_examples(task, "train", source="hub")

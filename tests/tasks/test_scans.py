@@ -117,7 +117,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(
 @needs_tesseract
 def test_a_page_without_text_is_refused() -> None:
     for _ in range(2):
-        with pytest.raises(DataError, match="finds no text on the image"):
+        with pytest.raises(DataError, match="found no text in the image"):
             scans.read_scan(draw_page())
 
 
@@ -125,8 +125,8 @@ def test_a_page_without_text_is_refused() -> None:
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        (b"no image", "of no known format"),
-        (b"%PDF-1.7 page", "of no known format"),
+        (b"no image", "unknown format"),
+        (b"%PDF-1.7 page", "unknown format"),
         (draw_page("x")[:200], "cannot be opened"),
         (b"", r"the image is b'' \(bytes\), expected"),
         (None, "the image is None"),
@@ -239,9 +239,9 @@ def test_local_images_stand_beside_their_file_and_only_drawn_ones_are_read(
     ("image", "expected"),
     [
         ("images/absent.png", "No such file"),
-        ("rows.jsonl", "of no known format"),
+        ("rows.jsonl", "unknown format"),
         (None, "column 'image' is null"),
-        ("", r"column 'image': the image is '' \(str\), expected an image's path"),
+        ("", r"column 'image': the image is '' \(str\), expected the path"),
         ([1], r"column 'image': the image is \[1\]"),
     ],
 )

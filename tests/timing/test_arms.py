@@ -172,7 +172,7 @@ def test_one_torn_adapter_costs_only_its_own_arms(tmp_path: Path) -> None:
         ("merged", "qkv"),
         ("mixed", "mixed"),
     }
-    assert all("no usable adapter there" in failure.message for failure in built.failures)
+    assert all("no usable adapter" in failure.message for failure in built.failures)
     kinds = {kind for kind, variant in arms if variant == "o_proj+fc2"}
     assert kinds == {"unmerged", "merged"}
 

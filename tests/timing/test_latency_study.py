@@ -94,11 +94,14 @@ def test_what_is_measured_is_not_measured_again_and_more_is_added(
     [
         (("target_modules=q+nonsense",), "nonsense"),
         (("latency.output_tokens=0",), "latency.output_tokens is 0; expected a number at least 1"),
-        (("latency.prompt_tokens=8,100000",), "takes .*: shorten one"),
+        (("latency.prompt_tokens=8,100000",), "takes .*: lower one"),
         (("latency.batch_size=0,1",), "latency.batch_size is 0"),
         (("latency.bach_size=1",), "bach_size"),
-        (("latency.margin=0.1,0.2",), "latency.margin is 0.1 and 0.2; a latency study has one"),
-        (("seed=0,1",), "seed is 0 and 1; a latency study has one"),
+        (
+            ("latency.margin=0.1,0.2",),
+            "latency.margin is 0.1 and 0.2; a latency study needs a single value",
+        ),
+        (("seed=0,1",), "seed is 0 and 1; a latency study needs a single value"),
         (("adapter.alpha=8,16",), "adapter.alpha is 8.0 and 16.0"),
         (("task=medmcqa,govreport",), "task.name is medmcqa and govreport"),
         (("latency.batch_size=[1,2",), "latency.batch_size"),
@@ -121,10 +124,10 @@ def test_bad_input_is_one_line_before_anything_is_timed(
 @pytest.mark.parametrize(
     ("overrides", "changed", "message"),
     [
-        (("latency.margin=0.2",), {}, "begun with latency.margin=0.03, now 0.2"),
-        (("seed=1",), {}, "a study of seed 0, now 1"),
-        (("latency.merged=false",), {}, "begun with latency.merged=True, now False"),
-        (("latency.max_rounds=5",), {}, "begun with latency.max_rounds=3, now 5"),
+        (("latency.margin=0.2",), {}, "started with latency.margin=0.03, now 0.2"),
+        (("seed=1",), {}, "this study has seed 0, now 1"),
+        (("latency.merged=false",), {}, "started with latency.merged=True, now False"),
+        (("latency.max_rounds=5",), {}, "started with latency.max_rounds=3, now 5"),
         ((), {"model_settings": {"path": "/other"}}, "a study of model.path '/other', now None"),
         (("model.shape=tiny-gpt2", "target_modules=qkv"), {}, "a study of model 'tiny-llama'"),
         ((), {"machine": {"cpu": "Another CPU"}}, "measured on another machine .*Another CPU"),
@@ -238,7 +241,7 @@ def test_an_output_of_one_token_says_that_tpot_is_undefined(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(results, "target_modules=q", "latency.output_tokens=1") == 0
-    assert "time per output token is undefined for an output of 1 token" in capsys.readouterr().err
+    assert "time per output token needs at least 2 output tokens" in capsys.readouterr().err
     study = load_latency_study(results / "latency")
     assert study.calls["tpot_seconds"].isna().all()
     assert "undefined" in (results / "latency" / "latency.md").read_text()

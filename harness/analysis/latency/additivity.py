@@ -56,15 +56,15 @@ def judge_additivity(
     alike: Sequence[int] | np.ndarray,
     untimed: Sequence[str] = (),
 ) -> Additivity:
-    """Say whether the terms add up.
+    """Judge whether the role costs add up.
 
     `excess` (measured - predicted, in shares of the base's time), `adjusted` p-values and `alike`
     (sets of one number depart together or not at all) are of the `tested` sets; `untimed` ones
     could be timed for a test where there was none.
     """
     if not tested:
-        advice = f"; time another, such as {untimed[0]}" if untimed else ""
-        return Additivity((), None, None, (), (), f"Not tested: the fit needed every set{advice}.")
+        advice = f"; time another set, such as {untimed[0]}" if untimed else ""
+        return Additivity((), None, None, (), (), f"Not tested: the fit used every set{advice}.")
     if np.isnan(adjusted).any():
         sentence = "Not tested: too few rounds or processes for standard errors."
         return Additivity(tuple(tested), None, None, (), (), sentence)
@@ -93,13 +93,14 @@ def _word(
     if departing:
         tested = "the one set tested" if len(found) == 1 else f"{len(found)} sets tested"
         return (
-            f"The terms do not add up ({chance}). Of {tested}, these depart from the sum of their "
-            f"terms, in shares of the base's time: {'; '.join(_name_departures(found, departing))}."
+            f"The role costs do not add up ({chance}). Of {tested}, these depart from the sum of "
+            "their roles, as a share of the base's time: "
+            f"{'; '.join(_name_departures(found, departing))}."
         )
     room = float(np.abs([excess.low, excess.high]).max())
     return (
-        f"No departure from the sum of the terms found in {join_words([*found])} ({chance}); their "
-        f"intervals leave room for one of up to {room:.1%} of the base's time."
+        f"No departure from the sum of the role costs was found in {join_words([*found])} "
+        f"({chance}). The intervals allow a departure of up to {room:.1%} of the base's time."
     )
 
 
@@ -107,6 +108,6 @@ def _name_departures(found: dict[str, float], departing: Sequence[Sequence[str]]
     for group in departing:
         *others, last = [f"{label} {found[label]:+.1%}" for label in group]
         if others:
-            yield f"{', '.join(others)} or {last} (the data do not say which)"
+            yield f"{', '.join(others)} or {last} (the data cannot tell which)"
         else:
             yield last

@@ -231,8 +231,8 @@ def _check_rank(
             known = wider
     if needed:
         raise UserError(
-            f"cost model: {', '.join(map(label_roles, sets))} do not tell the costs of "
-            f"{', '.join(map(_name_term, terms))} apart; time {join_words(needed)} in addition"
+            f"cost model: {', '.join(map(label_roles, sets))} do not separate the costs of "
+            f"{', '.join(map(_name_term, terms))}; also time {join_words(needed)}"
         )
 
 

@@ -25,12 +25,12 @@ from harness.records.machine import describe_difference
 
 
 def compare_latency(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """Return the ratios of several studies, the rows that answer one question side by side.
+    """Return the latency ratios of several studies, with comparable rows next to each other.
 
-    Columns: study, model, device, margin and target_half_width (of the study's own rule, by which
-    its verdicts and its gate go), the versions of `results.VERSIONS`, then those of
-    tabulate_ratios; ordered by axes, arm, variant and time. Raises UserError where two studies are
-    not of one machine, with the fact that differs, or where one does not say of which it is.
+    Columns: study, model, device, margin and target_half_width (of that study's rule, which sets
+    its verdicts and its trust), the versions of `results.VERSIONS`, then those of tabulate_ratios;
+    ordered by axes, arm, variant and time. Raises UserError if two studies were timed on different
+    machines, naming the difference, or if one does not record its machine.
     """
     folders = [Path(path) for path in paths]
     if not folders:
@@ -66,8 +66,8 @@ def _check_machines(folders: Sequence[Path], studies: Sequence[LatencyStudy]) ->
         # A CPU without a name, as on some ARM systems, is recorded as that.
         if machine.get("cpu") is None and machine.get("gpu") is None:
             raise UserError(
-                f"{folder}: latency.json names neither the CPU nor the GPU that it was timed on, "
-                "so it cannot be compared; time it again"
+                f"{folder}: latency.json records neither the CPU nor the GPU, so the study cannot "
+                "be compared; time it again"
             )
     # All pairs: memory may differ by a GiB, so that agreeing with a third is not agreeing.
     for one, two in combinations(range(len(machines)), 2):
@@ -75,7 +75,7 @@ def _check_machines(folders: Sequence[Path], studies: Sequence[LatencyStudy]) ->
         if difference is not None:
             raise UserError(
                 f"{folders[one]} and {folders[two]} were timed on different machines "
-                f"({difference}); compare studies of one machine"
+                f"({difference}); compare studies from one machine"
             )
 
 

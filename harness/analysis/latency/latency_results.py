@@ -98,14 +98,14 @@ class LatencyStudy:
     facts: Facts
 
     def calls_of(self, point: int) -> pd.DataFrame:
-        """Return the timed calls of one point; none where it never came to be timed."""
+        """Return the timed calls of one point; empty if it was never timed."""
         return self.calls[self.calls["point"] == point]
 
 
 def load_latency_study(path: str | Path) -> LatencyStudy:
-    """Read the study in folder `path`.
+    """Load the latency study in folder `path`.
 
-    Raises UserError, in one line, where a file is missing, torn, or not of this layout.
+    Raises UserError if a file is missing, damaged or of another layout.
     """
     folder = Path(path)
     facts = _read_facts(folder / "latency.json")
@@ -116,7 +116,7 @@ def load_latency_study(path: str | Path) -> LatencyStudy:
     if unlisted:
         raise UserError(
             f"{folder}: latency.parquet has calls of point {min(unlisted)}, which latency.json "
-            "does not list; the two are of different studies, so time it again"
+            "does not list; the two files belong to different studies: time the study again"
         )
     operations = _read_operations(folder / "operations.parquet", is_timed)
     return LatencyStudy(folder.resolve().name, calls, operations, facts)
@@ -143,9 +143,9 @@ def _read_facts(path: Path) -> Facts:
             "`python -m harness.latency` wrote, such as results/latency"
         ) from error
     except KeyError as error:
-        raise UserError(f"{path}: lacks the key {error}; time the study again") from error
+        raise UserError(f"{path}: key {error} is missing; time the study again") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not the facts of a latency study ({error})") from error
+        raise UserError(f"{path}: not a latency study's latency.json ({error})") from error
 
 
 def _parse_facts(fields: Mapping[str, Any]) -> Facts:

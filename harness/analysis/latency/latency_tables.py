@@ -57,7 +57,10 @@ class Costs:
 
 
 def check_gates(study: LatencyStudy, time: str = "end_to_end") -> dict[int, Gate]:
-    """Return the A/A gate, in one of the times, of every point that has timed calls of it."""
+    """Return, by point number, whether the timing is trusted: the base timed against itself.
+
+    `time` is ttft, tpot or end_to_end; points without calls of that time are left out.
+    """
     return {
         point.number: check_gate(study.calls_of(point.number), study.facts.rule, time)
         for point in list_timed_points(study)
@@ -83,17 +86,17 @@ def list_arms(calls: pd.DataFrame, point: Point) -> list[tuple[str, str]]:
 
 
 def tabulate_ratios(study: LatencyStudy) -> pd.DataFrame:
-    """Return one row a point, (arm, variant) and time, with these columns.
+    """Return one row per point, (arm, variant) and time, with these columns.
 
     point, AXES, arm, variant   what was timed
     time                        ttft, tpot or end_to_end
     seconds                     median over the calls
-    ratio, ratio_low, ratio_high, half_width    to the base of the same rounds, with its 95%
+    ratio, ratio_low, ratio_high, half_width    to the base in the same rounds, with the 95%
                                 interval; 1 for the base itself
     verdict                     slower, faster, equivalent or unresolved, by the study's rule;
                                 `undefined` for the tpot of one-token outputs; `reference`
     rounds, processes           behind the ratio
-    outliers                    rounds flagged as outliers; none is left out
+    outliers                    rounds flagged as outliers; all are kept
     is_preregistered            the stopping rule waited for it
     is_publishable              rounds and processes are enough by the rule
     trusted                     the point passed the A/A gate in this time; where not, no verdict
@@ -111,9 +114,9 @@ def tabulate_ratios(study: LatencyStudy) -> pd.DataFrame:
 
 
 def tabulate_pairs(study: LatencyStudy) -> pd.DataFrame:
-    """Return one row a point, arm and pair of target sets, compared directly, end to end.
+    """Return one row per point, arm and pair of target sets: end-to-end time compared directly.
 
-    Columns as tabulate_ratios, and reference_variant: `ratio` is variant / reference_variant.
+    Columns of tabulate_ratios and reference_variant: `ratio` is variant / reference_variant.
     """
     gates, rows = check_gates(study), []
     for point in list_timed_points(study):
@@ -128,7 +131,7 @@ def tabulate_pairs(study: LatencyStudy) -> pd.DataFrame:
 
 
 def tabulate_times(study: LatencyStudy) -> pd.DataFrame:
-    """Return medians over calls, one row a point, arm and variant.
+    """Return medians over calls, one row per point, arm and variant.
 
     ttft_seconds, tpot_seconds, end_to_end_seconds, cpu_seconds (of this process, all threads),
     tokens_per_second.
@@ -139,10 +142,10 @@ def tabulate_times(study: LatencyStudy) -> pd.DataFrame:
 
 
 def tabulate_operations(study: LatencyStudy) -> pd.DataFrame:
-    """Return one row a point, arm and variant: medians over processes, and their range.
+    """Return one row per point, arm and variant: medians over processes, with their range.
 
     <operation>_seconds for load, switch, merge, unmerge and cold_call (the first call in a
-    process), memory_bytes (peak of an arm in a pass of its own); each with _min and _max. NaN where
+    process), memory_bytes (peak of an arm in a separate pass); each with _min and _max. NaN where
     an operation does not apply.
     """
     operations = study.operations
@@ -193,10 +196,10 @@ def tabulate_noise(study: LatencyStudy) -> pd.DataFrame:
 
 
 def tabulate_costs(study: LatencyStudy, time: str = "end_to_end") -> Costs:
-    """Fit the cost model of roles to the unmerged arm of every point, and check it on later ones.
+    """Fit the cost model of roles to the unmerged arm of every point, and check it on later points.
 
-    A point whose sets do not tell the roles' costs apart, or that has no such time, is named in
-    `problems` and left out.
+    `time` is ttft, tpot or end_to_end. A point whose sets do not separate the roles' costs, or that
+    has no such time, is left out and named in `problems`.
     """
     models: dict[int, CostModel] = {}
     problems: dict[int, str] = {}

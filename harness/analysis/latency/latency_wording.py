@@ -1,4 +1,4 @@
-"""What a latency study says, in sentences: points by name, verdicts, gate, stops, failures."""
+"""A latency study in sentences: names of points, verdicts, trust, stops, failures."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,9 +24,9 @@ CONTROL_NAMES = {
     "base_cloned": "base, tensors copied",
 }
 DOUBT = "UNTRUSTED: "
-"""Begins what is said of a point that is not trusted."""
+"""Prefix of statements about a point that is not trusted."""
 
-ONE_PROCESS = "intervals say nothing of how processes differ, and assume independent rounds"
+ONE_PROCESS = "the intervals assume independent rounds and exclude variation between processes"
 STATES = ("trusted", "untrusted", "not measured")
 VERDICTS = ("slower", "faster", "equivalent", "unresolved")
 AXIS_NAMES = {
@@ -101,7 +101,7 @@ def describe_gate(gate: Gate) -> str:
     ratio = format_interval(interval.estimate, interval.low, interval.high)
     if gate.is_trusted:
         return f"Trusted: the base against itself is {ratio}."
-    return f"UNTRUSTED: {'; '.join(gate.reasons).rstrip('.')}. No verdict holds here."
+    return f"UNTRUSTED: {'; '.join(gate.reasons).rstrip('.')}. No verdict is valid here."
 
 
 def describe_other_gates(gates: Mapping[str, Gate]) -> Iterator[str]:
@@ -131,7 +131,7 @@ def describe_verdicts(rows: pd.DataFrame, rule: Rule) -> Iterator[str]:
             if (group := own[own["verdict"] == verdict].to_dict("records"))
         ]
         if parts:
-            yield f"{title}: {'; '.join(parts)}."
+            yield f"{title}, {'; '.join(parts)}."
 
 
 def describe_layout(rows: pd.DataFrame, rule: Rule) -> Iterator[str]:
@@ -147,21 +147,21 @@ def describe_layout(rows: pd.DataFrame, rule: Rule) -> Iterator[str]:
             yield f"{found}, equivalent within {rule.margin:.0%}."
         else:
             yield (
-                f"{found}, {row['verdict']}: a difference of that size between a merged set and "
-                "the base may be where its tensors lie, not what was merged."
+                f"{found}, {row['verdict']}. A difference of this size between a merged set and "
+                "the base may be due to memory layout rather than to the merged weights."
             )
 
 
 def describe_mixed(point: Point, rows: pd.DataFrame) -> Iterator[str]:
     """Say which sets the mixed batch mixes; `rows` are those of tabulate_ratios of the point."""
     if point.mixed_sets and (rows["arm"] == "mixed").any():
-        yield f"The rows of the mixed batch take turns with {join_words(point.mixed_sets)}."
+        yield f"The rows of the mixed batch use {join_words(point.mixed_sets)} in turn."
 
 
 def describe_one_process(rows: pd.DataFrame) -> Iterator[str]:
     """Say what the intervals of a point of one process leave out."""
     if rows["processes"].max() == 1:
-        yield f"One process: {ONE_PROCESS}."
+        yield f"Only one process was timed: {ONE_PROCESS}."
 
 
 def describe_publishability(rows: pd.DataFrame, rule: Rule) -> str:
@@ -177,20 +177,20 @@ def describe_publishability(rows: pd.DataFrame, rule: Rule) -> str:
         f"{_count(needed, 'process', 'processes')}"
     )
     if not compared["trusted"].all():
-        return f"Not publishable, since untrusted: {have} (needed: {need})."
+        return f"Not publishable, because untrusted: {have} (needed: {need})."
     if compared["is_publishable"].all():
         return f"Publishable: {have} (needed: {need})."
-    return f"Not publishable: {have}, of {need} needed."
+    return f"Not publishable: {have} (needed: {need})."
 
 
 def describe_stop(point: Point, rows: pd.DataFrame, facts: Facts) -> str:
-    """Say why a point's rounds ended, and which preregistered ratios were not yet narrow."""
+    """State why a point's rounds ended, and which preregistered ratios were still too wide."""
     waited = rows[rows["is_preregistered"]]
     seen = set(zip(waited["arm"], waited["variant"], strict=True))
     lost = sorted(point.preregistered - seen)
     untimed = f" Preregistered and never timed: {_name_arms(lost)}." if lost else ""
     if point.stopped is None:
-        return f"Ended before its time: {describe_status(point)}.{untimed}"
+        return f"Ended early: {describe_status(point)}.{untimed}"
     reason = STOPS.get(point.stopped, point.stopped).format(seconds=facts.max_seconds)
     # A half-width that is unknown is not narrow either.
     wide = waited[~(waited["half_width"] <= facts.rule.half_width)]
@@ -215,7 +215,7 @@ def describe_fit(model: CostModel) -> str:
     if not model.left_out:
         return fitted
     return (
-        f"{fitted} Left out, since they were timed in under half of the rounds: "
+        f"{fitted} Left out, because they were timed in fewer than half of the rounds: "
         f"{join_words(model.left_out)}."
     )
 
@@ -227,23 +227,23 @@ def describe_checks(checks: pd.DataFrame, name: str) -> str:
     """
     rows = checks.to_dict("records")
     departing = [
-        f"{row['target_set']} by {row['excess']:+.1%} of the base's time"
+        f"{row['target_set']} ({row['excess']:+.1%} of the base's time)"
         for row in rows
         if row["found"] == "departs"
     ]
-    parts = [f"departing: {join_words(departing)}"] if departing else []
+    parts = [f"departs: {join_words(departing)}"] if departing else []
     for found in ("no departure found", "not tested"):
         names = [row["target_set"] for row in rows if row["found"] == found]
         parts += [f"{found}: {join_words(names)}"] if names else []
-    return f"Against what the roles' terms at {name} predict: {'; '.join(parts)}."
+    return f"Compared with the prediction from the role costs at {name}: {'; '.join(parts)}."
 
 
 def describe_undefined(points: Sequence[Point]) -> Iterator[str]:
     """Say where a time does not exist."""
     if any(point.axes["output_tokens"] == 1 for point in points):
         yield (
-            "TPOT, the time per output token after the first, is undefined where one token is "
-            "written: those points have TTFT and end to end only."
+            "TPOT, the time per output token after the first, is undefined for an output of one "
+            "token: those points have only TTFT and end to end."
         )
 
 
@@ -253,7 +253,7 @@ def list_troubles(study: LatencyStudy, names: Mapping[int, str]) -> list[str]:
     timed = set(study.calls["point"])
     # A point without calls has that for its headline.
     troubles = [
-        f"{names[point.number]}: {describe_status(point)}; the calls timed until then are kept"
+        f"{names[point.number]}: {describe_status(point)}; the calls timed before are kept"
         for point in facts.points
         if point.status != "done" and point.number in timed
     ]
@@ -261,12 +261,12 @@ def list_troubles(study: LatencyStudy, names: Mapping[int, str]) -> list[str]:
         where = names.get(failure["point"], f"point {failure['point']}")
         what = name_arm(failure["arm"], failure["variant"])
         rounds = _count_rounds(study, failure)
-        after = f"was lost after {_count(rounds, 'round', 'rounds')}"
+        after = f"failed after {_count(rounds, 'round', 'rounds')}"
         came = after if rounds else "could not be timed"
         troubles.append(f"{where}: {what} {came}: {_first_line(failure['message'])}")
     troubles += [
-        f"{names.get(each['point'], each['point'])}: process {each['process']} had not settled "
-        f"after {each['warmup_rounds']} warm-up rounds, so its first rounds may be slow"
+        f"{names.get(each['point'], each['point'])}: process {each['process']} had not reached a "
+        f"steady speed after {each['warmup_rounds']} warm-up rounds; its first rounds may be slow"
         for each in facts.processes
         if each.get("settled") is False
     ]
@@ -275,24 +275,26 @@ def list_troubles(study: LatencyStudy, names: Mapping[int, str]) -> list[str]:
 
 
 def describe_rule(facts: Facts) -> tuple[str, ...]:
-    """State how the figures were made, in the order in which a sceptic asks."""
+    """State how the figures were measured: ratios, verdicts, trust, when timing stops."""
     rule = facts.rule
     return (
-        "Each round times every arm once, in a seeded random order. A ratio is taken inside its "
-        "round; the figure is the median over rounds, with a 95% bootstrap interval over processes "
-        f"and rounds. Outliers are counted, and none is left out. Of one process {ONE_PROCESS}.",
+        "Each round times every arm once, in a seeded random order. Ratios are computed within a "
+        "round; the reported ratio is the median over rounds, with a 95% bootstrap interval over "
+        "processes and rounds. Outliers are counted and kept. With one process, "
+        f"{ONE_PROCESS}.",
         f"Equivalent: the whole interval lies within {1 / (1 + rule.margin):.3f} to "
-        f"{1 + rule.margin:.3f}. Slower, faster: it lies on one side of 1 and not within that "
-        "margin. Unresolved: neither.",
-        "A point is trusted if the base timed against itself has an interval that contains 1 and "
-        f"is no wider than ±{rule.half_width:.3g}, end to end; TTFT and TPOT each by their own.",
-        "A point is measured until the end-to-end ratios that were named beforehand have intervals "
-        f"within ±{rule.half_width:.3g}, and no longer than {facts.max_seconds:g} s.",
+        f"{1 + rule.margin:.3f}. Slower or faster: the interval lies on one side of 1 but not "
+        "within that margin. Unresolved: neither applies.",
+        "A point is trusted if the base timed against itself, end to end, has an interval that "
+        f"contains 1 and is no wider than ±{rule.half_width:.3g}. TTFT and TPOT are each tested "
+        "the same way.",
+        "A point is timed until all preregistered end-to-end ratios have intervals within "
+        f"±{rule.half_width:.3g}, and for at most {facts.max_seconds:g} s.",
     )
 
 
 def format_interval(ratio: float, low: float, high: float) -> str:
-    """A ratio with its interval, or with the word that it has none."""
+    """Format a ratio with its interval, or say that the interval is unknown."""
     if not math.isnan(ratio) and (math.isnan(low) or math.isnan(high)):
         return f"{format_ratio(ratio)} (interval unknown)"
     return format_ratio_interval(ratio, low, high)

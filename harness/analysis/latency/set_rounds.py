@@ -51,7 +51,7 @@ def collect_rounds(calls: pd.DataFrame, arm: str, column: str) -> SetRounds:
     if not kept or len(complete) < MINIMUM_ROUNDS:
         raise UserError(
             f"cost model: {len(complete) if kept else 0} rounds timed all of the base, "
-            f"{', '.join(kept or labels)}; it needs at least {MINIMUM_ROUNDS}: time more rounds"
+            f"{', '.join(kept or labels)}; at least {MINIMUM_ROUNDS} are needed: time more rounds"
         )
     return SetRounds(
         process=complete.index.get_level_values("process").to_numpy(int),
@@ -86,7 +86,7 @@ def _pair_sets(calls: pd.DataFrame, arm: str, column: str) -> pd.DataFrame:
     if "base" not in table:
         raise UserError(
             f"cost model: no call of the base has a usable {column}; calls of one output token "
-            "have no time per output token: take end_to_end, or time 2 or more output tokens"
+            "have no time per output token: use end_to_end, or time 2 or more output tokens"
         )
     table = table.reindex(columns=["base", *dict.fromkeys(labels.values())])
     table = table.dropna(subset=["base"])
@@ -97,15 +97,15 @@ def _check_calls(calls: pd.DataFrame, arm: str, column: str) -> None:
     arms = sorted(set(calls["arm"]))
     if arm not in arms or "base" not in arms:
         raise UserError(
-            f"cost model: needs calls of the arms 'base' and {arm!r}; there are "
-            f"{', '.join(arms) or 'none'}: time the missing one"
+            f"cost model: needs calls of the arms 'base' and {arm!r}, found "
+            f"{', '.join(arms) or 'none'}: time the missing arm"
         )
     if column not in calls:
         raise UserError(f"cost model: no column {column}; time is one of ttft, tpot and end_to_end")
     points = calls["point"].unique() if "point" in calls else [0]
     if len(points) > 1:
         raise UserError(
-            f"cost model: the calls are of {len(points)} points; pass the rows of one, such as "
+            f"cost model: the calls belong to {len(points)} points; pass the rows of one, such as "
             f"calls[calls['point'] == {min(points)}]"
         )
 

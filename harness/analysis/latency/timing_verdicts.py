@@ -1,7 +1,7 @@
-"""What an interval of a timing ratio allows one to say, and whether a study may say anything.
+"""The verdict that a timing ratio's interval supports, and whether the timing is trusted.
 
-A verdict is about a ratio's whole interval, never about the leader of the moment. The gate times
-the base against itself: a study that tells the base from the base cannot be trusted on adapters.
+A verdict uses a ratio's whole interval, never the estimate alone. The gate times the base against
+itself: if the two differ, the timing of adapters cannot be trusted either.
 """
 
 import math
@@ -18,8 +18,8 @@ CONFIDENCE = 0.95
 
 PUBLISHABLE_ROUNDS = 15
 PUBLISHABLE_PROCESSES = 3
-"""Least behind a publishable ratio, whatever a rule asks: one process says nothing of how others
-differ, and two give intervals too wide to be of use."""
+"""Minimum for a publishable ratio, whatever the rule: one process shows no variation between
+processes, and two give intervals too wide to be useful."""
 
 NOTEWORTHY_CORES = 0.05
 """Cores kept busy by others; a desktop at rest stays below."""
@@ -114,19 +114,19 @@ def _find_failures(ratio: Interval, rule: Rule, time: str) -> Iterator[str]:
         return
     if not ratio.low <= 1 <= ratio.high:
         yield (
-            f"{base} against itself came out as {ratio.estimate:.4f}x "
+            f"{base} against itself is {ratio.estimate:.4f}x "
             f"({ratio.low:.4f} to {ratio.high:.4f}), which excludes 1"
         )
     if not is_resolved(ratio, rule):
         yield (
             f"{base} against itself is known to \N{PLUS-MINUS SIGN}{ratio.half_width:.2%}, "
-            f"not to the target of {rule.half_width:.2%}"
+            f"wider than the target of \N{PLUS-MINUS SIGN}{rule.half_width:.2%}"
         )
 
 
 def _word_too_few(ratio: Interval) -> str:
     if ratio.processes > 1:
-        return f"its {ratio.processes} processes have too unlike numbers of rounds for an interval"
+        return f"the rounds of its {ratio.processes} processes are too uneven for an interval"
     rounds = "1 round" if ratio.rounds == 1 else f"{ratio.rounds} rounds"
     return f"{rounds} of one process are too few for a {CONFIDENCE:.0%} interval"
 
@@ -142,10 +142,10 @@ def _describe_noise(calls: pd.DataFrame) -> Iterator[str]:
         yield f"the hypervisor withheld {format_share(stolen)} of a core's time (steal)"
     throttled = _divide_sums(calls, "throttled_seconds", seconds)
     if throttled >= NOTEWORTHY_STEAL:
-        yield f"the CPU quota held the process back for {format_share(throttled)} of the time"
+        yield f"the CPU quota throttled the process for {format_share(throttled)} of the time"
     if "load_average" in calls and calls["load_average"].notna().any():
         load = calls["load_average"]
-        yield f"the load average was {load.median():.1f}, at most {load.max():.1f}"
+        yield f"the load average was {load.median():.1f} (maximum {load.max():.1f})"
     if "gpu_throttle" in calls:
         throttled = calls["gpu_throttle"].dropna()
         named = sorted({each for text in throttled[throttled != ""] for each in text.split(", ")})

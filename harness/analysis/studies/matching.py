@@ -1,4 +1,4 @@
-"""What may stand side by side of several studies, and what else differs between them.
+"""Which tasks and target sets of several studies can be compared, and what else differs.
 
 Scores may where the studies scored the same examples in the same way; times never may, but as
 ratios to each study's own base. What is refused leaves a note with the reason, and so does every
@@ -29,10 +29,10 @@ DATA = {
     "dataset": "data set",
     "split": "split",
     "metric": "metric",
-    "scoring": "way of scoring",
+    "scoring": "scoring",
     "example_count": "number of examples",
 }
-"""What must agree for scores of a task to be compared: column -> what a note calls it."""
+"""What must agree for scores of a task to be compared: column -> its name in notes."""
 
 VERSIONS = ("target-module-harness", "torch", "transformers", "peft", "git_commit")
 SETTINGS = ("adapter.", "train.", "task.")
@@ -47,14 +47,14 @@ def find_common_tasks(sides: Sequence[Side], notes: list[str]) -> list[str]:
     having = {side.name: set(side.scored["task"]) for side in sides}
     partial_tasks = _list_partial(having)
     if partial_tasks:
-        notes.append(f"tasks that not every study has are left out: {partial_tasks}")
+        notes.append(f"tasks not in every study are left out: {partial_tasks}")
     common = []
     for task in sorted(set.intersection(*having.values())):
         reason = _find_data_difference(sides, task)
         if reason is None:
             common.append(task)
         else:
-            notes.append(f"scores of {task} are not put side by side: {reason}")
+            notes.append(f"{task} is not compared: {reason}")
     if not common:
         raise UserError(
             f"no task can be compared: {'; '.join(notes)}; run the studies on the same tasks and "
@@ -70,20 +70,22 @@ def find_common_sets(sides: Sequence[Side], notes: list[str]) -> list[str]:
     partial_sets = _list_partial(having)
     if not common:
         raise UserError(
-            f"no target set is in every study: {partial_sets}; run at least one in all of them"
+            f"no target set is in every study: {partial_sets}; run at least one common set"
         )
     if partial_sets:
-        notes.append(f"target sets that not every study has are left out: {partial_sets}")
+        notes.append(f"target sets not in every study are left out: {partial_sets}")
     return common
 
 
 def _list_partial(having: Mapping[str, set[str]]) -> str:
-    """What some studies have and others lack: `all (before); q+v (after)`."""
+    """What some studies have and others lack: `all (only in before); q+v (only in after)`."""
     holders: defaultdict[str, list[str]] = defaultdict(list)
     common = set.intersection(*having.values())
     for name in sorted(set.union(*having.values()) - common):
         holders[join_words([study for study, own in having.items() if name in own])].append(name)
-    return "; ".join(f"{join_words(names)} ({studies})" for studies, names in holders.items())
+    return "; ".join(
+        f"{join_words(names)} (only in {studies})" for studies, names in holders.items()
+    )
 
 
 def _find_data_difference(sides: Sequence[Side], task: str) -> str | None:
@@ -91,7 +93,7 @@ def _find_data_difference(sides: Sequence[Side], task: str) -> str | None:
     for side, facts in zip(sides, described, strict=True):
         mixed = [f"{DATA[key]} {join_words(each)}" for key, each in facts.items() if len(each) > 1]
         if mixed:
-            return f"{side.name} itself mixes data ({'; '.join(mixed)})"
+            return f"{side.name} mixes data within the study ({'; '.join(mixed)})"
     values = {key: [facts[key][0] for facts in described] for key in DATA}
     differing = [
         f"{DATA[key]}: {_list_by_side(sides, each)}"
@@ -99,9 +101,9 @@ def _find_data_difference(sides: Sequence[Side], task: str) -> str | None:
         if len(set(each)) > 1
     ]
     if differing:
-        return f"the data or its scoring differs ({'. '.join(differing)})"
+        return f"data or scoring differ ({'. '.join(differing)})"
     if len({_read_answers(side, task) for side in sides}) > 1:
-        return "the examples or their right answers differ, though the data is called the same"
+        return "the examples or their references differ under the same data set name"
     return None
 
 
@@ -127,7 +129,7 @@ def _read_answers(side: Side, task: str) -> frozenset[tuple[str, str]]:
 
 
 def list_differences(sides: Sequence[Side]) -> Iterator[str]:
-    """Say, a line each, what differs between the studies besides their target sets."""
+    """Yield one line for each difference between the studies besides their target sets."""
     models = [side.model for side in sides]
     if len(set(models)) > 1:
         yield f"model differs: {_list_by_side(sides, models)}"
@@ -197,16 +199,16 @@ def _list_machines(sides: Sequence[Side]) -> Iterator[str]:
     for name, own in machines.items():
         if any(each.get("cpu") is None and each.get("gpu") is None for each in own):
             yield (
-                f"{name} names neither the CPU nor the GPU that it was timed on: its ratios are "
-                "not to be held against another's"
+                f"{name} records neither the CPU nor the GPU it was timed on: do not compare its "
+                "latency ratios with other studies'"
             )
     for one, other in combinations(machines, 2):
         pairs = ((a, b) for a in machines[one] for b in machines[other])
         difference = next(filter(None, (describe_difference(a, b) for a, b in pairs)), None)
         if difference is not None:
             yield (
-                f"{one} and {other} were timed on different machines ({difference}): the ratios "
-                "of one are not to be held against the other's"
+                f"{one} and {other} were timed on different machines ({difference}): do not "
+                "compare their latency ratios"
             )
 
 

@@ -1,14 +1,15 @@
-"""Studies side by side: other models, machines, versions or recipes. Does the choice change?
+"""Studies side by side: does the recommendation change with model, machine, version or recipe?
 
     python -m harness.studies results/before results/after
     python -m harness.studies results/before results/after --out results/compared
 
     import harness
     compared = harness.compare_studies(["results/before", "results/after"])
-    compared.table      # one row a study, target set and task
+    compared.table      # one row per study, target set and task
 
-Compared are the tasks that all studies scored on the same data, and the target sets that all of
-them have. What is left out, and what else differs, is named (harness.analysis.studies.matching).
+The comparison covers the tasks that all studies scored on the same data, and the target sets that
+all of them ran. It names what is left out and what else differs
+(harness.analysis.studies.matching).
 """
 
 from dataclasses import dataclass
@@ -34,24 +35,24 @@ from harness.analysis.studies.study_sides import Side, load_sides
 @dataclass(frozen=True)
 class StudiesComparison:
     names: tuple[str, ...]
-    """The studies; the first is what the others are held against."""
+    """The studies; the others are compared with the first."""
     tasks: tuple[str, ...]
     """Tasks that all of them scored on the same data."""
     sets: tuple[str, ...]
-    """Target sets that all of them have."""
+    """Target sets that all of them ran."""
     verdicts: pd.DataFrame
-    """One row a study: study, model; own_verdict, own_choice and headline of its own report;
-    seeds, and verdict, choice and candidates by the same rule, of the common tasks and sets."""
+    """One row per study: study, model; own_verdict, own_choice and headline of its report; seeds;
+    and verdict, choice and candidates of the same rule on the common tasks and sets."""
     table: pd.DataFrame
-    """One row a study, variant and task, of `analysis.studies.study_gains.tabulate_scores`."""
+    """One row per study, variant and task, of `analysis.studies.study_gains.tabulate_scores`."""
     changes: pd.DataFrame
-    """How gains differ from the first study's, of `tabulate_changes`."""
+    """Differences of gains from the first study's, of `tabulate_changes`."""
     rankings: pd.DataFrame
-    """One row a pair of studies, of `rank_alike`."""
+    """One row per pair of studies, of `rank_alike`."""
     pairs: pd.DataFrame
-    """One row a pair of studies and pair of sets, of `compare_orders`."""
+    """One row per pair of studies and pair of sets, of `compare_orders`."""
     findings: tuple[str, ...]
-    """What becomes of the choice and of the ranking, in sentences."""
+    """How recommendation and ranking change, in sentences."""
     notes: tuple[str, ...]
     """What is left out, and why."""
     differences: tuple[str, ...]
@@ -59,11 +60,11 @@ class StudiesComparison:
 
 
 def compare_studies(paths: Paths, delta: float = BALANCED.delta) -> StudiesComparison:
-    """Put two or more studies side by side; a study with several models counts as one each.
+    """Compare two or more studies; a study with several models counts as one study per model.
 
-    `paths` are studies' folders, or folders of studies; `delta` is the loss in mean score that the
-    user does not mind. Raises UserError where fewer than two studies, no task or no target set can
-    be compared, with the reasons, and where delta is not positive.
+    `paths` are studies' folders, or folders that contain studies; `delta` is the tolerance in mean
+    score. Raises UserError, with the reasons, if fewer than two studies, no task or no target set
+    can be compared, and if delta is not positive.
     """
     notes: list[str] = []
     sides = load_sides(paths, notes)

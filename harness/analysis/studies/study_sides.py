@@ -71,8 +71,8 @@ def load_sides(paths: Paths, notes: list[str]) -> list[Side]:
     if len(sides) < 2:
         names = join_words([side.name for side in sides]) or "none"
         raise UserError(
-            f"fewer than two studies to compare: {'; '.join([names, *notes])}; pass two or more "
-            "studies' folders, such as results/before results/after"
+            f"fewer than two studies to compare: {'; '.join([names, *notes])}; pass the folders of "
+            "two or more studies, such as results/before results/after"
         )
     return sides
 
@@ -80,19 +80,20 @@ def load_sides(paths: Paths, notes: list[str]) -> list[Side]:
 def _find_objection(side: Side, others: Sequence[Side], notes: list[str]) -> str | None:
     """Why a side is not compared with those before it; None where it is."""
     if not side.sets:
-        return "it has no score of any target set"
+        return "no target set has a score"
     own = _identify_runs(side)
     for other in others:
         theirs = _identify_runs(other)
         shared = len(own & theirs)
         if shared and shared == min(len(own), len(theirs)):
             return (
-                f"it is {other.name} once more, or a part of it: the same runs, to the last digit"
+                f"it has the same runs as {other.name}, or one contains the other: scores and "
+                "times are identical"
             )
         if shared:
             notes.append(
-                f"{shared} of the {len(own)} runs of {side.name} are copies of {other.name}'s: "
-                "there the two agree because they are one"
+                f"{shared} of the {len(own)} runs of {side.name} are copies of runs of "
+                f"{other.name}, so the two studies agree there by construction"
             )
     return None
 

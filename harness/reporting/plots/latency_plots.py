@@ -50,7 +50,7 @@ LEGEND_COLUMNS = 6
 
 
 def plot_forest(rows: pd.DataFrame, gate: Gate, rule: Rule, title: str) -> Figure:
-    """Plot the end-to-end ratios of one point, a row an arm, with 95% intervals.
+    """Plot the end-to-end ratios of one point with 95% intervals, one row per arm.
 
     `rows` are those of tabulate_ratios. Grey band: interval of the base timed against itself.
     Dashed lines: the margin of equivalence. A point that is not trusted gets a red frame.
@@ -186,7 +186,7 @@ def plot_batches(rows: pd.DataFrame, title: str, note: str = "") -> Figure:
 
 
 def plot_predictions(rows: pd.DataFrame, title: str) -> Figure:
-    """Plot the ratio measured against the ratio predicted from the roles, a marker a set.
+    """Plot the measured ratio against the ratio predicted from the roles, one marker per set.
 
     `rows` are those of select_held_out, or of Costs.checks.
     """
@@ -224,7 +224,7 @@ def plot_predictions(rows: pd.DataFrame, title: str) -> Figure:
     axes.plot([low, high], [low, high], color=FAINT, linewidth=1, linestyle="--", zorder=1)
     labels = [Label(row["ratio"], row["measured"], row["target_set"]) for _, row in rows.iterrows()]
     place_labels(axes, labels, [(low, low, high, high), *_list_bars(rows)])
-    axes.set_xlabel("Predicted from the roles' terms, time / base")
+    axes.set_xlabel("Time / base, predicted from the role costs")
     axes.set_ylabel("Measured, time / base")
     axes.set_title(escape_dollars("\n".join(said)), loc="left", fontsize=11, color=INK)
     style_axes(axes)

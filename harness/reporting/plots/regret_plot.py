@@ -1,4 +1,4 @@
-"""The regret plot: what each target set gives up against the best one, and what the rule allows.
+"""The regret plot: score that each target set loses against the best, and the rule's limits.
 
     save_plot(plot_regret(comparison, delta=0.02), Path("plots"), "regret")
 
@@ -56,16 +56,18 @@ MEASURES = (
     Measure("worst_regret", "Worst task", 2, 0.17, True, ":"),
 )
 CAPTION = (
-    "Left is better. Bars end at 95% bounds, each one-sided. A set qualifies if the bar of its "
-    "mean ends before the dashed line, and that of its worst task before the dotted one."
+    "Left is better. Bars end at one-sided 95% bounds. A set qualifies if its mean bar ends before "
+    "the dashed line and its worst-task bar before the dotted line."
 )
 
 
 def plot_regret(comparison: Comparison, delta: float) -> Figure:
-    """Plot mean and worst-task regret, a row a target set, the lowest mean on top.
+    """Plot the score lost on average and on the worst task (regret), one row per target set.
 
-    `delta` is the loss in score that the user does not mind: the rule allows it in the mean, and
-    twice as much on the worst task. Sets without scores have no row; they are named below.
+    The set with the lowest mean is on top.
+
+    `delta` is the tolerance in score: the rule allows it in the mean, and twice as much on the
+    worst task. Sets without scores have no row; they are named below the plot.
     """
     sets = comparison.overall[comparison.overall["target_set"] != BASE]
     columns = [measure.column for measure in MEASURES]
@@ -76,7 +78,7 @@ def plot_regret(comparison: Comparison, delta: float) -> Figure:
     remarks = [*([CAPTION] if rows else []), *_name_unknown(sets.loc[~is_known, "variant"])]
     figure, axes = _make_axes(names, " ".join(remarks))
     if not rows:
-        put_notice(axes, "No set has a regret here.")
+        put_notice(axes, "No target set has scores to compare.")
         return figure
     for place, row in enumerate(rows):
         for measure in MEASURES:
@@ -126,7 +128,7 @@ def _make_axes(names: Sequence[str], remarks: str) -> tuple[Figure, Axes]:
         }
     )
     style_axes(axes, grid="x")
-    axes.set_xlabel("Regret: score given up against the best set")
+    axes.set_xlabel("Score lost against the best set (regret)")
     figure.text(
         0.1 / width, 0.1 / height, escape_dollars("\n".join(lines)), fontsize=9, color=CAPTION_INK
     )
@@ -152,7 +154,7 @@ def _draw_regret(
 
 
 def _draw_limits(axes: Axes, delta: float) -> Iterator[Artist]:
-    """Draw a line at what the rule allows; yield what the legend says of markers and lines."""
+    """Draw a line at each of the rule's limits; yield the legend's markers and lines."""
     for measure in MEASURES:
         allowed = measure.limits * delta
         face = "white" if measure.is_hollow else INK

@@ -58,11 +58,11 @@ class Panel:
 
 
 def plot_tradeoff(comparison: Comparison) -> Figure:
-    """Plot score against end-to-end latency (unmerged / base): over all tasks, then task by task.
+    """Plot score against end-to-end latency (unmerged / base): all tasks, then one panel per task.
 
     Bars are 95% intervals both ways. The Pareto front is the stepped line; its points are ringed.
-    The dashed line is what always giving one answer scores, its band the 95% interval. Hollow marks
-    with dashed bars are timings that are not trusted.
+    The dashed line is the majority-class baseline, its band the 95% interval. Hollow marks with
+    dashed bars are timings that are not trusted.
     """
     styles = assign_styles(comparison.overall["variant"])
     panels = list(_list_panels(comparison))
@@ -82,7 +82,10 @@ def plot_tradeoff(comparison: Comparison) -> Figure:
 def _write_caption(comparison: Comparison) -> Iterator[str]:
     yield "Up and left is better. Bars: 95% intervals. Stepped line and rings: Pareto front."
     if comparison.majority:
-        yield "Dashed line and band: always the same answer; no skill up to the band's top."
+        yield (
+            "Dashed line and band: majority-class baseline with its 95% interval. Only scores "
+            "above the band are above the baseline."
+        )
     if comparison.latency_doubts:
         doubts = join_words(sorted(set(comparison.latency_doubts.values())))
         yield f"Hollow, dashed: this timing {doubts} and takes no part in the verdict;"
@@ -90,7 +93,7 @@ def _write_caption(comparison: Comparison) -> Iterator[str]:
 
 
 def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> Figure:
-    """Plot loss by optimizer step, a panel a task: means over seeds faint, moving average on top.
+    """Plot loss by optimizer step, one panel per task: faint means over seeds, moving averages.
 
     `losses` as `analysis.results.load_losses` returns it; `variants` fixes the colours to those of
     another plot.
@@ -101,7 +104,7 @@ def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> 
     columns = _count_legend_columns(names, max(len(tasks), 1))
     figure, grid = _make_grid(max(len(tasks), 1), legend_rows=math.ceil(len(names) / columns))
     if not tasks:
-        put_notice(grid[0], "No training run left a loss curve.")
+        put_notice(grid[0], "No run has a loss curve.")
     for axes, task in zip(grid, tasks, strict=False):
         for variant, runs in losses[losses["task"] == task].groupby("variant"):
             mean = runs.groupby("step", as_index=False)["loss"].mean()
@@ -119,7 +122,7 @@ def _list_panels(comparison: Comparison) -> Iterator[Panel]:
     names = sorted(tasks["task"].unique())
     if len(names) != 1:
         listed = f"{len(comparison.tasks)} tasks" if comparison.tasks else "no common task"
-        yield Panel(f"Over all ({listed})", "Mean score over tasks", comparison.overall)
+        yield Panel(f"All tasks ({listed})", "Mean score over tasks", comparison.overall)
     for task in names:
         rows = tasks[tasks["task"] == task]
         metric = rows["metric"].dropna()
@@ -165,7 +168,7 @@ def _draw_tradeoff(axes: Axes, panel: Panel, styles: dict[str, Style]) -> None:
     unplaced = points[points["x"].isna() | points["score"].isna()]["variant"]
     points = points[points["x"].notna() & points["score"].notna()].sort_values("variant")
     if points.empty:
-        put_notice(axes, "No set has both a score and a latency here.")
+        put_notice(axes, "No target set has both a score and a trusted latency.")
         return
     _draw_front(axes, points[points["on_front"]])
     for _, row in points.iterrows():

@@ -203,7 +203,7 @@ def test_a_departure_in_least_squares_has_its_full_size_and_no_single_culprit() 
     assert model.additivity.departing == one_of
     assert model.additivity.alternatives == (one_of,)
     assert "or qkv+o_proj +" in model.additivity.sentence
-    assert "the data do not say which" in model.additivity.sentence
+    assert "the data cannot tell which" in model.additivity.sentence
 
 
 def test_excess_is_over_the_fit_without_the_set() -> None:
@@ -245,7 +245,7 @@ def test_nothing_held_out_is_untested() -> None:
 
 def test_sets_that_leave_a_role_open_are_told_which_to_add() -> None:
     calls = simulate(["q+k", "k+v", "v+o", "q+o"])
-    with pytest.raises(UserError, match="time q in addition") as raised:
+    with pytest.raises(UserError, match="also time q") as raised:
         fit_cost_model(calls)
     assert "\n" not in str(raised.value)
     fit_cost_model(simulate(["q+k", "k+v", "v+o", "q+o", "q"]))

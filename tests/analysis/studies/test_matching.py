@@ -33,10 +33,10 @@ def refuse(*folders: Path) -> str:
         ({"scored": {"source": "hub"}}, "source: embedded in a; hub in b"),
         ({"scored": {"dataset": "org/set@1"}}, "data set: fincot (embedded) in a; org/set@1 in b"),
         ({"scored": {"split": "validation"}}, "split: test in a; validation in b"),
-        ({"scored": {"scoring": "likelihood"}}, "way of scoring: not recorded in a; likelihood"),
+        ({"scored": {"scoring": "likelihood"}}, "scoring: not recorded in a; likelihood"),
         ({"scored": {"metric": "parsed"}}, "metric: accuracy in a; parsed in b"),
         ({"examples": 30}, "number of examples: 60 in a; 30 in b"),
-        ({"ids": [f"x{number}" for number in range(60)]}, "examples or their right answers differ"),
+        ({"ids": [f"x{number}" for number in range(60)]}, "examples or their references differ"),
     ],
 )
 def test_a_task_of_other_data_is_not_put_side_by_side(
@@ -49,7 +49,7 @@ def test_a_task_of_other_data_is_not_put_side_by_side(
     notes: list[str] = []
     assert find_common_tasks(load(one, two), notes) == ["medmcqa"]
     (note,) = notes
-    assert note.startswith("scores of fincot are not put side by side: ")
+    assert note.startswith("fincot is not compared: ")
     assert reason in note
 
 
@@ -59,7 +59,7 @@ def test_other_right_answers_under_the_same_ids_are_other_data(tmp_path: Path) -
         pd.read_parquet(path).assign(reference="c").to_parquet(path, index=False)
     notes: list[str] = []
     assert find_common_tasks(load(one, two), notes) == ["medmcqa"]
-    assert "though the data is called the same" in notes[0]
+    assert "differ under the same data set name" in notes[0]
 
 
 def test_a_study_that_mixes_data_in_a_task_says_so(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_study_that_mixes_data_in_a_task_says_so(tmp_path: Path) -> None:
         write_run(folder, "fc1", "fincot", scored={"dataset": "other"})
     notes: list[str] = []
     assert find_common_tasks(load(*folders), notes) == ["medmcqa"]
-    assert "a itself mixes data (data set fincot (embedded) and other)" in notes[0]
+    assert "a mixes data within the study (data set fincot (embedded) and other)" in notes[0]
 
 
 def test_a_local_file_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
@@ -92,18 +92,20 @@ def test_tasks_and_sets_of_some_studies_are_named_with_their_studies(tmp_path: P
     assert find_common_tasks(sides, notes) == ["fincot"]
     assert find_common_sets(sides, notes) == ["qkv"]
     assert notes == [
-        "tasks that not every study has are left out: govreport (a)",
-        "target sets that not every study has are left out: all (a); fc1 and fc2 (b)",
+        "tasks not in every study are left out: govreport (only in a)",
+        "target sets not in every study are left out: all (only in a); fc1 and fc2 (only in b)",
     ]
 
 
 def test_nothing_in_common_is_refused_with_what_each_has(tmp_path: Path) -> None:
     one = write_side(tmp_path / "a", {"qkv": 0.1, "all": 0.2}, ("fincot",))
     two = write_side(tmp_path / "b", {"fc1": 0.1, "fc2": 0.2}, ("fincot",))
-    with pytest.raises(UserError, match=r"no target set .* all and qkv \(a\); fc1 and fc2 \(b\)"):
+    with pytest.raises(
+        UserError, match=r"no target set .* all and qkv \(only in a\); .* \(only in b\)"
+    ):
         find_common_sets(load(one, two), [])
     three = write_side(tmp_path / "c", tasks=("medmcqa",))
-    assert "left out: fincot (a); medmcqa (c)" in refuse(one, three)
+    assert "left out: fincot (only in a); medmcqa (only in c)" in refuse(one, three)
 
 
 def test_what_differs_is_named_once(tmp_path: Path) -> None:
@@ -159,10 +161,10 @@ def test_machines_that_differ_keep_ratios_apart(tmp_path: Path) -> None:
     (line,) = list_differences(load(one, two))
     assert line.startswith("a and b were timed on different machines (")
     assert "2 and 4" in line
-    assert "not to be held against the other's" in line
+    assert "do not compare their latency ratios" in line
     edit_records(two, cpu=None)
     unnamed, *_ = list_differences(load(one, two))
-    assert unnamed.startswith("b names neither the CPU nor the GPU")
+    assert unnamed.startswith("b records neither the CPU nor the GPU")
 
 
 def test_a_machine_that_timed_nothing_is_no_matter_between_studies(tmp_path: Path) -> None:

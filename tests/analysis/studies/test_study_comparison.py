@@ -69,7 +69,7 @@ def test_the_verdicts_are_those_of_the_studies_own_reports(
         assert (row["own_verdict"], row["own_choice"]) == (own.verdict, own.choice)
         assert row["headline"] == own.headline
         assert (row["verdict"], row["choice"]) == (own.verdict, own.choice)
-    assert turned.findings[0] == "The choice changes: all in before; qkv in after."
+    assert turned.findings[0] == "The recommendation changes: all in before; qkv in after."
 
 
 def test_changes_are_differences_of_gains_with_the_root_of_the_summed_squares(
@@ -107,8 +107,8 @@ def test_the_ranking_is_kendalls_tau_of_the_gains(tmp_path: Path) -> None:
     assert (reversal["better"], reversal["worse"]) == ("fc2", "fc1")
     assert reversal["difference_other"] < reversal["high_other"] < 0 < reversal["low"]
     sentence = next(each for each in compared.findings if "Kendall" in each)
-    margins = f"{reversal['difference']:.3f} in a, under it by {-reversal['difference_other']:.3f}"
-    assert f"fc2 over fc1 by {margins} in b" in sentence
+    above, below = reversal["difference"], -reversal["difference_other"]
+    assert f"fc2 is {above:.3f} above fc1 in a and {below:.3f} below it in b" in sentence
 
 
 def test_a_turn_within_the_noise_is_not_called_one(tmp_path: Path) -> None:
@@ -146,10 +146,10 @@ def test_one_common_set_has_no_ranking(tmp_path: Path) -> None:
         ]
     )
     assert compared.sets == ("qkv",)
-    assert any("there is no ranking" in finding for finding in compared.findings)
+    assert any("every task: no ranking" in finding for finding in compared.findings)
     assert list(compared.verdicts["own_choice"]) == ["qkv", "qkv"]
     assert list(compared.verdicts["choice"]) == [None, None]
-    assert "target sets that not every study has are left out: all (a); o_proj (b)" in (
+    assert "target sets not in every study are left out: all (only in a); o_proj (only in b)" in (
         compared.notes
     )
 
@@ -166,7 +166,7 @@ def test_regret_is_against_the_sets_that_all_have(tmp_path: Path) -> None:
         assert means_of(compared, name).loc["all", "regret"] == 0
     assert list(compared.verdicts["own_choice"]) == ["fc1", "all"]
     assert list(compared.verdicts["choice"]) == ["all", "all"]
-    assert compared.findings[0] == "The choice is all in every study."
+    assert compared.findings[0] == "The recommendation is all in every study."
 
 
 def test_a_task_of_one_study_counts_in_no_mean(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_task_of_one_study_counts_in_no_mean(tmp_path: Path) -> None:
     assert compared.tasks == ONE
     assert "govreport" not in set(compared.table["task"])
     assert means_of(compared, "a")["score"].to_dict() == means_of(compared, "b")["score"].to_dict()
-    assert "tasks that not every study has are left out: govreport (a)" in compared.notes
+    assert "tasks not in every study are left out: govreport (only in a)" in compared.notes
 
 
 def test_a_study_done_again_agrees_and_is_no_copy(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_the_command_prints_and_writes(
     out = tmp_path / "new" / "compared"
     assert main([*map(str, paths), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "The choice changes: all in before; qkv in after." in printed
+    assert "The recommendation changes: all in before; qkv in after." in printed
     assert "Over fincot and medmcqa:" in printed
     assert str(out / "studies.md") in printed
     table = pd.read_csv(out / "studies.csv")
@@ -250,7 +250,7 @@ def test_the_command_prints_and_writes(
     for block in re.findall(r"(?:^\|.*\n)+", page, flags=re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
     header = next(line for line in page.splitlines() if line.startswith("| Target set"))
-    for group in ("before: gain", "after: mean regret", "Change of gain, after against before"):
+    for group in ("before: gain", "after: mean score lost", "Change of gain, after against before"):
         assert group in header
 
 
@@ -277,7 +277,7 @@ def test_a_mistake_is_one_line_and_status_2(
     (tmp_path / "file").write_text("")
     arguments, expected = {
         "absent": ([paths[0], tmp_path / "absent"], "pass a study's folder"),
-        "alone": ([paths[0]], "pass two or more studies' folders"),
+        "alone": ([paths[0]], "pass the folders of two or more studies"),
         "latency": ([paths[0], tmp_path / "latency"], "harness.compare_latency"),
         "disk": ([*paths, "--out", tmp_path / "file"], "cannot be written"),
     }[case]

@@ -17,7 +17,9 @@ def test_the_same_study_twice_is_no_comparison(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"fewer than two .* given more than once") as caught:
         load_sides([one, one / ".." / "a"], [])
     assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="fewer than two studies to compare: a; pass two or more"):
+    with pytest.raises(
+        UserError, match="fewer than two studies to compare: a; pass the folders of two or more"
+    ):
         load_sides([one], [])
     notes: list[str] = []
     other = write_side(tmp_path / "b", seconds=13.0)
@@ -36,7 +38,7 @@ def test_a_copy_of_a_study_is_left_out(tmp_path: Path, is_part: bool) -> None:
     sides = load_sides([one, tmp_path / "copy", other], notes)
     assert [side.name for side in sides] == ["a", "b"]
     (note,) = notes
-    assert note.startswith("copy is left out: it is a once more, or a part of it")
+    assert note.startswith("copy is left out: it has the same runs as a, or one contains")
     with pytest.raises(UserError, match="copy is left out"):
         load_sides([one, tmp_path / "copy"], [])
 
@@ -49,7 +51,7 @@ def test_runs_that_were_copied_into_another_study_are_counted(tmp_path: Path) ->
     notes: list[str] = []
     assert len(load_sides([one, two], notes)) == 2
     (note,) = notes
-    assert note.startswith("2 of the 8 runs of b are copies of a's")
+    assert note.startswith("2 of the 8 runs of b are copies of runs of a")
 
 
 def test_a_study_without_scores_is_left_out(tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_a_study_without_scores_is_left_out(tmp_path: Path) -> None:
     failed = tmp_path / "failed"
     write_run(failed, BASE, "fincot")
     write_run(failed, "qkv", "fincot", error=ErrorRecord("E", "boom", "t"))
-    with pytest.raises(UserError, match="failed is left out: it has no score of any target set"):
+    with pytest.raises(UserError, match="failed is left out: no target set has a score"):
         load_sides([one, failed], [])
 
 
@@ -110,5 +112,5 @@ def test_sets_of_two_ranks_are_told_apart_in_a_study_of_one_rank_too(tmp_path: P
 def test_a_latency_study_is_sent_to_its_own_comparison(tmp_path: Path) -> None:
     (tmp_path / "latency").mkdir()
     (tmp_path / "latency" / "latency.json").write_text("{}")
-    with pytest.raises(UserError, match=r"holds no runs; .*harness\.compare_latency"):
+    with pytest.raises(UserError, match=r"has no runs; .*harness\.compare_latency"):
         load_sides([write_side(tmp_path / "a"), tmp_path / "latency"], [])

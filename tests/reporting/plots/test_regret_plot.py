@@ -142,7 +142,8 @@ def test_no_set_at_all_still_draws(tmp_path: Path) -> None:
         ids = examples["run_id"].isin(rows["run_id"])
         figure = plot_regret(compare(rows, examples[ids], resamples=50), DELTA)
         FigureCanvasAgg(figure).draw()
-        assert [text.get_text() for text in figure.axes[0].texts] == ["No set has a regret here."]
+        (notice,) = figure.axes[0].texts
+        assert notice.get_text() == "No target set has scores to compare."
 
 
 def test_the_files_are_the_same_every_time(tmp_path: Path, comparison: Comparison) -> None:

@@ -99,7 +99,7 @@ def test_one_slow_set_does_not_squeeze_the_others(
 def test_panels_are_one_over_all_and_one_a_task(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study")
     titles = [axes.get_title("left") for axes in plot_tradeoff(compare_study(study)).axes]
-    assert titles == ["Over all (4 tasks)", "fincot", "govreport", "invoice_ocr", "medmcqa"]
+    assert titles == ["All tasks (4 tasks)", "fincot", "govreport", "invoice_ocr", "medmcqa"]
 
 
 def test_a_single_task_has_one_panel(tmp_path: Path) -> None:
