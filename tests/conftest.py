@@ -1,15 +1,23 @@
 """Shared fixtures: the real configuration, composed and then shrunk to a model of two blocks."""
 
+import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from harness.config.schema import Config
 
 # Before anything imports a hub library: tests must not wait for a network that is not there.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# pytest-xdist fills the cores with processes, so each of them, and each child, has one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,15 +39,30 @@ TINY = (
 )
 
 
-@pytest.fixture
-def tiny_overrides(tmp_path: Path) -> list[str]:
-    """Overrides for a run of seconds, into a temporary results folder."""
-    return [*TINY, f"results_dir={tmp_path / 'results'}", "study=tiny"]
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the cores that this process may use: xdist counts two threads of one core once."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @pytest.fixture
-def tiny_config(tiny_overrides: list[str]) -> Callable[..., object]:
-    """Compose the tiny configuration with further overrides."""
+def tiny_config(tmp_path: Path) -> Callable[..., "Config"]:
+    """Compose the tiny configuration with further overrides, into a temporary results folder."""
     from harness.config.composing import compose
 
-    return lambda *extra: compose([*tiny_overrides, *extra])
+    def make(*extra: str) -> "Config":
+        overrides = tuple(each for each in extra if not each.startswith("study="))
+        # What a file says is read anew: a test may have changed it.
+        read = any(each.startswith("task.path=") for each in extra)
+        config = compose([*TINY, *overrides]) if read else compose_once(overrides)
+        study = next((each[6:] for each in extra if each.startswith("study=")), "tiny")
+        return dataclasses.replace(config, results_dir=str(tmp_path / "results"), study=study)
+
+    return make
+
+
+@functools.cache
+def compose_once(overrides: tuple[str, ...]) -> "Config":
+    """Hydra takes a third of a second to compose; many tests ask for the same configuration."""
+    from harness.config.composing import compose
+
+    return compose([*TINY, *overrides])

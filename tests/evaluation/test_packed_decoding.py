@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from tiny_models import load_tiny
 
 from harness.adapters.attach import attach_adapter
-from harness.config.schema import AdapterConfig, ModelConfig
+from harness.config.schema import AdapterConfig
 from harness.data.encoding import EncodedExample
 from harness.evaluation.generation import decode
 from harness.evaluation.scoring import choose
-from harness.models.loading import LoadedModel, load_model
+from harness.models.loading import LoadedModel
 from harness.models.memory import PASS_TOKENS
 from harness.models.projections import map_modules
 from harness.training.packed_model import BASE_ROW, Pack, lora_layers
@@ -26,8 +27,7 @@ LENGTH = 24
     scope="module", params=["llama", "gpt2", "phi3", "bloom", "mpt", "opt", "gemma2", "falcon"]
 )
 def loaded(request: pytest.FixtureRequest) -> LoadedModel:
-    shape = f"tiny-{request.param}"
-    return load_model(ModelConfig(source="random", shape=shape, dtype="float32", device="cpu"))
+    return load_tiny(request.param)
 
 
 @pytest.fixture(scope="module")

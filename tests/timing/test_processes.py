@@ -19,6 +19,9 @@ from harness.timing.processes import FreshProcess, ProcessDiedError, SameProcess
 from harness.timing.session import PointError
 from harness.timing.timed_call import Decoder
 
+# What is timed or counted never runs beside another such test.
+pytestmark = pytest.mark.xdist_group("timing")
+
 MODEL = ModelConfig(source="random", shape="tiny-llama", dtype="float32", device="cpu")
 POINT = Point(3, ((5, 6, 7, 8), (9, 10, 11, 12)), 3)
 

@@ -7,20 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import load_tiny
 from torch import nn
 
-from harness.config.schema import ModelConfig
-from harness.models.loading import clone_sharing_weights, load_model
+from harness.models.loading import clone_sharing_weights
 from harness.timing.arms import compile_step
 from harness.timing.timed_call import CacheHolder, Decoder
 
 PROMPT = torch.arange(40).reshape(2, 20) + 100
 
 
-@pytest.fixture(scope="module", params=["tiny-llama", "tiny-gpt2", "tiny-phi3"])
+@pytest.fixture(scope="module", params=["llama", "gpt2", "phi3"])
 def model(request: pytest.FixtureRequest) -> Any:
-    spec = ModelConfig(source="random", shape=request.param, dtype="float32", device="cpu")
-    return load_model(spec).model
+    return load_tiny(request.param).model
 
 
 def watch(model: Any) -> tuple[Any, list[torch.Tensor]]:

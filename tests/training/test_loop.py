@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from tiny_models import load_tiny
 from transformers import PreTrainedTokenizerBase
 
 from harness.adapters.attach import attach_adapter, trainable_parameters
-from harness.config.schema import AdapterConfig, ModelConfig
+from harness.config.schema import AdapterConfig
 from harness.data.encoding import EncodedExample, encode_examples
-from harness.models.loading import LoadedModel, load_model
+from harness.models.loading import LoadedModel
 from harness.models.projections import map_modules
 from harness.training.loop import DivergedError, Recipe, TrainResult, train_pack
 from harness.training.packed_model import Pack
@@ -21,9 +22,7 @@ WORDS = ("red", "green blue", "one two three", "yes", "no no", "a b c d")
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
-    return load_model(
-        ModelConfig(source="random", shape="tiny-llama", dtype="float32", device="cpu")
-    )
+    return load_tiny()
 
 
 def encode(tokenizer: PreTrainedTokenizerBase) -> list[EncodedExample]:
