@@ -2,8 +2,11 @@
 
 import dataclasses
 import functools
+import gc
 import os
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,9 +63,52 @@ def tiny_config(tmp_path: Path) -> Callable[..., "Config"]:
     return make
 
 
+@pytest.fixture
+def untimed_config(tiny_config: Callable[..., "Config"]) -> Callable[..., "Config"]:
+    """Compose the tiny configuration without timing, which takes longer than all that it times."""
+    return lambda *extra: tiny_config("latency=off", *extra)
+
+
 @functools.cache
 def compose_once(overrides: tuple[str, ...]) -> "Config":
     """Hydra takes a third of a second to compose; many tests ask for the same configuration."""
     from harness.config.composing import compose
 
     return compose([*TINY, *overrides])
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    status: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def run_harness(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """Call the command in this process: one of its own takes seconds to import the libraries."""
+    from harness.cli import sweep
+
+    # What `main` sets for a process that ends with it.
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    terminated = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.setattr(sweep, "_started_studies", [])
+        monkeypatch.setattr(sweep, "_run_errors", [])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            sweep.main()
+        return Done(int(ended.value.code or 0), *capfd.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, terminated)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from harness.errors import UserError
+from harness.models import devices
 from harness.models.devices import GpuState, name_throttle_reasons
 from harness.timing import noise
 from harness.timing.noise import NoiseMeter, check_clock, read_throttled_seconds
@@ -243,10 +244,13 @@ def test_what_one_function_cannot_tell_leaves_the_others(nvml: FakeNvml) -> None
 def test_the_real_package_has_what_the_fake_stands_for() -> None:
     real = pytest.importorskip("pynvml")
     assert all(hasattr(real, name) for name in dir(FakeNvml) if name.startswith("nvml"))
-    assert (real.NVML_CLOCK_SM, real.NVML_CLOCK_MEM) == (noise.NVML_CLOCK_SM, noise.NVML_CLOCK_MEM)
-    assert real.NVML_TEMPERATURE_GPU == noise.NVML_TEMPERATURE_GPU
-    assert real.nvmlClocksThrottleReasonGpuIdle == noise.GPU_IDLE
-    for bit, name in noise.THROTTLE_REASONS.items():
+    assert (real.NVML_CLOCK_SM, real.NVML_CLOCK_MEM) == (
+        devices.NVML_CLOCK_SM,
+        devices.NVML_CLOCK_MEM,
+    )
+    assert real.NVML_TEMPERATURE_GPU == devices.NVML_TEMPERATURE_GPU
+    assert real.nvmlClocksThrottleReasonGpuIdle == devices.GPU_IDLE
+    for bit, name in devices.THROTTLE_REASONS.items():
         constant = "".join(word.capitalize() for word in name.split())
         assert getattr(real, f"nvmlClocksThrottleReason{constant}") == bit
 
