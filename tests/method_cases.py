@@ -17,11 +17,10 @@ from harness.training.loop import Recipe, TrainResult, train_pack
 from harness.training.packed_model import Pack
 from tasks.base import Example
 
-SHAPES = ("llama", "gpt2", "phi3")
 QUANTIZED = ("qlora", "loftq")
-STEPS = 30
-RATES = {"prefix": 1e-2, "prompt": 1.0, "ia3": 0.1, "vera": 0.1, "full": 1e-2, "lora_fa": 3e-2}
-"""For a memorisable batch, in thirty steps, on random weights; 1e-2 where not named."""
+STEPS = 10
+RATES = {"prefix": 3e-2, "prompt": 3.0, "ia3": 0.3, "vera": 0.3, "lora_fa": 1e-1}
+"""For a memorisable batch, in ten steps, on random weights; 3e-2 where not named."""
 LEAST_FALL = {"prompt": 0.05}
 """Of the loss; 0.1 where not named. Twenty embeddings say little to a random model."""
 
@@ -70,7 +69,7 @@ def attach(loaded: LoadedModel, adapter: AdapterConfig, seed: int = 0) -> Adapte
 def train(loaded: LoadedModel, member: Adapted, adapter: AdapterConfig) -> TrainResult:
     recipe = Recipe(
         steps=[examples()] * STEPS,
-        learning_rate=RATES.get(adapter.method, 1e-2),
+        learning_rate=RATES.get(adapter.method, 3e-2),
         schedule="cosine",
         warmup_ratio=0.1,
         weight_decay=0.0,

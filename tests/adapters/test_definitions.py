@@ -129,7 +129,7 @@ def trained_parameters(member: Any) -> dict[str, nn.Parameter]:
     return {name: p for name, p in member.named_parameters() if p.requires_grad}
 
 
-@pytest.mark.parametrize(("rank", "initial", "steps"), [(4, 6, 30), (2, 12, 10), (3, 5, 101)])
+@pytest.mark.parametrize(("rank", "initial", "steps"), [(4, 6, 10), (2, 12, 10), (3, 5, 31)])
 def test_adalora_ends_with_the_ranks_of_its_budget(
     rank: int, initial: int, steps: int, tmp_path: Path
 ) -> None:
@@ -147,7 +147,7 @@ def test_adalora_ends_with_the_ranks_of_its_budget(
     assert sum(kept) == rank * len(projections)
 
 
-@pytest.mark.parametrize(("rank", "initial", "steps"), [(4, 2, 30), (12, 2, 10), (3, 3, 20)])
+@pytest.mark.parametrize(("rank", "initial", "steps"), [(4, 2, 13), (12, 2, 10), (3, 3, 10)])
 def test_increlora_ends_with_the_ranks_of_its_budget(
     rank: int, initial: int, steps: int, tmp_path: Path
 ) -> None:

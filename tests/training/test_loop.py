@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from recipes import PASSES, RECIPE
 from tiny_models import load_tiny
 from transformers import PreTrainedTokenizerBase
 
@@ -57,22 +58,8 @@ def train(
     on_step: Callable[[Mapping[int, float]], None] = lambda losses: None,
     **changes: Any,
 ) -> TrainResult:
-    recipe: dict[str, Any] = {
-        "learning_rate": 1e-2,
-        "schedule": "cosine",
-        "warmup_ratio": 0.1,
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "seed": 0,
-    }
-    settings: dict[str, Any] = {
-        "gradient_accumulation": 1,
-        "max_tokens_per_pass": 8192,
-        "gradient_checkpointing": False,
-        "pad_token_id": 0,
-    }
-    own = recipe | {key: value for key, value in changes.items() if key in recipe}
-    shared = settings | {key: value for key, value in changes.items() if key in settings}
+    own = RECIPE | {key: value for key, value in changes.items() if key in RECIPE}
+    shared = PASSES | {key: value for key, value in changes.items() if key in PASSES}
     assert own.keys() | shared.keys() >= changes.keys()
     pack = Pack(loaded.model, [model], [own["seed"]])
     (result,) = train_pack(pack, [Recipe(steps, **own)], on_step=on_step, **shared)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from recipes import PASSES, RECIPE
 from tiny_models import load_tiny
 from torch import nn
 
@@ -84,15 +85,7 @@ def make_examples(count: int, seed: int = 0) -> list[EncodedExample]:
 
 
 def make_recipe(steps: Sequence[Sequence[EncodedExample]], **changes: Any) -> Recipe:
-    values: dict[str, Any] = {
-        "learning_rate": 1e-2,
-        "schedule": "cosine",
-        "warmup_ratio": 0.1,
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "seed": 0,
-    }
-    return Recipe(steps=steps, **(values | changes))
+    return Recipe(steps=steps, **(RECIPE | changes))
 
 
 def make_steps(count: int, size: int = 3, seed: int = 0) -> list[list[EncodedExample]]:
@@ -106,14 +99,8 @@ def train(
     recipes: Sequence[Recipe],
     **changes: Any,
 ) -> list[TrainResult | DivergedError]:
-    settings: dict[str, Any] = {
-        "gradient_accumulation": 1,
-        "max_tokens_per_pass": 8192,
-        "gradient_checkpointing": False,
-        "pad_token_id": 0,
-    }
     pack = Pack(loaded.model, members, [recipe.seed for recipe in recipes])
-    return train_pack(pack, recipes, **(settings | changes))
+    return train_pack(pack, recipes, **(PASSES | changes))
 
 
 def train_stock(model: PeftModel, recipe: Recipe, base_learning_rate: float) -> list[float]:
@@ -272,10 +259,7 @@ def test_the_first_pass_runs_once_for_all(single: LoadedModel) -> None:
     train_pack(
         pack,
         [make_recipe(make_steps(3, size=2))] * 4,
-        gradient_accumulation=1,
-        max_tokens_per_pass=8192,
-        gradient_checkpointing=False,
-        pad_token_id=0,
+        **PASSES,
     )
     assert rows == [2, 8, 8]
 
