@@ -13,13 +13,17 @@ ifneq ($(PIP_INDEX_URL),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: sweep test check format notebooks reference constraints clean
+.PHONY: sweep test test-full check format notebooks reference constraints clean
 
 sweep: $(VENV)/.installed
 	$(BIN)/python -m harness --multirun experiment=quickstart
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+# All tests: those of `make test`, then those marked slow.
+test-full: test
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

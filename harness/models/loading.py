@@ -212,7 +212,7 @@ def _read_tokenizer(
     location: str, revision: str | None, files: tuple[tuple[str, int, int], ...]
 ) -> PreTrainedTokenizerBase:
     """`files` only tells states of a folder apart."""
-    tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, revision=revision)
     if tokenizer.eos_token is None:
         raise UserError(
             f"model: the tokenizer of {location} has no end-of-text token, so completions could "

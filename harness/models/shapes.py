@@ -87,6 +87,19 @@ _TINY_EXTRA: dict[str, dict[str, Any]] = {
     "qwen3_moe": _TINY_GROUPED
     | {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2},
     "mixtral": _TINY_GROUPED | {"num_local_experts": 4},
+    # Has a vision tower: the language model's dimensions are a configuration inside its own.
+    "gemma3": {
+        "text_config": _TINY | _TINY_GROUPED,
+        "vision_config": {
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        "mm_tokens_per_image": 4,
+    },
     "gpt2": {},
     "bloom": {},
     "mpt": {},

@@ -3,21 +3,21 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from tiny_models import load_tiny as load_fresh
 
 from harness.adapters.attach import attach_adapter, trainable_parameters
 from harness.adapters.storage import load_adapter, load_owned, save_adapter
-from harness.config.schema import AdapterConfig, ModelConfig
+from harness.config.schema import AdapterConfig
 from harness.config.target_sets import ROLES
 from harness.errors import UserError
-from harness.models.loading import LoadedModel, load_model
+from harness.models.loading import LoadedModel
 from harness.models.projections import ModuleMap, map_modules
 
 ARCHITECTURES = ("llama", "gpt2", "phi3", "mixtral", "falcon", "opt", "gemma2")
 
 
 def load_tiny(model_type: str) -> tuple[LoadedModel, ModuleMap]:
-    spec = ModelConfig(source="random", shape=f"tiny-{model_type}", dtype="float32", device="cpu")
-    loaded = load_model(spec)
+    loaded = load_fresh(model_type)
     return loaded, map_modules(loaded.model, loaded.model.config)
 
 
@@ -103,8 +103,7 @@ def test_seed_decides_the_initial_weights_and_nothing_else_does() -> None:
 
 
 def test_adapter_is_fp32_on_a_bf16_base() -> None:
-    spec = ModelConfig(source="random", shape="tiny-llama", dtype="bfloat16", device="cpu")
-    loaded = load_model(spec)
+    loaded = load_fresh("llama", "bfloat16")
     mapped = map_modules(loaded.model, loaded.model.config)
     model = attach(loaded, mapped, ("o",))
     assert {p.dtype for p in trainable_parameters(model)} == {torch.float32}

@@ -341,9 +341,7 @@ def test_a_written_study_is_judged_from_its_records(tmp_path: Path) -> None:
     assert outcomes[STABILITY] == "undecided"
 
 
-def count_outcomes(
-    means: Means, studies: int = 200, **options: float
-) -> dict[tuple[str, str], int]:
+def count_outcomes(means: Means, studies: int, **options: float) -> dict[tuple[str, str], int]:
     counts: dict[tuple[str, str], int] = {}
     for draw in range(studies):
         shape = {"examples": 30, "seeds": 5, "resamples": 300, "noise": 0.1} | options
@@ -357,33 +355,39 @@ def count_decided(counts: Mapping[tuple[str, str], int], name: str) -> int:
     return counts.get((name, "holds"), 0) + counts.get((name, "fails"), 0)
 
 
-def allow(studies: int = 200, rate: float = 0.05) -> int:
+SIMULATED = pytest.mark.parametrize("studies", [40, pytest.param(200, marks=pytest.mark.slow)])
+
+
+def allow(studies: int, rate: float = 0.05) -> int:
     """Most false outcomes that a true rate of 5% gives in 99 of 100 simulations."""
     return int(stats.binom.ppf(0.99, studies, rate))
 
 
-def test_noise_alone_seldom_decides_between_equal_sets() -> None:
+@SIMULATED
+def test_noise_alone_seldom_decides_between_equal_sets(studies: int) -> None:
     # Many tasks are many chances to fall below the base on one of them.
-    counts = count_outcomes(dict.fromkeys((*NAMED, BASE), [0.3, 0.6] * 4))
+    counts = count_outcomes(dict.fromkeys((*NAMED, BASE), [0.3, 0.6] * 4), studies)
     for name in (STABILITY, SEPARATION):
-        assert count_decided(counts, name) <= allow(), counts
+        assert count_decided(counts, name) <= allow(studies), counts
     false = ((FAILURES, "fails"), (ACCURACY, "fails"), (GAINS, "holds"))
     for each in false:
-        assert counts.get(each, 0) <= allow(), counts
+        assert counts.get(each, 0) <= allow(studies), counts
 
 
-def test_sets_that_vary_and_separate_alike_are_seldom_told_apart() -> None:
+@SIMULATED
+def test_sets_that_vary_and_separate_alike_are_seldom_told_apart(studies: int) -> None:
     levels = (0.2, 0.5, 0.8)
     means: dict[str, Sequence[float]] = {
         name: [level + 0.08 * place for level in levels] for place, name in enumerate(NAMED)
     }
     # Every set gains 0.2 more on the second task, and every task has the same spread of sets.
-    counts = count_outcomes(means | {BASE: (0.1, 0.2, 0.7)})
+    counts = count_outcomes(means | {BASE: (0.1, 0.2, 0.7)}, studies)
     for name in (STABILITY, SEPARATION):
-        assert count_decided(counts, name) <= allow(), counts
+        assert count_decided(counts, name) <= allow(studies), counts
 
 
-def test_a_truth_on_the_edge_is_seldom_decided() -> None:
+@SIMULATED
+def test_a_truth_on_the_edge_is_seldom_decided(studies: int) -> None:
     # o_proj has 98% of o_proj+fc2's mean, and both combinations gain exactly one point over it.
     means = {
         BASE: [0.3, 0.3],
@@ -392,15 +396,16 @@ def test_a_truth_on_the_edge_is_seldom_decided() -> None:
         "o_proj+fc2": [0.5, 0.5],
         "qkv+o_proj": [0.5, 0.5],
     }
-    counts = count_outcomes(means)
+    counts = count_outcomes(means, studies)
     for name in (ACCURACY, GAINS):
-        assert count_decided(counts, name) <= allow(), counts
+        assert count_decided(counts, name) <= allow(studies), counts
 
 
-def test_noisier_scores_of_hard_tasks_are_no_separation() -> None:
+@SIMULATED
+def test_noisier_scores_of_hard_tasks_are_no_separation(studies: int) -> None:
     rng = np.random.default_rng(5)
     decided = 0
-    for _ in range(200):
+    for _ in range(studies):
         drawn = {}
         # Equal sets; the hard task's scores scatter most, so its means differ most by chance.
         for task, base, spread in (("a", 0.1, 0.4), ("b", 0.5, 0.2), ("c", 0.9, 0.05)):
@@ -410,4 +415,4 @@ def test_noisier_scores_of_hard_tasks_are_no_separation() -> None:
             }
             drawn[task] = draw_scores(task, scores, 300)
         decided += settle(assemble(drawn), SEPARATION) != "undecided"
-    assert decided <= allow()
+    assert decided <= allow(studies)

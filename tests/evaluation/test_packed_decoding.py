@@ -6,28 +6,28 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from tiny_models import load_tiny
 
 from harness.adapters.attach import attach_adapter
-from harness.config.schema import AdapterConfig, ModelConfig
+from harness.config.schema import AdapterConfig
 from harness.data.encoding import EncodedExample
 from harness.evaluation.generation import decode
 from harness.evaluation.scoring import choose
-from harness.models.loading import LoadedModel, load_model
+from harness.models.loading import LoadedModel
 from harness.models.memory import PASS_TOKENS
 from harness.models.projections import map_modules
 from harness.training.packed_model import BASE_ROW, Pack, lora_layers
 from tasks.base import Example
 
 SETS = (("q", "k", "v"), ("o", "fc2"), ("fc1",))
-LENGTH = 24
+LENGTH = 12
 
 
 @pytest.fixture(
     scope="module", params=["llama", "gpt2", "phi3", "bloom", "mpt", "opt", "gemma2", "falcon"]
 )
 def loaded(request: pytest.FixtureRequest) -> LoadedModel:
-    shape = f"tiny-{request.param}"
-    return load_model(ModelConfig(source="random", shape=shape, dtype="float32", device="cpu"))
+    return load_tiny(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,10 @@ def write_alone(model: Any, prompt: list[int]) -> list[int]:
     return tokens
 
 
+CUT = ("llama", "opt", "mpt", "gemma2")
+"""Where reading two rows at a time is tried: rotary, learned and ALiBi positions, and a window."""
+
+
 @pytest.mark.parametrize("pass_tokens", [2048, 24])
 def test_rows_write_what_their_owner_writes_alone(
     loaded: LoadedModel,
@@ -74,6 +78,8 @@ def test_rows_write_what_their_owner_writes_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether all prompts are read at once or two at a time, of different owners."""
+    if pass_tokens == 24 and loaded.model.config.model_type not in CUT:
+        pytest.skip("one architecture of each kind of positions")
     monkeypatch.setitem(PASS_TOKENS, "cpu", pass_tokens)
     prompts = make_prompts()
     pairs = [(owner, prompt) for owner in (BASE_ROW, 0, 1, 2) for prompt in prompts]

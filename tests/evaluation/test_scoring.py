@@ -4,8 +4,9 @@ import sys
 import jsonschema
 import pytest
 import torch
+from tiny_models import load_tiny
 
-from harness.config.schema import EvaluationConfig, ModelConfig
+from harness.config.schema import EvaluationConfig
 from harness.data.encoding import EncodedExample, encode_examples
 from harness.errors import UserError
 from harness.evaluation.constrained import JsonConstraint
@@ -17,16 +18,14 @@ from harness.evaluation.scoring import (
     generate,
     score_pack,
 )
-from harness.models.loading import LoadedModel, load_model
+from harness.models.loading import LoadedModel
 from harness.training.packed_model import BASE_ROW, Pack
 from tasks.base import Example, TaskSpec
 
 
-@pytest.fixture(scope="module", params=["tiny-llama", "tiny-gpt2"])
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
 def loaded(request: pytest.FixtureRequest) -> LoadedModel:
-    return load_model(
-        ModelConfig(source="random", shape=request.param, dtype="float32", device="cpu")
-    )
+    return load_tiny(request.param)
 
 
 SPEC = TaskSpec(

@@ -2,18 +2,16 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import load_tiny
 from torch.nn import functional
 
-from harness.config.schema import ModelConfig
 from harness.models import forward
 from harness.models.architectures import ARCHITECTURES
 from harness.models.forward import Head, differentiate_loss, find_log_probabilities, run_body
-from harness.models.loading import load_model
 
 
 def load(model_type: str) -> Any:
-    spec = ModelConfig(source="random", shape=f"tiny-{model_type}", dtype="float32", device="cpu")
-    return load_model(spec).model
+    return load_tiny(model_type).model
 
 
 @pytest.mark.parametrize("model_type", ARCHITECTURES)

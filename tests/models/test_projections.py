@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -10,6 +8,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PretrainedConfig
 
+from harness.cli.modules import main
 from harness.config.schema import ModelConfig
 from harness.config.target_sets import ROLES
 from harness.errors import UserError
@@ -239,26 +238,19 @@ def test_counts_agree_with_peft() -> None:
     assert sum(p.count_parameters(5) for p in chosen) == trainable
 
 
-def test_command_prints_the_table_without_loading_weights() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.modules", "model=random", "model.shape=llama-3-8b"]
-        + ["adapter.rank=16"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "32 blocks" in done.stdout
-    assert "mlp.down_proj" in done.stdout
+def test_command_prints_the_table_without_loading_weights(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["model=random", "model.shape=llama-3-8b", "adapter.rank=16"]) == 0
+    printed = capsys.readouterr().out
+    assert "32 blocks" in printed
+    assert "mlp.down_proj" in printed
     # 32 x 16 x (14336 + 4096), the down projections' share.
-    assert f"{32 * 16 * (14336 + 4096):,}" in done.stdout
+    assert f"{32 * 16 * (14336 + 4096):,}" in printed
 
 
-def test_command_gives_one_line_for_an_unknown_shape() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.modules", "model=random", "model.shape=llama-9"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: model.shape is 'llama-9'")
-    assert done.stderr.count("\n") == 1
+def test_command_gives_one_line_for_an_unknown_shape(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model=random", "model.shape=llama-9"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: model.shape is 'llama-9'")
+    assert printed.count("\n") == 1

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from method_cases import QUANTIZED, attach, load, roles, settings
+from method_cases import QUANTIZED, attach, roles, settings
+from tiny_models import load_tiny
 
 from harness.adapters.attach import trainable_parameters
 from harness.adapters.counts import count_parameters
@@ -32,7 +33,7 @@ def solve(mapped: ModuleMap, adapter: AdapterConfig, *sets: str) -> list[Adapter
     "method", [m for m in METHODS if m not in (*QUANTIZED, "prefix", "prompt")]
 )
 def test_counted_parameters_are_those_that_are_trained(method: str) -> None:
-    loaded, adapter = load("llama"), settings(method)
+    loaded, adapter = load_tiny("llama"), settings(method)
     mapped = map_modules(loaded.model, loaded.model.config)
     counted = count_parameters(mapped.select(roles(method)), adapter)
     member = attach(loaded, adapter)

@@ -54,12 +54,12 @@ class PlantedSweep:
         return [trial.train.learning_rate for trial in self.trials]
 
 
-def plan(tiny_config: ConfigMaker, *overrides: str) -> VariantPlan:
-    return plan_sweep([tiny_config(*TUNED, *overrides)]).variants[0]
+def plan(untimed_config: ConfigMaker, *overrides: str) -> VariantPlan:
+    return plan_sweep([untimed_config(*TUNED, *overrides)]).variants[0]
 
 
-def test_grid_is_half_decades_around_the_methods_own_rate(tiny_config: ConfigMaker) -> None:
-    sweep, asked = PlantedSweep(best=2e-4), plan(tiny_config)
+def test_grid_is_half_decades_around_the_methods_own_rate(untimed_config: ConfigMaker) -> None:
+    sweep, asked = PlantedSweep(best=2e-4), plan(untimed_config)
     assert tune_rates([asked], sweep) == {asked.config.run_id: 2e-4}
     assert sorted(sweep.rates) == [2e-5, 6.32e-5, 2e-4, 6.32e-4, 2e-3]
     assert sweep.rounds == 1
@@ -71,17 +71,19 @@ def test_grid_is_half_decades_around_the_methods_own_rate(tiny_config: ConfigMak
 
 @pytest.mark.parametrize(("best", "added"), [(2e-2, 3), (2e-6, 3)])
 def test_grid_grows_while_the_best_rate_lies_at_an_end(
-    best: float, added: int, tiny_config: ConfigMaker
+    best: float, added: int, untimed_config: ConfigMaker
 ) -> None:
-    sweep, asked = PlantedSweep(best), plan(tiny_config)
+    sweep, asked = PlantedSweep(best), plan(untimed_config)
     (rate,) = tune_rates([asked], sweep).values()
     assert rate == pytest.approx(best)
     assert len(sweep.rates) == 5 + added
     assert min(sweep.rates) < best < max(sweep.rates)
 
 
-def test_grid_stops_growing_at_its_most_and_says_where_it_ended(tiny_config: ConfigMaker) -> None:
-    sweep, asked = PlantedSweep(best=1e6), plan(tiny_config, "train.tuning_most=7")
+def test_grid_stops_growing_at_its_most_and_says_where_it_ended(
+    untimed_config: ConfigMaker,
+) -> None:
+    sweep, asked = PlantedSweep(best=1e6), plan(untimed_config, "train.tuning_most=7")
     (rate,) = tune_rates([asked], sweep).values()
     assert rate == pytest.approx(2e-3 * STEP**2, rel=1e-2)
     assert len(sweep.rates) == 7
@@ -89,16 +91,16 @@ def test_grid_stops_growing_at_its_most_and_says_where_it_ended(tiny_config: Con
     assert row["at_an_end"]
 
 
-def test_rates_that_diverge_are_not_chosen(tiny_config: ConfigMaker) -> None:
+def test_rates_that_diverge_are_not_chosen(untimed_config: ConfigMaker) -> None:
     sweep = PlantedSweep(loss=lambda t: math.inf if t.train.learning_rate > 1e-4 else 1.0)
-    (rate,) = tune_rates([plan(tiny_config)], sweep).values()
+    (rate,) = tune_rates([plan(untimed_config)], sweep).values()
     assert isinstance(rate, float)
     assert rate <= 6.32e-5
 
 
-def test_a_grid_without_a_finite_loss_is_one_clear_line(tiny_config: ConfigMaker) -> None:
+def test_a_grid_without_a_finite_loss_is_one_clear_line(untimed_config: ConfigMaker) -> None:
     sweep = PlantedSweep(loss=lambda trial: math.inf)
-    (error,) = tune_rates([plan(tiny_config, "train.tuning_most=6")], sweep).values()
+    (error,) = tune_rates([plan(untimed_config, "train.tuning_most=6")], sweep).values()
     assert isinstance(error, UserError)
     assert "none of the 6 rates from 6.32e-06 to 0.002 gave" in str(error)
     assert "\n" not in str(error)
@@ -120,10 +122,10 @@ def test_seeds_share_a_rate_that_was_chosen_under_another(tiny_config: ConfigMak
         tiny_config(*TUNED, "seed=1000")
 
 
-def test_what_earlier_sweeps_chose_is_kept(tiny_config: ConfigMaker) -> None:
-    first = plan(tiny_config, "target_modules=q")
+def test_what_earlier_sweeps_chose_is_kept(untimed_config: ConfigMaker) -> None:
+    first = plan(untimed_config, "target_modules=q")
     file = first.config.study_folder / "tuning.json"
-    for asked in (first, plan(tiny_config, "target_modules=v"), first):
+    for asked in (first, plan(untimed_config, "target_modules=v"), first):
         tune_rates([asked], PlantedSweep(2e-4))
     assert sorted(row["target_set"] for row in json.loads(file.read_text())) == ["q", "v"]
     file.write_text("{torn")
@@ -131,15 +133,15 @@ def test_what_earlier_sweeps_chose_is_kept(tiny_config: ConfigMaker) -> None:
     assert [row["target_set"] for row in json.loads(file.read_text())] == ["q"]
 
 
-def test_given_rates_are_left_alone(tiny_config: ConfigMaker) -> None:
+def test_given_rates_are_left_alone(untimed_config: ConfigMaker) -> None:
     sweep = PlantedSweep()
-    assert tune_rates(plan_sweep([tiny_config("train.learning_rate=0.5")]).variants, sweep) == {}
+    assert tune_rates(plan_sweep([untimed_config("train.learning_rate=0.5")]).variants, sweep) == {}
     assert not sweep.trials
 
 
-def test_halving_drops_the_worse_half_early(tiny_config: ConfigMaker) -> None:
+def test_halving_drops_the_worse_half_early(untimed_config: ConfigMaker) -> None:
     sweep = PlantedSweep(6.32e-4)
-    asked = plan(tiny_config, "train.tuning=halving", "task.train_examples=24")
+    asked = plan(untimed_config, "train.tuning=halving", "task.train_examples=24")
     assert len(asked.steps) == 8
     assert list(tune_rates([asked], sweep).values()) == [6.32e-4]
     by_length: dict[Any, list[float]] = {}
@@ -149,8 +151,8 @@ def test_halving_drops_the_worse_half_early(tiny_config: ConfigMaker) -> None:
     assert 6.32e-4 in by_length[None]
 
 
-def test_rows_held_back_are_neither_trained_on_nor_tested(tiny_config: ConfigMaker) -> None:
-    config = tiny_config()
+def test_rows_held_back_are_neither_trained_on_nor_tested(untimed_config: ConfigMaker) -> None:
+    config = untimed_config()
     tested = prepare_task(config, 2048)
     held = prepare_task(
         dataclasses.replace(config, task=dataclasses.replace(config.task, held_back=5)), 2048
@@ -162,8 +164,8 @@ def test_rows_held_back_are_neither_trained_on_nor_tested(tiny_config: ConfigMak
     assert not prompts & {e.example.prompt for e in (*tested.train, *tested.test)}
 
 
-def test_losses_are_transformers_own(tiny_config: ConfigMaker) -> None:
-    config = tiny_config()
+def test_losses_are_transformers_own(untimed_config: ConfigMaker) -> None:
+    config = untimed_config()
     loaded = load_model(config.model)
     examples = prepare_task(config, 2048).train
     pack = Pack(loaded.model, [])
@@ -180,10 +182,10 @@ def test_losses_are_transformers_own(tiny_config: ConfigMaker) -> None:
         assert result.scores[VALIDATION_METRIC] == pytest.approx(math.exp(-loss), rel=1e-3)
 
 
-def test_sweep_with_tuned_rates_ends_in_records_of_them(tiny_config: ConfigMaker) -> None:
+def test_sweep_with_tuned_rates_ends_in_records_of_them(untimed_config: ConfigMaker) -> None:
     tuned = ("train.tuning_rates=3", "train.tuning_most=4", "adapter.learning_rate=1e-2", *TUNED)
-    configs = [tiny_config(*tuned), tiny_config(*tuned, "seed=1")]
-    configs.append(tiny_config("train.learning_rate=1e-3"))
+    configs = [untimed_config(*tuned), untimed_config(*tuned, "seed=1")]
+    configs.append(untimed_config("train.learning_rate=1e-3"))
     outcomes = run.run_sweep(configs)
     assert [outcome.status for outcome in outcomes] == ["ok"] * 3
     (row,) = json.loads((configs[0].study_folder / "tuning.json").read_text())
@@ -201,9 +203,9 @@ def test_sweep_with_tuned_rates_ends_in_records_of_them(tiny_config: ConfigMaker
 
 
 def test_a_finished_grid_is_not_trained_again(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny_config("train.tuning_rates=3", "train.tuning_most=3", *TUNED)
+    config = untimed_config("train.tuning_rates=3", "train.tuning_most=3", *TUNED)
     run.run_sweep([config])
     trained: list[Any] = []
     real = run.train
@@ -213,15 +215,15 @@ def test_a_finished_grid_is_not_trained_again(
         real(runs, **named)
 
     monkeypatch.setattr(run, "train", note)
-    other = tiny_config("train.tuning_rates=3", "train.tuning_most=3", *TUNED, "seed=4")
+    other = untimed_config("train.tuning_rates=3", "train.tuning_most=3", *TUNED, "seed=4")
     run.run_sweep([config, other])
     assert [[run.record.run_id for run in runs] for runs in trained] == [[other.run_id]]
 
 
 def test_a_variant_without_a_rate_fails_and_the_others_go_on(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost, kept = tiny_config(*TUNED), tiny_config("target_modules=q")
+    lost, kept = untimed_config(*TUNED), untimed_config("target_modules=q")
     line = UserError("train.learning_rate is tuned: none")
     monkeypatch.setattr(run, "tune_rates", lambda plans, run: {lost.run_id: line})
     outcomes = run.run_sweep([lost, kept])
@@ -231,7 +233,7 @@ def test_a_variant_without_a_rate_fails_and_the_others_go_on(
     assert read_record(folder).error is not None
 
 
-def test_too_few_rows_to_hold_any_back(tiny_config: ConfigMaker, tmp_path: Path) -> None:
+def test_too_few_rows_to_hold_any_back(untimed_config: ConfigMaker, tmp_path: Path) -> None:
     rows = [
         {"question": f"q{i}", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": i % 4, "id": i}
         for i in range(4)
@@ -239,7 +241,7 @@ def test_too_few_rows_to_hold_any_back(tiny_config: ConfigMaker, tmp_path: Path)
     for split in ("train", "test"):
         lines = [json.dumps(row | {"question": f"{split} {row['question']}"}) for row in rows]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
-    config = tiny_config(*TUNED, "task.source=local", f"task.path={tmp_path}")
+    config = untimed_config(*TUNED, "task.source=local", f"task.path={tmp_path}")
     with pytest.raises(UserError, match=r"has 4 examples and task\.train_examples uses 4"):
         run.run_sweep([config])
 

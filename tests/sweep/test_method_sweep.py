@@ -91,11 +91,11 @@ def test_methods_of_one_sweep_are_trained_scored_and_timed_together(
 
 
 def test_scores_of_a_resumed_method_are_those_of_an_undisturbed_one(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was trained is found again on disk, by every method's own way of loading it."""
     methods = ("pissa", "bottleneck", "full", "prefix")
-    configs = {name: make_configs(tiny_config)[name] for name in methods}
+    configs = {name: make_configs(untimed_config)[name] for name in methods}
     run.run_sweep(list(configs.values()))
     whole = {
         name: pd.read_parquet(f"{folder(config)}/examples.parquet")
@@ -105,7 +105,7 @@ def test_scores_of_a_resumed_method_are_those_of_an_undisturbed_one(
         record = read_record(config.study_folder / "runs" / config.run_id)
         assert record.train is not None
     again = {
-        name: tiny_config(
+        name: untimed_config(
             f"adapter={name}",
             f"target_modules={CASES[name]}",
             "task.train_examples=15",
@@ -147,10 +147,11 @@ def test_loftq_without_a_gpu_says_what_is_possible(
         requirements.check_method((), tiny_config("adapter=loftq").adapter, 9, "cpu")
 
 
-def test_an_equal_parameter_sweep_trains_what_it_solved(tiny_config: ConfigMaker) -> None:
+def test_an_equal_parameter_sweep_trains_what_it_solved(untimed_config: ConfigMaker) -> None:
     budget = ("adapter.budget=equal_params", "adapter.budget_set=all", "adapter.rank=12")
     configs = [
-        tiny_config(f"target_modules={name}", *budget) for name in ("all", "o_proj", "o_proj+fc2")
+        untimed_config(f"target_modules={name}", *budget)
+        for name in ("all", "o_proj", "o_proj+fc2")
     ]
     assert {plan.config.adapter.rank for plan in plan_sweep(configs).variants} == {12}
     run.run_sweep(configs)

@@ -30,8 +30,8 @@ PLENTY = Room(is_gpu=False, cores=1, memory_bytes=10**12)
 
 
 @pytest.fixture
-def plans(tiny_config: ConfigMaker) -> tuple[VariantPlan, ...]:
-    return plan_sweep([tiny_config(f"target_modules={name}") for name in SETS]).variants
+def plans(untimed_config: ConfigMaker) -> tuple[VariantPlan, ...]:
+    return plan_sweep([untimed_config(f"target_modules={name}") for name in SETS]).variants
 
 
 def slow(plans: Sequence[VariantPlan], seconds: float) -> list[VariantPlan]:
@@ -81,21 +81,21 @@ def test_memory_cuts_packs_and_then_processes(plans: tuple[VariantPlan, ...]) ->
     assert lay_out(slow(plans, 100.0), tight, {}).workers < 8
 
 
-def test_tokens_cut_packs(tiny_config: ConfigMaker) -> None:
+def test_tokens_cut_packs(untimed_config: ConfigMaker) -> None:
     """A row of each has to fit into one pass."""
-    longest = find_longest(plan_sweep([tiny_config("target_modules=q")]).variants[0])
+    longest = find_longest(plan_sweep([untimed_config("target_modules=q")]).variants[0])
     for limit, sizes in ((2 * longest, [2, 2, 1]), (longest - 1, [1] * 5), (5 * longest, [5])):
         names = [f"target_modules={name}" for name in SETS]
         cut = f"train.max_tokens_per_pass={limit}"
-        plans = plan_sweep([tiny_config(name, cut) for name in names]).variants
+        plans = plan_sweep([untimed_config(name, cut) for name in names]).variants
         assert [len(pack.plans) for pack in cut_group(plans, PLENTY)] == sizes
 
 
-def test_tokens_of_a_pass_are_those_that_training_will_see(tiny_config: ConfigMaker) -> None:
-    (plan,) = plan_sweep([tiny_config()]).variants
+def test_tokens_of_a_pass_are_those_that_training_will_see(untimed_config: ConfigMaker) -> None:
+    (plan,) = plan_sweep([untimed_config()]).variants
     lengths = [[plan.prepared.train[i].length for i in step] for step in plan.steps]
     assert count_pass_tokens(plan) == max(len(step) * max(step) for step in lengths)
-    (cut,) = plan_sweep([tiny_config("train.max_tokens_per_pass=1")]).variants
+    (cut,) = plan_sweep([untimed_config("train.max_tokens_per_pass=1")]).variants
     assert count_pass_tokens(cut) == max(max(step) for step in lengths)
 
 
@@ -105,9 +105,9 @@ def test_a_gpu_runs_one_process(plans: tuple[VariantPlan, ...]) -> None:
     assert (layout.workers, len(layout.packs)) == (1, 1)
 
 
-def test_groups_are_never_mixed(tiny_config: ConfigMaker) -> None:
+def test_groups_are_never_mixed(untimed_config: ConfigMaker) -> None:
     configs = [
-        tiny_config(f"target_modules={name}", f"train.batch_size={size}")
+        untimed_config(f"target_modules={name}", f"train.batch_size={size}")
         for name in ("q", "o_proj")
         for size in (2, 3)
     ]
@@ -116,15 +116,15 @@ def test_groups_are_never_mixed(tiny_config: ConfigMaker) -> None:
     assert sorted(map(list, sizes)) == [[2], [3]]
 
 
-def test_what_cannot_be_packed_goes_alone_and_the_base_too(tiny_config: ConfigMaker) -> None:
+def test_what_cannot_be_packed_goes_alone_and_the_base_too(untimed_config: ConfigMaker) -> None:
     configs = [
-        tiny_config("model.shape=tiny-mixtral", f"target_modules={name}")
+        untimed_config("model.shape=tiny-mixtral", f"target_modules={name}")
         for name in ("fc1", "o_proj+fc2")
     ]
     variants = plan_sweep(configs).variants
     layout = lay_out(variants, PLENTY, {variants[0].config.base_run_id: variants[0]})
     assert sorted(labels(layout)) == [("base",), ("fc1",), ("o_proj+fc2",)]
-    mixed = [*configs, tiny_config("model.shape=tiny-mixtral", "target_modules=o_proj")]
+    mixed = [*configs, untimed_config("model.shape=tiny-mixtral", "target_modules=o_proj")]
     layout = lay_out(
         plan_sweep(mixed).variants, PLENTY, {variants[0].config.base_run_id: variants[0]}
     )
@@ -140,10 +140,10 @@ def test_neighbours_share_roles(plans: tuple[VariantPlan, ...]) -> None:
         assert "0" not in has.strip("0")
 
 
-def test_many_sets_are_ordered_too(tiny_config: ConfigMaker) -> None:
+def test_many_sets_are_ordered_too(untimed_config: ConfigMaker) -> None:
     names = ("q", "k", "v", "q+k", "k+v", "o_proj", "qkv", "q+o_proj", "all")
     configs = [
-        tiny_config(f"target_modules={name}", f"seed={i % 2}") for i, name in enumerate(names)
+        untimed_config(f"target_modules={name}", f"seed={i % 2}") for i, name in enumerate(names)
     ]
     given = plan_sweep(configs).variants
     ordered = order_for_neighbours(given)

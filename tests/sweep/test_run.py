@@ -84,13 +84,13 @@ def test_a_group_leaves_complete_records_and_one_base(tiny_config: ConfigMaker) 
         assert record.latency.stopped == "rounds limit"
 
 
-def test_saved_adapter_is_the_one_that_was_scored(tiny_config: ConfigMaker) -> None:
+def test_saved_adapter_is_the_one_that_was_scored(untimed_config: ConfigMaker) -> None:
     """Stock PEFT, on a base of its own, must predict what the record says was predicted."""
     from peft import PeftModel
 
     from harness.models.loading import load_model
 
-    config = tiny_config("target_modules=all", "train.learning_rate=0.1")
+    config = untimed_config("target_modules=all", "train.learning_rate=0.1")
     run.run_sweep([config])
     loaded = load_model(config.model)
     stock = PeftModel.from_pretrained(loaded.model, str(folder_of(config) / "adapter")).eval()
@@ -106,9 +106,9 @@ def test_saved_adapter_is_the_one_that_was_scored(tiny_config: ConfigMaker) -> N
 
 
 def test_finished_runs_are_not_touched_again(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny_config("target_modules=o_proj")
+    config = untimed_config("target_modules=o_proj")
     run.run_sweep([config])
     before = (folder_of(config) / "record.json").read_bytes()
     loads = count_calls(monkeypatch, "load_model")
@@ -194,9 +194,9 @@ def break_variant(
     "error", [RuntimeError("planted"), torch.OutOfMemoryError("planted: out of memory")]
 )
 def test_a_failing_variant_is_recorded_and_the_others_go_on(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, error: Exception
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    configs = [tiny_config(f"target_modules={name}") for name in ("q", "k", "v")]
+    configs = [untimed_config(f"target_modules={name}") for name in ("q", "k", "v")]
     break_variant(monkeypatch, ("k_proj",), error)
     outcomes = run.run_sweep(configs)
     assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
@@ -215,11 +215,11 @@ def test_a_failing_variant_is_recorded_and_the_others_go_on(
 
 
 def test_a_group_goes_through_the_model_at_once(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sets, ranks, seeds and rates in one pack; the record says what was trained together."""
     configs = [
-        tiny_config(*overrides.split())
+        untimed_config(*overrides.split())
         for overrides in (
             "target_modules=qkv",
             "target_modules=all adapter.rank=4",
@@ -241,9 +241,9 @@ def test_a_group_goes_through_the_model_at_once(
 
 
 def test_a_failed_base_fails_the_sweep_and_is_done_again(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny_config("target_modules=q")
+    config = untimed_config("target_modules=q")
     base_folder = config.study_folder / "runs" / config.base_run_id
     real = stages.score_pack
 
@@ -283,12 +283,12 @@ def test_an_interrupt_is_recorded_and_the_rerun_goes_on_from_there(
 
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_interrupted_and_resumed_scores_equal_uninterrupted_ones(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, call: int
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
     """Cut off before the first adapter is saved, between two of them, and after the last."""
-    plain = [tiny_config(f"target_modules={name}", "study=plain") for name in ("q", "fc1")]
+    plain = [untimed_config(f"target_modules={name}", "study=plain") for name in ("q", "fc1")]
     run.run_sweep(plain)
-    halted = [tiny_config(f"target_modules={name}", "study=halted") for name in ("q", "fc1")]
+    halted = [untimed_config(f"target_modules={name}", "study=halted") for name in ("q", "fc1")]
     name, on_call = ("save_adapter", call) if call < 3 else ("score_pack", 1)
     break_stage(monkeypatch, name, KeyboardInterrupt(), on_call=on_call)
     with pytest.raises(KeyboardInterrupt):
@@ -304,9 +304,9 @@ def test_interrupted_and_resumed_scores_equal_uninterrupted_ones(
         assert first.loss == second.loss
 
 
-def test_a_killed_run_is_done_again(tiny_config: ConfigMaker) -> None:
+def test_a_killed_run_is_done_again(untimed_config: ConfigMaker) -> None:
     """SIGKILL leaves `running`, or half a file where the disk is not atomic."""
-    config = tiny_config("target_modules=o_proj")
+    config = untimed_config("target_modules=o_proj")
     run.run_sweep([config])
     path = folder_of(config) / "record.json"
     record = json.loads(path.read_text())
@@ -318,10 +318,10 @@ def test_a_killed_run_is_done_again(tiny_config: ConfigMaker) -> None:
     assert read_record(folder_of(config)).status == "ok"
 
 
-def test_a_diverging_variant_fails_with_its_step(tiny_config: ConfigMaker) -> None:
+def test_a_diverging_variant_fails_with_its_step(untimed_config: ConfigMaker) -> None:
     configs = [
-        tiny_config("target_modules=all", "train.learning_rate=1e30", "train.epochs=20"),
-        tiny_config("target_modules=all"),
+        untimed_config("target_modules=all", "train.learning_rate=1e30", "train.epochs=5"),
+        untimed_config("target_modules=all"),
     ]
     outcome, calm = run.run_sweep(configs)
     assert (outcome.status, calm.status) == ("failed", "ok")
@@ -330,24 +330,24 @@ def test_a_diverging_variant_fails_with_its_step(tiny_config: ConfigMaker) -> No
 
 
 def test_two_spellings_of_one_set_run_once(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = count_calls(monkeypatch, "train_pack")
-    configs = [tiny_config(f"target_modules={name}") for name in ("q+fc2", "fc2+q_proj")]
+    configs = [untimed_config(f"target_modules={name}") for name in ("q+fc2", "fc2+q_proj")]
     outcomes = run.run_sweep(configs)
     assert outcomes[0] == outcomes[1]
     assert len(trained) == 1
 
 
 def test_the_whole_sweep_is_checked_before_the_first_step(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     trained = count_calls(monkeypatch, "train_pack")
     (tmp_path / "train.jsonl").write_text('{"report": "a"}\n')
     (tmp_path / "test.jsonl").write_text('{"report": "a"}\n')
     configs = [
-        tiny_config("target_modules=o_proj"),
-        tiny_config("task=govreport", "task.source=local", f"task.path={tmp_path}"),
+        untimed_config("target_modules=o_proj"),
+        untimed_config("task=govreport", "task.source=local", f"task.path={tmp_path}"),
     ]
     with pytest.raises(Exception, match="summary"):
         run.run_sweep(configs)
@@ -355,19 +355,19 @@ def test_the_whole_sweep_is_checked_before_the_first_step(
     with pytest.raises(Exception, match="cannot adapt q separately"):
         run.run_sweep(
             [
-                tiny_config("target_modules=o_proj"),
-                tiny_config("model.shape=tiny-gpt2", "target_modules=q"),
+                untimed_config("target_modules=o_proj"),
+                untimed_config("model.shape=tiny-gpt2", "target_modules=q"),
             ]
         )
     assert trained == []
 
 
 def test_a_full_disk_fails_the_run_but_keeps_what_was_there(
-    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = tiny_config("target_modules=q")
+    first = untimed_config("target_modules=q")
     run.run_sweep([first])
-    second = tiny_config("target_modules=k")
+    second = untimed_config("target_modules=k")
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")

@@ -1,6 +1,7 @@
 """The command line of a latency study: what it measures, adds, refuses and keeps."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ TINY = (
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study of q, to be copied."""
+    folder = tmp_path_factory.mktemp("measured") / "results"
+    assert run(folder, "target_modules=q") == 0
+    return folder
 
 
 def run(results: Path, *overrides: str) -> int:
@@ -62,9 +71,9 @@ def test_every_combination_of_the_axes_is_a_point(results: Path) -> None:
 
 
 def test_what_is_measured_is_not_measured_again_and_more_is_added(
-    results: Path, monkeypatch: pytest.MonkeyPatch
+    results: Path, measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(results, "target_modules=q") == 0
+    shutil.copytree(measured, results)
     before = pd.read_parquet(results / "latency" / "latency.parquet")
     calls: list[int] = []
     real = Decoder.run
@@ -137,6 +146,7 @@ def test_bad_input_is_one_line_before_anything_is_timed(
 )
 def test_a_study_that_must_not_grow_so_is_left_as_it_is(
     results: Path,
+    measured: Path,
     capsys: pytest.CaptureFixture[str],
     overrides: tuple[str, ...],
     changed: dict[str, Any],
@@ -144,7 +154,7 @@ def test_a_study_that_must_not_grow_so_is_left_as_it_is(
 ) -> None:
     import re
 
-    assert run(results, "target_modules=q") == 0
+    shutil.copytree(measured, results)
     facts = facts_of(results)
     for key, value in changed.items():
         facts[key] = facts[key] | value if isinstance(value, dict) else value
@@ -180,9 +190,9 @@ def test_a_batch_that_does_not_fit_is_recorded_and_the_study_goes_on(
 
 
 def test_done_points_without_rows_are_refused(
-    results: Path, capsys: pytest.CaptureFixture[str]
+    results: Path, measured: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(results, "target_modules=q") == 0
+    shutil.copytree(measured, results)
     (results / "latency" / "latency.parquet").unlink()
     assert run(results, "target_modules=q") == 2
     assert "latency.parquet has no rows of point 0" in capsys.readouterr().err

@@ -1,26 +1,26 @@
 """Forced decoding does the same work on every call, and the work that generate does."""
 
 import contextlib
+import functools
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from tiny_models import load_tiny
 from torch import nn
 
-from harness.config.schema import ModelConfig
-from harness.models.loading import clone_sharing_weights, load_model
+from harness.models.loading import clone_sharing_weights
 from harness.timing.arms import compile_step
 from harness.timing.timed_call import CacheHolder, Decoder
 
 PROMPT = torch.arange(40).reshape(2, 20) + 100
 
 
-@pytest.fixture(scope="module", params=["tiny-llama", "tiny-gpt2", "tiny-phi3"])
+@pytest.fixture(scope="module", params=["llama", "gpt2", "phi3"])
 def model(request: pytest.FixtureRequest) -> Any:
-    spec = ModelConfig(source="random", shape=request.param, dtype="float32", device="cpu")
-    return load_model(spec).model
+    return load_tiny(request.param).model
 
 
 def watch(model: Any) -> tuple[Any, list[torch.Tensor]]:
@@ -51,10 +51,27 @@ def test_writes_what_generate_writes(model: Any, cache: str) -> None:
         assert torch.equal(torch.stack(chosen, dim=1), expected)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_step_writes_the_same_and_is_compiled_once(model: Any) -> None:
-    if model.config.model_type != "llama":
-        pytest.skip("one architecture is enough for a compiler")
+@pytest.mark.parametrize(
+    "backend",
+    [
+        # As often compiled, without the minute that generated C++ takes.
+        "eager",
+        pytest.param(
+            "inductor",
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler"),
+            ],
+        ),
+    ],
+)
+def test_a_compiled_step_writes_the_same_and_is_compiled_once(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_ = torch.compile
+    choose = functools.wraps(compile_)(lambda *a, **named: compile_(*a, backend=backend, **named))
+    monkeypatch.setattr(torch, "compile", choose)
+    model = load_tiny().model  # one architecture is enough for a compiler
     watched, chosen = watch(model)
     Decoder(watched).run(PROMPT, 6)
     expected = torch.stack(chosen, dim=1)
@@ -87,11 +104,15 @@ def test_end_of_text_does_not_shorten_a_call(model: Any) -> None:
     assert 0 < times.first_seconds < times.last_seconds
 
 
-def test_one_token_ends_with_the_first(model: Any) -> None:
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_every_token_costs_a_call_and_the_first_ends_with_its_own(
+    model: Any, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that each call of the model moves on by a second."""
     watched, chosen = watch(model)
-    times = Decoder(watched).run(PROMPT, 1)
-    assert len(chosen) == 1
-    assert times.last_seconds - times.first_seconds < 0.5 * times.first_seconds
+    monkeypatch.setattr("harness.timing.timed_call.time.perf_counter", lambda: float(len(chosen)))
+    times = Decoder(watched).run(PROMPT, tokens)
+    assert (times.first_seconds, times.last_seconds) == (1, tokens)
 
 
 def test_a_model_that_loses_its_cache_is_caught(model: Any) -> None:

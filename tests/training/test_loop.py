@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from recipes import PASSES, RECIPE
+from tiny_models import load_tiny
 from transformers import PreTrainedTokenizerBase
 
 from harness.adapters.attach import attach_adapter, trainable_parameters
-from harness.config.schema import AdapterConfig, ModelConfig
+from harness.config.schema import AdapterConfig
 from harness.data.encoding import EncodedExample, encode_examples
-from harness.models.loading import LoadedModel, load_model
+from harness.models.loading import LoadedModel
 from harness.models.projections import map_modules
 from harness.training.loop import DivergedError, Recipe, TrainResult, train_pack
 from harness.training.packed_model import Pack
@@ -21,9 +23,7 @@ WORDS = ("red", "green blue", "one two three", "yes", "no no", "a b c d")
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
-    return load_model(
-        ModelConfig(source="random", shape="tiny-llama", dtype="float32", device="cpu")
-    )
+    return load_tiny()
 
 
 def encode(tokenizer: PreTrainedTokenizerBase) -> list[EncodedExample]:
@@ -58,22 +58,8 @@ def train(
     on_step: Callable[[Mapping[int, float]], None] = lambda losses: None,
     **changes: Any,
 ) -> TrainResult:
-    recipe: dict[str, Any] = {
-        "learning_rate": 1e-2,
-        "schedule": "cosine",
-        "warmup_ratio": 0.1,
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "seed": 0,
-    }
-    settings: dict[str, Any] = {
-        "gradient_accumulation": 1,
-        "max_tokens_per_pass": 8192,
-        "gradient_checkpointing": False,
-        "pad_token_id": 0,
-    }
-    own = recipe | {key: value for key, value in changes.items() if key in recipe}
-    shared = settings | {key: value for key, value in changes.items() if key in settings}
+    own = RECIPE | {key: value for key, value in changes.items() if key in RECIPE}
+    shared = PASSES | {key: value for key, value in changes.items() if key in PASSES}
     assert own.keys() | shared.keys() >= changes.keys()
     pack = Pack(loaded.model, [model], [own["seed"]])
     (result,) = train_pack(pack, [Recipe(steps, **own)], on_step=on_step, **shared)

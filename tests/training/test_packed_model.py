@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from recipes import PASSES, RECIPE
+from tiny_models import load_tiny
 from torch import nn
 
 from harness.adapters.attach import attach_adapter, trainable_parameters
 from harness.adapters.storage import save_adapter
-from harness.config.schema import AdapterConfig, ModelConfig
+from harness.config.schema import AdapterConfig
 from harness.config.target_sets import order_roles
 from harness.data.encoding import EncodedExample
 from harness.errors import UserError
 from harness.models.architectures import ARCHITECTURES
-from harness.models.loading import LoadedModel, load_model
+from harness.models.loading import LoadedModel
 from harness.models.projections import map_modules
 from harness.training.loop import DivergedError, Recipe, TrainResult, train_pack
 from harness.training.packed_model import BASE_ROW, Pack, can_be_packed, lora_layers
@@ -31,23 +33,15 @@ SETS: tuple[tuple[str, ...], ...] = (
 )
 
 
-def load(model_type: str = "llama", dtype: str = "float32") -> LoadedModel:
-    spec = ModelConfig(source="random", shape=f"tiny-{model_type}", dtype="float32", device="cpu")
-    loaded = load_model(spec)
-    if dtype == "float64":
-        loaded.model.double()
-    return loaded
-
-
 @pytest.fixture(scope="module")
 def single() -> LoadedModel:
-    return load()
+    return load_tiny()
 
 
 @pytest.fixture(scope="module")
 def double() -> LoadedModel:
     """Phi, all of it in fp64: Llama's norms compute in fp32 whatever they are given."""
-    return load("phi", dtype="float64")
+    return load_tiny("phi", "float64")
 
 
 def attach(
@@ -91,15 +85,7 @@ def make_examples(count: int, seed: int = 0) -> list[EncodedExample]:
 
 
 def make_recipe(steps: Sequence[Sequence[EncodedExample]], **changes: Any) -> Recipe:
-    values: dict[str, Any] = {
-        "learning_rate": 1e-2,
-        "schedule": "cosine",
-        "warmup_ratio": 0.1,
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "seed": 0,
-    }
-    return Recipe(steps=steps, **(values | changes))
+    return Recipe(steps=steps, **(RECIPE | changes))
 
 
 def make_steps(count: int, size: int = 3, seed: int = 0) -> list[list[EncodedExample]]:
@@ -113,14 +99,8 @@ def train(
     recipes: Sequence[Recipe],
     **changes: Any,
 ) -> list[TrainResult | DivergedError]:
-    settings: dict[str, Any] = {
-        "gradient_accumulation": 1,
-        "max_tokens_per_pass": 8192,
-        "gradient_checkpointing": False,
-        "pad_token_id": 0,
-    }
     pack = Pack(loaded.model, members, [recipe.seed for recipe in recipes])
-    return train_pack(pack, recipes, **(settings | changes))
+    return train_pack(pack, recipes, **(PASSES | changes))
 
 
 def train_stock(model: PeftModel, recipe: Recipe, base_learning_rate: float) -> list[float]:
@@ -279,10 +259,7 @@ def test_the_first_pass_runs_once_for_all(single: LoadedModel) -> None:
     train_pack(
         pack,
         [make_recipe(make_steps(3, size=2))] * 4,
-        gradient_accumulation=1,
-        max_tokens_per_pass=8192,
-        gradient_checkpointing=False,
-        pad_token_id=0,
+        **PASSES,
     )
     assert rows == [2, 8, 8]
 
@@ -374,7 +351,7 @@ def run(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
 def test_rows_compute_what_stock_peft_computes(model_type: str) -> None:
     """Fused projections, Conv1D and layers that flatten their input included."""
-    loaded = load(model_type)
+    loaded = load_tiny(model_type)
     mapped = map_modules(loaded.model, loaded.model.config)
     experts = any(p.experts for p in mapped.projections)
     sets = (("q", "k", "v"), ("o",), ("o", "fc2"), ("fc1",))
@@ -413,12 +390,12 @@ def test_what_was_trained_together_loads_in_stock_peft(single: LoadedModel, tmp_
     packed = run(pack.model, ids.repeat(4, 1), mask.repeat(4, 1))
     for i, member in enumerate(members):
         save_adapter(member, tmp_path / str(i), "base")
-        stock = PeftModel.from_pretrained(load().model, str(tmp_path / str(i))).eval()
+        stock = PeftModel.from_pretrained(load_tiny().model, str(tmp_path / str(i))).eval()
         torch.testing.assert_close(packed[2 * i : 2 * i + 2], run(stock, ids, mask))
 
 
 def test_stacked_experts_run_alone_and_train(tmp_path: Path) -> None:
-    loaded = load("mixtral")
+    loaded = load_tiny("mixtral")
     member = attach(loaded, ("o", "fc2"))
     assert not can_be_packed(member, loaded.model)
     with pytest.raises(ValueError, match="alone"):
@@ -432,7 +409,7 @@ def test_stacked_experts_run_alone_and_train(tmp_path: Path) -> None:
 
 def test_the_bases_own_dropout_is_off() -> None:
     """GPT-2 comes with a tenth: frozen weights that drop out would differ with the pack."""
-    loaded = load("gpt2")
+    loaded = load_tiny("gpt2")
     steps = [make_examples(4)] * 4
     members = [attach(loaded, ("o",)), attach(loaded, ("o", "fc2"))]
     a = successes(train(loaded, members, [make_recipe(steps)] * 2))

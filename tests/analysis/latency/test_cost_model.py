@@ -134,16 +134,19 @@ def test_a_p_value_is_that_of_the_part_that_doubts_most(
 
 
 @pytest.mark.parametrize("between", [1.0, 5.0])
-def test_twenty_sets_of_three_processes_are_rarely_called_otherwise(between: float) -> None:
+@pytest.mark.parametrize("count", [10, pytest.param(40, marks=pytest.mark.slow)])
+def test_twenty_sets_of_three_processes_are_rarely_called_otherwise(
+    between: float, count: int
+) -> None:
     """Few processes that differ much: some agree by chance, and resamples know few directions."""
     pairs = ["+".join(each) for each in itertools.combinations(ROLES, 2)]
     sets = [*SINGLES, *pairs, "qkv", "q+k+o", "q+fc1+fc2", "v+o+fc2", "all"]
     alarms = [
         fit_cost_model(simulate(sets, seed=seed, processes=3, between=between)).additivity.holds
         is False
-        for seed in range(40)
+        for seed in range(count)
     ]
-    assert np.mean(alarms) <= 0.05
+    assert np.sum(alarms) <= max(1, 0.05 * count)
 
 
 def test_a_planted_interaction_is_found_and_named() -> None:

@@ -3,8 +3,6 @@
 import math
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -286,9 +284,3 @@ def test_a_mistake_is_one_line_and_status_2(
     assert printed.startswith("error: ")
     assert len(printed.splitlines()) == 1
     assert expected in printed
-
-
-def test_comparing_studies_needs_no_torch() -> None:
-    module = "harness.analysis.studies.study_comparison"
-    code = f"import sys, {module}; sys.exit(bool({{'torch', 'hydra'}} & set(sys.modules)))"
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,18 @@
+"""The default recipe of training in tests, and how a step is cut into passes."""
+
+from typing import Any
+
+RECIPE: dict[str, Any] = {
+    "learning_rate": 1e-2,
+    "schedule": "cosine",
+    "warmup_ratio": 0.1,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "seed": 0,
+}
+PASSES: dict[str, Any] = {
+    "gradient_accumulation": 1,
+    "max_tokens_per_pass": 8192,
+    "gradient_checkpointing": False,
+    "pad_token_id": 0,
+}
