@@ -83,6 +83,15 @@ def format_bytes(value: float) -> str:
     return f"{value:.0f} B"
 
 
+def format_duration(seconds: float) -> str:
+    """Format a duration roughly, as a person says it: 45 s, 10 min, 1.6 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def format_seconds(value: float) -> str:
     if math.isnan(value):
         return UNKNOWN

@@ -13,6 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from harness.formatting import format_duration
+
 HEARTBEAT_SECONDS = 60.0
 PLAN_WEIGHT = 0.3
 """How much of the plan's own time its pace counts for, beside the pace that is seen."""
@@ -127,7 +129,7 @@ class Progress:
             return "last stage"
         # The plan counts as so much experience, lest the first minute's pace decide alone.
         prior = PLAN_WEIGHT * self._planned
-        return f"about {format_seconds((prior + self._seen) / (prior + done) * left)} left"
+        return f"about {format_duration((prior + self._seen) / (prior + done) * left)} left"
 
     def _look(self) -> str:
         """Note how long the progress that was just made has taken; return the time left."""
@@ -215,12 +217,3 @@ def announce(line: str) -> None:
         return
     tqdm.write(line, file=sys.stderr)
     sys.stderr.flush()
-
-
-def format_seconds(seconds: float) -> str:
-    """Format a duration as a person would say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

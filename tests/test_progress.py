@@ -2,7 +2,8 @@ from itertools import pairwise
 
 import pytest
 
-from harness.progress import Progress, format_seconds
+from harness.formatting import format_duration
+from harness.progress import Progress
 
 
 @pytest.mark.parametrize(
@@ -10,7 +11,7 @@ from harness.progress import Progress, format_seconds
     [(0.4, "0 s"), (59, "59 s"), (90, "2 min"), (3600, "60 min"), (9000, "2.5 h")],
 )
 def test_durations_read_as_a_person_would_say_them(seconds: float, text: str) -> None:
-    assert format_seconds(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_no_bar_but_one_line_a_stage_where_there_is_no_terminal(

@@ -28,9 +28,11 @@ from harness.analysis.comparison import Comparison, compare
 from harness.analysis.decision import BALANCED, find_profile
 from harness.analysis.recommendation import Recommendation, to_json
 from harness.analysis.results import Study, load_study
+from harness.analysis.size_choice import describe_larger_size, describe_size
 from harness.errors import UserError
 from harness.records.files import write_table, write_text
 from harness.records.record import BASE
+from harness.records.study_size import read_size
 from harness.reporting.latency_report import LatencyReport, build_latency_report
 from harness.reporting.model_report import ModelReport, report_model
 from harness.reporting.rendering import render
@@ -121,7 +123,7 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
     write_table(report.summary_parquet, summary)
     write_text(report.summary_csv, summary.to_csv(index=False))
     write_text(report.recommendation_json, to_json(name, report.recommendations))
-    values = _gather_values(name, loaded, parts)
+    values = _gather_values(study, loaded, parts)
     write_text(report.markdown, render("report.md.j2", values))
     write_text(report.html, render("report.html.j2", values))
     return report
@@ -142,17 +144,18 @@ def _select_model(loaded: Study, model: str | None) -> tuple[pd.DataFrame, pd.Da
     return results[results["model"] == model], examples[examples["model"] == model]
 
 
-def _gather_values(name: str, loaded: Study, parts: Sequence[ModelReport]) -> dict[str, Any]:
+def _gather_values(study: Path, loaded: Study, parts: Sequence[ModelReport]) -> dict[str, Any]:
     results = loaded.results
     trained = results[results["target_set"] != BASE]
     variants, tasks = trained["variant"].nunique(), sorted(results["task"].unique())
     counts = f"{_count(variants, 'target set')} on {_count(len(tasks), 'task')}"
     return {
-        "study": name,
+        "study": study.resolve().name,
         "parts": parts,
         "runs": len(results),
         "counts": counts,
         "tasks": tasks,
+        "size": _describe_size(study),
         "sources": list(list_sources(results)),
         "stand_ins": list_stand_ins(results),
         "truncation": list(list_truncation(results)),
@@ -170,6 +173,12 @@ def _gather_values(name: str, loaded: Study, parts: Sequence[ModelReport]) -> di
         "claims_note": CLAIMS_NOTE,
         "duels_note": DUELS_NOTE,
     }
+
+
+def _describe_size(study: Path) -> list[str]:
+    """What a sweep that fitted itself to the machine took, and what more would add."""
+    choice = read_size(study)
+    return [] if choice is None else [describe_size(choice), describe_larger_size(choice)]
 
 
 def _count(count: int, noun: str) -> str:

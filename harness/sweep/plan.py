@@ -14,12 +14,13 @@ from harness.config.schema import AdapterConfig, Config, LatencyConfig, hash_val
 from harness.data.batching import plan_steps
 from harness.data.preparation import PreparedTask, prepare_task
 from harness.errors import UserError
+from harness.formatting import format_duration
 from harness.models.devices import resolve_device
 from harness.models.embedded import embedded_folder
 from harness.models.loading import check_checkpoint, find_context_length, load_structure
 from harness.models.memory import find_pass_tokens
 from harness.models.projections import ModuleMap, Projection, map_modules
-from harness.progress import announce, format_seconds
+from harness.progress import announce
 from harness.records.record import TUNED
 from harness.sweep.budgets import resolve_budgets
 from harness.sweep.speed import Speed, Trial, can_be_measured, guess_speed, measure_speed
@@ -302,7 +303,7 @@ def format_plan(plan: Plan, finished: int, seconds: float) -> str:
         )
     total = sum(item.train_tokens for item in plan.variants)
     lines.append(
-        f"  total: {total:,} training tokens, about {format_seconds(seconds)} "
+        f"  total: {total:,} training tokens, about {format_duration(seconds)} "
         f"({'; '.join(map(format_speed, plan.speeds))})"
         if plan.variants
         else "  nothing left to do"

@@ -5,34 +5,18 @@ task, and leaves `variables.size` at `auto` (conf/experiment/quickstart.yaml). T
 the study's folder, so that the same command goes on with it.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
+from harness.analysis.size_choice import describe_larger_size, describe_size
 from harness.config.schema import Config
 from harness.models.devices import resolve_device
-from harness.progress import announce, format_seconds
-from harness.records.files import write_json
+from harness.progress import announce
+from harness.records.study_size import SizeChoice, Sizes, read_size, write_size
 from harness.sweep.packing import START_SECONDS, survey_room
 from harness.sweep.plan import format_speed, plan_sweep, warm_cache
 
-FILE = "size.json"
 LIMIT_SECONDS = 600.0
-
-Sizes = Mapping[str, Mapping[str, Mapping[str, int]]]
-"""Size -> `train_examples` and `test_examples` -> task -> number; smallest first."""
-
-
-@dataclass(frozen=True)
-class SizeChoice:
-    size: str
-    sizes: Sizes
-    seconds: Mapping[str, float]
-    """Size -> estimated wall time of the whole sweep."""
-    limit_seconds: float
-    speed: str
-    """What the estimates rest on, in words."""
 
 
 def fit_size(study: Path, sizes: Sizes, variants: Sequence[tuple[Config, int]]) -> str:
@@ -40,14 +24,14 @@ def fit_size(study: Path, sizes: Sizes, variants: Sequence[tuple[Config, int]]) 
 
     `variants` are at the largest size: one for each task, with how many there are of it.
     """
-    kept = study / FILE
-    size = _read_size(kept)
-    if size in sizes:
-        announce(f"size {size}, as this study was begun with ({kept})")
-        return str(size)
+    kept = read_size(study)
+    if kept is not None and kept.size in sizes:
+        announce(f"size {kept.size}, which this study began with ({study / 'size.json'})")
+        return kept.size
     choice = choose_size(sizes, variants)
-    announce(describe_choice(choice))
-    write_json(kept, asdict(choice))
+    announce(describe_size(choice))
+    announce(describe_larger_size(choice))
+    write_size(study, choice)
     return choice.size
 
 
@@ -80,26 +64,3 @@ def choose_size(sizes: Sizes, variants: Sequence[tuple[Config, int]]) -> SizeCho
     fitting = [size for size, needed in seconds.items() if needed <= LIMIT_SECONDS]
     chosen = fitting[-1] if fitting else next(iter(sizes))
     return SizeChoice(chosen, sizes, seconds, LIMIT_SECONDS, format_speed(plan.speeds[0]))
-
-
-def describe_choice(choice: SizeChoice) -> str:
-    """Say in a line which size was taken, and why."""
-    needed, limit = choice.seconds[choice.size], choice.limit_seconds
-    listed = ", ".join(f"{size} {format_seconds(each)}" for size, each in choice.seconds.items())
-    why = (
-        f"the largest that ends within {format_seconds(limit)}"
-        if needed <= limit
-        else f"the smallest; none ends within {format_seconds(limit)}"
-    )
-    return (
-        f"size {choice.size}: {why} on this machine ({choice.speed}). Estimates: {listed}. "
-        f"Set another by hand with variables.size={list(choice.sizes)[-1]}, say"
-    )
-
-
-def _read_size(path: Path) -> str | None:
-    """The size that a study was begun with; None where it is not known."""
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["size"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

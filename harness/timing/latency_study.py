@@ -21,6 +21,7 @@ from harness.adapters.storage import write_random_adapter
 from harness.config.catalog import METHODS
 from harness.config.schema import Config
 from harness.errors import UserError
+from harness.formatting import format_duration
 from harness.models.devices import describe_environment, resolve_device
 from harness.models.embedded import embedded_folder
 from harness.models.loading import (
@@ -31,7 +32,7 @@ from harness.models.loading import (
     name_base,
 )
 from harness.models.projections import ModuleMap, map_modules
-from harness.progress import Progress, announce, format_seconds
+from harness.progress import Progress, announce
 from harness.records.machine import identify_machine
 from harness.timing.budget import Budget, make_budget
 from harness.timing.controller import PointState, measure
@@ -265,7 +266,7 @@ def _announce_plan(
     announce(
         f"plan: {len(points)} points, {left} to measure; {sets}; until every ratio is known to "
         f"±{rule.half_width:.1%} (at least {rule.min_rounds} rounds in {rule.min_processes} "
-        f"processes), for at most {format_seconds(left * budget.max_seconds)}"
+        f"processes), for at most {format_duration(left * budget.max_seconds)}"
     )
     for point in points:
         note = ""
