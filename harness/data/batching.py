@@ -12,7 +12,6 @@ import torch
 
 from harness.data.encoding import EncodedExample
 
-
 SHORTEST_BEGINNING = 8
 """Tokens that rows have to begin with alike for these to be worth a pass of their own."""
 
