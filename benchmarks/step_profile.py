@@ -26,12 +26,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-AVX2 = {
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-}
-
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -48,6 +42,11 @@ from harness.training.loop import Recipe, train_pack
 from harness.training.packed_model import BASE_ROW, Pack, PackedProjection
 
 RESULTS = Path(__file__).resolve().parent / "results"
+AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+}
 SETS = ("qkv", "o_proj", "qkv+o_proj", "o_proj+fc2", "all")
 WRITTEN_TOKENS = 16
 
@@ -163,14 +162,14 @@ def find_part(module: nn.Module, path: str) -> str | None:
 
 
 @contextmanager
-def parts_named(model: nn.Module) -> Iterator[None]:
+def parts_named(model: Any) -> Iterator[None]:
     """Put a profiler's label around each module, and around attention itself."""
     handles, open_labels = [], []
 
     def enter(label: str) -> Callable[..., None]:
         def hook(*_: Any) -> None:
             scope = record_function(f"part:{label}")
-            scope.__enter__()
+            scope.__enter__()  # type: ignore[no-untyped-call]
             open_labels.append(scope)
 
         return hook

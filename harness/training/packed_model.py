@@ -28,7 +28,6 @@ from harness.models.forward import make_cache
 from harness.models.loading import clone_sharing_weights
 from harness.training.kernels.attention import use_blocks
 from harness.training.kernels.dropout import MaskKey, drop
-from harness.training.kernels.rms_norm import fuse_norms
 
 BASE_ROW = -1
 """Member number of a row that the base alone computes."""
@@ -266,7 +265,6 @@ class Pack:
         if len(members) == 1 and has_virtual_tokens(members[0]):
             self._virtual = VirtualTokens(members[0])
         _turn_dropout_off(self.model)
-        fuse_norms(self.model)
         if attention == "auto":
             use_blocks(self.model)
 
