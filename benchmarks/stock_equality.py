@@ -27,16 +27,15 @@ from harness.sweep.plan import plan_sweep
 
 def run_harness(task: str, dtype: str, seed: int, folder: Path) -> pd.DataFrame:
     """A row an example and target set: `target_set`, `id`, `prediction`, and the headline score."""
-    overrides = make_overrides(task, ",".join(SETS), folder)
-    extra = [f"model.dtype={dtype}", f"seed={seed}"]
-    command = [sys.executable, "-m", "harness", "--multirun", *overrides, *extra]
+    overrides = make_overrides(task, ",".join(SETS), folder, dtype)
+    command = [sys.executable, "-m", "harness", "--multirun", *overrides, f"seed={seed}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return load_examples(folder / "quickstart")
 
 
 def run_stock(task: str, dtype: str, folder: Path) -> dict[str, dict[str, Any]]:
     """Target set -> test example's id -> answer."""
-    config = compose([*make_overrides(task, "all", folder), f"model.dtype={dtype}"])
+    config = compose(make_overrides(task, "all", folder, dtype))
     (plan,) = plan_sweep([config]).variants
     work = folder / f"work-{dtype}.json"
     dump_work(plan, work)

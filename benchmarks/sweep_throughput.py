@@ -1,19 +1,22 @@
-"""How long does the sweep of a task take here, and how long one process a variant of stock tools?
+"""How much faster is the sweep of a task than one process a variant of stock tools, in one dtype?
 
     python benchmarks/sweep_throughput.py --task invoice_ocr --rounds 3
 
-The harness's arm is its own command. A stock arm is what a user writes instead: for the base and
+The harness's arm is its own command. The stock arm is what a user writes instead: for the base and
 for each target set a process that loads the model, trains PEFT's LoRA with transformers' Trainer,
-and scores the test examples with `generate`, or with one forward pass where a choice is scored; in
-fp32, and in bf16. All arms get the same examples in the same order, the same recipe, and the same
-scores are asked for; the stock arms get theirs tokenized already. Rounds run the arms in turn.
+and scores the test examples with `generate`, or with one forward pass where a choice is scored.
+Both arms compute in the same dtype (`--dtype`, by default what the harness takes on this machine),
+get the same examples in the same order and the same recipe, and are asked for the same scores; the
+stock arm gets its examples tokenized already. Rounds run the arms in turn.
 
-Figures go to benchmarks/results/sweep-throughput-<task>-<device>.json: seconds of every arm and
-round, ratios with their range, and the achieved operations a second of the harness's training.
+Figures go to benchmarks/results/sweep-throughput-<task>-<device>-<dtype>.json: seconds of both arms
+and every round, their ratio with its range, the achieved operations a second of the harness's
+training, and the instructions that the CPU has and the libraries use.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -27,18 +30,25 @@ import torch
 from harness.analysis.results import load_results
 from harness.config.composing import compose
 from harness.config.schema import Config
-from harness.models.devices import describe_environment, resolve_device, resolve_dtype
+from harness.models.devices import (
+    cpu_multiplies_bfloat16,
+    describe_environment,
+    resolve_device,
+    resolve_dtype,
+)
 from harness.models.loading import load_model
 from harness.sweep.plan import VariantPlan, plan_sweep
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SETS = ("qkv", "o_proj", "qkv+o_proj", "o_proj+fc2", "all")
+HOLDING = ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
 QUICKSTART = ("experiment=quickstart", "latency.enabled=false")
 
 
-def make_overrides(task: str, target_set: str, results_dir: Path) -> list[str]:
+def make_overrides(task: str, target_set: str, results_dir: Path, dtype: str) -> list[str]:
     return [
-        *QUICKSTART, f"task={task}", f"target_modules={target_set}", f"results_dir={results_dir}"
+        *QUICKSTART, f"task={task}", f"target_modules={target_set}", f"results_dir={results_dir}",
+        f"model.dtype={dtype}",
     ]  # fmt: skip
 
 
@@ -184,9 +194,9 @@ def time_stock(work_file: Path, dtype: str) -> float:
     return time.perf_counter() - started
 
 
-def time_harness(task: str, folder: Path) -> tuple[float, float, int]:
+def time_harness(task: str, folder: Path, dtype: str) -> tuple[float, float, int]:
     """Seconds of the harness's command, of its processes' training, and processes at a time."""
-    overrides = make_overrides(task, ",".join(SETS), folder)
+    overrides = make_overrides(task, ",".join(SETS), folder, dtype)
     started = time.perf_counter()
     command = [sys.executable, "-m", "harness", "--multirun", *overrides]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -220,12 +230,12 @@ def count_operations(plan: VariantPlan, roles: tuple[str, ...]) -> float:
     """Of one variant's training: 4N + 6P a token, and the head twice where there is a label.
 
     N are the projections' weights (a product forward, one backward through the activations), P the
-    adapter's (one more, for its own gradient).
+    adapter's (one more, for its own gradient). Tokens that rows share count in each of them.
     """
     every = plan.modules.projections
     weights = sum(p.in_features * p.out_features for p in every)
     chosen = plan.modules.select(roles)
-    adapter = sum(p.count_parameters(plan.config.adapter.rank) for p in chosen)
+    adapter = sum(p.count_parameters(plan.adapter.rank or 0) for p in chosen)
     items = [plan.prepared.train[i] for step in plan.steps for i in step]
     tokens = sum(item.length for item in items)
     labels = sum(len(item.completion_ids) for item in items)
@@ -234,16 +244,19 @@ def count_operations(plan: VariantPlan, roles: tuple[str, ...]) -> float:
     return float((4 * weights + 6 * adapter) * tokens + 4 * head * labels)
 
 
-def summarize(times: dict[str, list[float]]) -> dict[str, Any]:
-    """Ratios of the stock arms to the harness's, round by round."""
-    ratios = {
-        name: [a / b for a, b in zip(seconds, times["harness"], strict=True)]
-        for name, seconds in times.items()
-        if name != "harness"
-    }
+def summarize(times: dict[str, list[float]]) -> dict[str, float]:
+    """The stock arm's seconds over the harness's, round by round."""
+    ratios = [a / b for a, b in zip(times["stock"], times["harness"], strict=True)]
+    return {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+
+
+def describe_kind() -> dict[str, Any]:
+    """What decides how fast this machine multiplies."""
     return {
-        name: {"median": statistics.median(each), "lowest": min(each), "highest": max(each)}
-        for name, each in ratios.items()
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "instructions_used_by_pytorch": torch.backends.cpu.get_cpu_capability(),
+        "cpu_multiplies_bfloat16": cpu_multiplies_bfloat16(),
+        "libraries_held_to": {name: os.environ[name] for name in HOLDING if name in os.environ},
     }
 
 
@@ -251,33 +264,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="invoice_ocr")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--stock", nargs=3, metavar=("WORK", "SET", "DTYPE"))
     options = parser.parse_args()
     if options.stock:
         run_stock(*options.stock)
         return
+    dtype = str(resolve_dtype(options.dtype, "auto")).removeprefix("torch.")
+    kind = describe_kind()
+    print(json.dumps({"dtype": dtype, **kind}), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         configs: list[Config] = [
-            compose(make_overrides(options.task, each, folder)) for each in SETS
+            compose(make_overrides(options.task, each, folder, dtype)) for each in SETS
         ]
         plans = plan_sweep(configs).variants
         dump_work(plans[0], folder / "work.json")
-        times: dict[str, list[float]] = {"harness": [], "float32": [], "bfloat16": []}
+        times: dict[str, list[float]] = {"harness": [], "stock": []}
         train_seconds, peaks = [], []
         for number in range(options.rounds):
-            seconds, trained, workers = time_harness(options.task, folder / str(number))
+            seconds, trained, workers = time_harness(options.task, folder / str(number), dtype)
             times["harness"].append(seconds)
             train_seconds.append(trained)
             peaks.append(measure_peak(configs[0], max(1, torch.get_num_threads() // workers)))
-            for dtype in ("float32", "bfloat16"):
-                times[dtype].append(time_stock(folder / "work.json", dtype))
+            times["stock"].append(time_stock(folder / "work.json", dtype))
             print({key: round(value[-1], 1) for key, value in times.items()}, flush=True)
     operations = sum(count_operations(plan, plan.config.roles) for plan in plans)
     reached = operations / statistics.median(train_seconds)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "2-core-cpu"
     written = {
         "task": options.task,
+        "dtype": dtype,
+        "kind": kind,
         "seconds": times,
         "stock_over_harness": summarize(times),
         "train_operations": operations,
@@ -287,7 +304,8 @@ def main() -> None:
         "share_of_the_limit": reached / statistics.median(peaks),
         "environment": describe_environment(torch.device("cpu")),
     }
-    name = f"sweep-throughput-{options.task}-{device.lower().replace(' ', '-')}.json"
+    device = kind["device"] if torch.cuda.is_available() else f"{os.cpu_count()}-core-cpu"
+    name = f"sweep-throughput-{options.task}-{device.lower().replace(' ', '-')}-{dtype}.json"
     (RESULTS / name).write_text(json.dumps(written, indent=2, default=str) + "\n")
     print(json.dumps({key: written[key] for key in written if key != "environment"}, indent=2))
 

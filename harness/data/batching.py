@@ -6,10 +6,14 @@ Everything here is arithmetic on token ids; nothing knows of adapters or devices
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 
 from harness.data.encoding import EncodedExample
+
+SHORTEST_BEGINNING = 8
+"""Tokens that rows have to begin with alike for these to be worth a pass of their own."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,12 @@ def collate(examples: Sequence[EncodedExample | None], pad_token_id: int) -> Bat
         torch.tensor(labels),
         torch.tensor(rows),
     )
+
+
+def count_common_tokens(rows: Sequence[Sequence[int]]) -> int:
+    """Tokens that all rows begin with."""
+    places = zip(*rows, strict=False)
+    return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, places))
 
 
 def cut_into_batches(

@@ -1,16 +1,21 @@
 """Score the variants of a pack, and the base with them, example by example."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 import torch
 from transformers import Cache, PreTrainedTokenizerBase
 
 import harness.config.task_package  # noqa: F401  (before tasks)
 from harness.config.schema import EvaluationConfig
-from harness.data.batching import collate, cut_into_batches
+from harness.data.batching import (
+    SHORTEST_BEGINNING,
+    collate,
+    count_common_tokens,
+    cut_into_batches,
+)
 from harness.data.encoding import EncodedExample
 from harness.evaluation.constrained import JsonConstraint
 from harness.evaluation.generation import decode
@@ -22,9 +27,6 @@ from tasks.evaluate_metrics import score_examples
 
 VALIDATION_METRIC = "token_probability"
 """Headline of rows held back from training: geometric mean probability of a completion's tokens."""
-
-SHORTEST_PREFIX = 8
-"""Tokens that rows have to begin with alike to be read apart from them."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,10 @@ def score_pack(
         max_tokens=max_tokens // len(owners),
         new_tokens=max(map(len, examples[0].choice_ids), default=max_new_tokens),
     )
+    beginning = _read_beginning(pack, owners, examples) if examples[0].choice_ids else None
     for batch in batches:
         if batch[0].choice_ids:
-            given = choose(pack, owners, tokenizer, batch)
+            given = choose(pack, owners, tokenizer, batch, beginning)
         else:
             given = generate(pack, owners, tokenizer, batch, max_new_tokens, constraint)
         for of_owner, its in zip(answers, given, strict=True):
@@ -219,10 +222,12 @@ def choose(
     owners: Sequence[int],
     tokenizer: PreTrainedTokenizerBase,
     batch: Sequence[EncodedExample],
+    beginning: "Beginning | None" = None,
 ) -> list[list[Answer]]:
     """Each owner's choice for each example: that of the highest summed log-likelihood.
 
-    Of equals it is the first.
+    Of equals it is the first. `beginning` is what these and other examples begin with, where it has
+    been read before.
     """
     # Choices that differ in their last token alone (letters) share one row.
     rows: dict[tuple[int, ...], int] = {}
@@ -233,7 +238,7 @@ def choose(
             rows.setdefault(ids, len(rows))
             start = len(item.prompt_ids)
             wanted += [(ids, start + i - 1, token) for i, token in enumerate(choice)]
-    values = _find_log_likelihoods(pack, owners, tokenizer, rows, wanted)
+    values = _find_log_likelihoods(pack, owners, tokenizer, rows, wanted, beginning)
     return [_pick_choices(batch, of_owner) for of_owner in values]
 
 
@@ -261,9 +266,11 @@ def _find_log_likelihoods(
     tokenizer: PreTrainedTokenizerBase,
     rows: dict[tuple[int, ...], int],
     wanted: Sequence[tuple[tuple[int, ...], int, int]],
+    known: "Beginning | None",
 ) -> list[list[float]]:
     """For each owner, the log-probability of each wanted (sequence, position, next token)."""
-    cache, start = _read_prefix(pack, owners, list(rows), min(place for _, place, _ in wanted))
+    first = min(place for _, place, _ in wanted)
+    cache, start = _start_rows(pack, owners, [ids[:first] for ids in rows], known)
     width = max(len(ids) for ids in rows) - start
     device = pack.model.device
     input_ids = torch.full((len(rows), width), int(tokenizer.pad_token_id or 0))
@@ -290,25 +297,53 @@ def _find_log_likelihoods(
     return [values[i * len(wanted) : (i + 1) * len(wanted)] for i in range(len(owners))]
 
 
-def _read_prefix(
-    pack: Pack, owners: Sequence[int], rows: Sequence[Sequence[int]], before: int
-) -> tuple[Cache | None, int]:
-    """What all rows begin with, read once an owner: its keys and values, for every row; its length.
+@dataclass(frozen=True)
+class Beginning:
+    """Keys and values of what rows begin with, a row an owner."""
 
-    Ends before the position `before`, whose hidden state is wanted. Virtual tokens, which no row
-    has among its own, come before it and are not counted.
-    """
-    places = zip(*(row[:before] for row in rows), strict=False)
-    prefix = [tokens[0] for tokens in takewhile(lambda tokens: len(set(tokens)) == 1, places)]
-    if make_cache(pack.model) is None or len(rows) == 1 or len(prefix) < SHORTEST_PREFIX:
+    cache: Cache
+    tokens: int
+
+
+@torch.inference_mode()
+def _read_beginning(
+    pack: Pack, owners: Sequence[int], examples: Sequence[EncodedExample]
+) -> Beginning | None:
+    """Read what the prompts of all examples begin with, once for all of their batches."""
+    # The last token's hidden state is wanted, in every example's own row.
+    return _extend(pack, owners, [item.prompt_ids[:-1] for item in examples], None)
+
+
+def _start_rows(
+    pack: Pack, owners: Sequence[int], rows: Sequence[Sequence[int]], known: Beginning | None
+) -> tuple[Cache | None, int]:
+    """The cache that every owner's rows begin with, and how many of their tokens are in it."""
+    beginning = _extend(pack, owners, rows, known)
+    if beginning is None:
         return pack.start_cache(len(owners) * len(rows)), 0
-    cache = pack.start_cache(len(owners)) or make_cache(pack.model)
+    cache = copy.deepcopy(beginning.cache)
+    cache.batch_repeat_interleave(len(rows))
+    return cache, beginning.tokens
+
+
+def _extend(
+    pack: Pack, owners: Sequence[int], rows: Sequence[Sequence[int]], known: Beginning | None
+) -> Beginning | None:
+    """Read what all rows begin with beyond what is known, where it is worth a pass.
+
+    Virtual tokens, which no row has among its own, come before it and are not counted.
+    """
+    start = known.tokens if known else 0
+    common = count_common_tokens(rows)
+    if common - start < SHORTEST_BEGINNING or len(rows) == 1 or make_cache(pack.model) is None:
+        return known
+    cache = copy.deepcopy(known.cache) if known else pack.start_cache(len(owners))
+    cache = cache or make_cache(pack.model)
     assert cache is not None
     pack.rows.assign(owners)
-    ids = torch.tensor([prefix] * len(owners), device=pack.model.device)
+    ids = torch.tensor([rows[0][start:common]] * len(owners), device=pack.model.device)
     run_body(pack.model, ids, torch.tensor([0], device=ids.device), cache)
-    cache.batch_repeat_interleave(len(rows))
-    return cache, len(prefix)
+    return Beginning(cache, common)
 
 
 @torch.inference_mode()

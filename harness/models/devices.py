@@ -164,10 +164,10 @@ def resolve_dtype(name: str, device: str) -> torch.dtype:
         }[name]
     if resolve_device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
+    return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
 
 
-def _cpu_multiplies_bfloat16() -> bool:
+def cpu_multiplies_bfloat16() -> bool:
     """Without these instructions bf16 is emulated, and slower than fp32."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()

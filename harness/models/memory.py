@@ -14,9 +14,21 @@ caches and, on a CPU, every allocation is new memory to the system. On two cores
 bf16, passes of 900 to 3,600 tokens took the same CPU time a token."""
 
 
+TRAINING_BYTES = 4096
+"""On a CPU, tokens of a training pass times the bytes of a value. What a pass keeps for its
+pass is most of a worker's memory, and passes of 900 tokens or more take the same time a token."""
+
+
 def find_pass_tokens(device: torch.device) -> int:
     """Tokens that one pass through the model is best given."""
     return PASS_TOKENS.get(device.type, PASS_TOKENS["cpu"])
+
+
+def find_training_tokens(device: torch.device, dtype: torch.dtype) -> int:
+    """Tokens that one training pass is best given, of all variants that share it."""
+    if device.type == "cuda":
+        return PASS_TOKENS["cuda"]
+    return TRAINING_BYTES // dtype.itemsize
 
 
 def read_free_memory(device: torch.device) -> int:

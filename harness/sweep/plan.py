@@ -15,10 +15,10 @@ from harness.data.batching import plan_steps
 from harness.data.preparation import PreparedTask, prepare_task
 from harness.errors import UserError
 from harness.formatting import format_duration
-from harness.models.devices import resolve_device
+from harness.models.devices import resolve_device, resolve_dtype
 from harness.models.embedded import embedded_folder
 from harness.models.loading import check_checkpoint, find_context_length, load_structure
-from harness.models.memory import find_pass_tokens
+from harness.models.memory import find_training_tokens
 from harness.models.projections import ModuleMap, Projection, map_modules
 from harness.progress import announce
 from harness.records.record import TUNED
@@ -66,8 +66,10 @@ class VariantPlan:
     @property
     def max_tokens_per_pass(self) -> int:
         """Tokens of a training pass, of all variants that share it."""
-        set_by_user = self.config.train.max_tokens_per_pass
-        return set_by_user or find_pass_tokens(resolve_device(self.config.model.device))
+        model = self.config.model
+        return self.config.train.max_tokens_per_pass or find_training_tokens(
+            resolve_device(model.device), resolve_dtype(model.dtype, model.device)
+        )
 
     @property
     def timed_lengths(self) -> tuple[int, int]:

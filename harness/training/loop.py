@@ -7,22 +7,27 @@ of the variants' losses is each one's own gradient, for a row's activations depe
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import get_scheduler
+from transformers import Cache, get_scheduler
 
 from harness.adapters.attach import Adapted, trainable_parameters
 from harness.adapters.hooks import Hooks, find_hooks, make_optimizer
 from harness.config.catalog import METHODS
 from harness.config.schema import AdapterConfig
-from harness.data.batching import collate, cut_into_passes
+from harness.data.batching import (
+    SHORTEST_BEGINNING,
+    collate,
+    count_common_tokens,
+    cut_into_passes,
+)
 from harness.data.encoding import EncodedExample
 from harness.errors import UserError
-from harness.models.forward import Head, differentiate_loss, run_body
+from harness.models.forward import Head, differentiate_loss, make_cache, run_body
 from harness.models.memory import PeakMemory
 from harness.training.packed_model import Pack, lora_layers
 
@@ -228,12 +233,18 @@ class _Step:
         numbers = [learner.number for learner in self._learners]
         if self._is_shared:
             rows.share(numbers)
-            batch = collate([column[0] for column in columns], self._pad)
+            blocks = [[column[0] for column in columns]]
         else:
             rows.split(numbers, step=len(self._learners[0].loss), first_row=first_row)
-            # Member by member: all rows of the first, then all of the second.
-            flat = [column[k] for k in range(len(numbers)) for column in columns]
-            batch = collate(flat, self._pad)
+            blocks = [[column[k] for column in columns] for k in range(len(numbers))]
+        cache, read = self._read_beginnings(blocks)
+        # Member by member: all rows of the first, then all of the second.
+        flat = [
+            item and replace(item, prompt_ids=item.prompt_ids[read:])
+            for block in blocks
+            for item in block
+        ]
+        batch = collate(flat, self._pad)
         owners = (batch.rows // len(columns)).to(self._device)
         labels = batch.labels.to(self._device)
         weights = torch.tensor(totals, dtype=torch.float64).reciprocal()
@@ -241,7 +252,7 @@ class _Step:
             self._pack.model,
             batch.input_ids.to(self._device),
             batch.picked.to(self._device),
-            self._pack.start_cache(len(batch.input_ids)),
+            cache,
         )
         weights = weights.to(self._device, torch.promote_types(hidden.dtype, torch.float32))
         losses, gradient = differentiate_loss(self._head, hidden, labels, weights[owners])
@@ -251,6 +262,28 @@ class _Step:
         if self._is_shared:
             sums = sums[0].expand(len(totals))
         return sums * weights
+
+    def _read_beginnings(
+        self, blocks: Sequence[Sequence[EncodedExample | None]]
+    ) -> tuple[Cache | None, int]:
+        """What the rows of a block begin with, read once for all of them, and how many tokens.
+
+        The gradients of a block's rows add up in what they share. The token before the first label
+        is each row's own.
+        """
+        width = len(blocks[0])
+        prompts = [[item.prompt_ids[:-1] for item in block if item] for block in blocks]
+        shared = min(count_common_tokens(block) for block in prompts if block)
+        if width == 1 or shared < SHORTEST_BEGINNING or not self._pack.can_share_beginnings:
+            return self._pack.start_cache(len(blocks) * width), 0
+        cache = make_cache(self._pack.model)
+        assert cache is not None
+        # A member without an example here has rows that carry no loss.
+        starts = [block[0][:shared] if block else [self._pad] * shared for block in prompts]
+        nothing = torch.empty(0, dtype=torch.long, device=self._device)
+        run_body(self._pack.model, torch.tensor(starts, device=self._device), nothing, cache)
+        cache.batch_repeat_interleave(width)
+        return cache, shared
 
 
 def _update(pack: Pack, learners: Sequence[_Learner], losses: Sequence[float]) -> dict[int, float]:

@@ -24,10 +24,10 @@ from transformers import DynamicCache
 from harness.adapters.attach import Adapted
 from harness.adapters.virtual_tokens import VirtualTokens, has_virtual_tokens
 from harness.errors import UserError
+from harness.models.forward import make_cache
 from harness.models.loading import clone_sharing_weights
 from harness.training.kernels.attention import use_blocks
 from harness.training.kernels.dropout import MaskKey, drop
-from harness.training.kernels.rms_norm import fuse_norms
 
 BASE_ROW = -1
 """Member number of a row that the base alone computes."""
@@ -218,6 +218,10 @@ class PackedProjection(nn.Module):
         adapters = self._adapters.values()
         return not any(adapter.dropout or adapter.up.count_nonzero() for adapter in adapters)
 
+    @property
+    def drops_out(self) -> bool:
+        return any(adapter.dropout for adapter in self._adapters.values())
+
     def forget(self) -> None:
         """Let go of what was made of the adapters' weights, which are about to change."""
         self._side_by_side = None
@@ -249,6 +253,7 @@ class Pack:
         """Whether rows can belong to several members, or to the base. Else there is one member,
         and every row is its."""
         self._projections: list[PackedProjection] = []
+        self._is_checkpointing = False
         if self.is_packed:
             self.model: Any = clone_sharing_weights(base)
             self._replace_projections(seeds or [0] * len(members))
@@ -260,7 +265,6 @@ class Pack:
         if len(members) == 1 and has_virtual_tokens(members[0]):
             self._virtual = VirtualTokens(members[0])
         _turn_dropout_off(self.model)
-        fuse_norms(self.model)
         if attention == "auto":
             use_blocks(self.model)
 
@@ -285,12 +289,27 @@ class Pack:
         """Trained tokens that every row begins with, before its own."""
         return self._virtual.count if self._virtual else 0
 
+    @property
+    def can_share_beginnings(self) -> bool:
+        """Whether the same tokens at the beginning of two rows of a member are the same to it.
+
+        They are not where each row drops values of its own, nor can they be where activations are
+        computed twice or a cache holds more than keys and values.
+        """
+        return (
+            self.is_packed
+            and not any(each.drops_out for each in self._projections)
+            and not self._is_checkpointing
+            and make_cache(self.model) is not None
+        )
+
     def start_cache(self, rows: int) -> DynamicCache | None:
         """What the attention of so many rows begins with; None where that is nothing."""
         return self._virtual.start(self.model, rows) if self._virtual else None
 
     def train(self, *, checkpointing: bool = False) -> None:
         """Put the pack into training mode; `checkpointing` recomputes activations when needed."""
+        self._is_checkpointing = checkpointing
         if checkpointing:
             self.model.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False}

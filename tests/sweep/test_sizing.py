@@ -33,7 +33,7 @@ def fix_speed(monkeypatch: pytest.MonkeyPatch, seconds_a_token: float) -> None:
 
 @pytest.mark.parametrize(
     ("seconds_a_token", "size"),
-    [(1e-3, "large"), (0.2, "small"), (100.0, "small")],
+    [(1e-3, "large"), (0.7, "small"), (100.0, "small")],
     ids=["both fit", "the smaller fits", "none fits"],
 )
 def test_the_largest_size_that_fits_is_chosen(

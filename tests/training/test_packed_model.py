@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -415,3 +416,75 @@ def test_the_bases_own_dropout_is_off() -> None:
     a = successes(train(loaded, members, [make_recipe(steps)] * 2))
     (b,) = successes(train(loaded, [attach(loaded, ("o",))], [make_recipe(steps)]))
     assert a[0].loss == pytest.approx(b.loss, rel=1e-5)
+
+
+def with_common_beginning(
+    steps: Sequence[Sequence[EncodedExample]], tokens: Sequence[int]
+) -> list[list[EncodedExample]]:
+    return [
+        [replace(item, prompt_ids=(*tokens, *item.prompt_ids)) for item in step] for step in steps
+    ]
+
+
+def test_what_rows_begin_with_is_read_once_and_learns_from_all_of_them(
+    double: LoadedModel,
+) -> None:
+    """Against stock PEFT, which reads it in every row; one prompt is nothing but the beginning."""
+    common = tuple(range(100, 120))
+    steps = with_common_beginning(make_steps(8), common)
+    steps[2][1] = replace(steps[2][1], prompt_ids=common[:15])
+    recipe = make_recipe(steps)
+    read: list[int] = []
+    members = [attach(double, roles, seed=i) for i, roles in enumerate(SETS)]
+    pack = Pack(double.model, members)
+    embedding = pack.model.get_input_embeddings()
+    embedding.register_forward_hook(lambda module, inputs, output: read.append(inputs[0].numel()))
+    results = successes(
+        train_pack(
+            pack,
+            [recipe] * 4,
+            gradient_accumulation=1,
+            max_tokens_per_pass=8192,
+            gradient_checkpointing=False,
+            pad_token_id=0,
+        )
+    )
+    whole = sum(4 * 3 * max(item.length for item in step) for step in steps)
+    assert sum(read) < whole - 7 * 4 * 2 * 14
+    for i, roles in enumerate(SETS):
+        stock = attach(double, roles, seed=i)
+        losses = train_stock(stock, recipe, recipe.learning_rate)
+        torch.testing.assert_close(weights(members[i]), weights(stock), rtol=0, atol=1e-6)
+        assert results[i].loss == pytest.approx(losses, rel=1e-6)
+
+
+def test_members_begin_each_with_tokens_of_their_own(double: LoadedModel) -> None:
+    """And the one with fewer rows in a step has empty ones beside the other's."""
+    first = make_recipe(with_common_beginning(make_steps(4), range(100, 120)))
+    second = make_recipe(with_common_beginning(make_steps(4, size=2, seed=1), range(200, 212)))
+    members = [attach(double, roles) for roles in SETS[:2]]
+    train(double, members, [first, second])
+    for member, roles, recipe in zip(members, SETS, (first, second), strict=False):
+        alone = attach(double, roles)
+        train(double, [alone], [recipe])
+        torch.testing.assert_close(weights(member), weights(alone), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("changes", [{"dropout": 0.3}, {"checkpointing": True}])
+def test_beginnings_are_each_rows_own_where_rows_drop_out_or_are_computed_twice(
+    single: LoadedModel, changes: dict[str, Any]
+) -> None:
+    steps = with_common_beginning(make_steps(2), range(100, 120))
+    lengths: list[int] = []
+    pack = Pack(single.model, [attach(single, ("o",), dropout=changes.get("dropout", 0.0))])
+    embedding = pack.model.get_input_embeddings()
+    embedding.register_forward_hook(lambda module, inputs, output: lengths.append(len(inputs[0])))
+    train_pack(
+        pack,
+        [make_recipe(steps)],
+        gradient_accumulation=1,
+        max_tokens_per_pass=8192,
+        gradient_checkpointing=changes.get("checkpointing", False),
+        pad_token_id=0,
+    )
+    assert lengths == [3, 3]

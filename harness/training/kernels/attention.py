@@ -1,10 +1,14 @@
-"""Causal attention in blocks, for training and scoring on a CPU.
+"""Causal attention in blocks, for training and scoring on a CPU that multiplies in bf16.
 
 PyTorch's fused kernel is made for long rows; on a CPU, the rows of a fine-tuning task go faster as
 a few batched products: 64 queries at a time with the keys up to them, the queries that share a key
 head side by side, and the probabilities kept for the backward pass; so does the one query of a
 decoding step. It computes what transformers' `eager_attention_forward` does. transformers'
 AttentionInterface calls it by its name.
+
+In bf16, forward and backward of 128 to 448 tokens took a third of the time of PyTorch's kernel. In
+fp32 neither is 10% of a training step ahead of the other, with AVX2 or AVX-512, so the model keeps
+its own there (benchmarks/results/step-kernels.json); in emulated bf16 blocks are slower.
 """
 
 from typing import Any
@@ -14,6 +18,8 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from harness.models.devices import cpu_multiplies_bfloat16
 
 NAME = "harness_blocks"
 
@@ -28,8 +34,9 @@ LONGEST_ROW = 1024
 
 
 def use_blocks(model: Any) -> None:
-    """Let a model on a CPU that attends by PyTorch's fused kernel attend in blocks where it can."""
-    if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
+    """Let a bf16 model attend in blocks on a CPU that multiplies in it, instead of by PyTorch."""
+    is_faster = model.device.type == "cpu" and model.dtype == torch.bfloat16
+    if is_faster and cpu_multiplies_bfloat16() and model.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, _attend)
         AttentionMaskInterface.register(NAME, _make_mask)
         model.set_attn_implementation(NAME)

@@ -6,6 +6,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
+from harness.training.kernels import attention
 from harness.training.kernels.attention import LONGEST_ROW, NAME, _attend, use_blocks
 
 
@@ -102,14 +103,27 @@ def test_what_blocks_are_not_for_goes_to_the_fused_kernel(case: str) -> None:
     torch.testing.assert_close(found, wanted.transpose(1, 2))
 
 
-def test_a_model_that_was_given_another_attention_keeps_it() -> None:
+@pytest.mark.parametrize(
+    ("own", "dtype", "multiplies_bfloat16", "found"),
+    [
+        ("sdpa", torch.bfloat16, True, NAME),
+        ("eager", torch.bfloat16, True, "eager"),
+        ("sdpa", torch.float32, True, "sdpa"),
+        ("sdpa", torch.bfloat16, False, "sdpa"),
+    ],
+)
+def test_blocks_replace_pytorchs_kernel_in_bf16_where_the_cpu_multiplies_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+    own: str,
+    dtype: torch.dtype,
+    multiplies_bfloat16: bool,
+    found: str,
+) -> None:
+    monkeypatch.setattr(attention, "cpu_multiplies_bfloat16", lambda: multiplies_bfloat16)
     config = LlamaConfig(
         hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
         num_key_value_heads=1, vocab_size=32,
     )  # fmt: skip
-    eager = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-    use_blocks(eager)
-    assert eager.config._attn_implementation == "eager"
-    fused = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
-    use_blocks(fused)
-    assert fused.config._attn_implementation == NAME
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=own, dtype=dtype)
+    use_blocks(model)
+    assert model.config._attn_implementation == found
