@@ -66,9 +66,11 @@ def attach(loaded: LoadedModel, adapter: AdapterConfig, seed: int = 0) -> Adapte
     )
 
 
-def train(loaded: LoadedModel, member: Adapted, adapter: AdapterConfig) -> TrainResult:
+def train(
+    loaded: LoadedModel, member: Adapted, adapter: AdapterConfig, steps: int = STEPS
+) -> TrainResult:
     recipe = Recipe(
-        steps=[examples()] * STEPS,
+        steps=[examples()] * steps,
         learning_rate=RATES.get(adapter.method, 3e-2),
         schedule="cosine",
         warmup_ratio=0.1,

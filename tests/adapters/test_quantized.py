@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from method_cases import SHAPES, attach, load, logits, settings, train
+from method_cases import attach, logits, settings, train
 from peft import PeftModel
+from tiny_models import load_tiny
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from harness.adapters.attach import trainable_parameters
@@ -32,11 +33,11 @@ def load_stock(base: Any, folder: Path) -> Any:
     return model
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", ["llama", "gpt2", "phi3"])
 def test_qlora_trains_on_a_quantized_base_and_loads_in_stock_peft(
     shape: str, tmp_path: Path
 ) -> None:
-    loaded, adapter = load(shape), settings("qlora")
+    loaded, adapter = load_tiny(shape), settings("qlora")
     check_method((), adapter, 9, "cpu")
     before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
     member = attach(loaded, adapter)
@@ -51,14 +52,14 @@ def test_qlora_trains_on_a_quantized_base_and_loads_in_stock_peft(
     own = logits(load_adapter(loaded.model, tmp_path / "adapter").get_base_model())
     torch.testing.assert_close(own, logits(member.get_base_model()), rtol=0, atol=1e-5)
     stock = PeftModel.from_pretrained(
-        load_stock(load(shape).model, tmp_path / "base"), str(tmp_path / "adapter")
+        load_stock(load_tiny(shape).model, tmp_path / "base"), str(tmp_path / "adapter")
     ).eval()
     torch.testing.assert_close(own, logits(stock), rtol=0, atol=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PEFT's LoftQ computes on a GPU")
 def test_loftq_begins_nearer_to_the_base_than_quantization_alone() -> None:
-    loaded = load("llama")
+    loaded = load_tiny("llama")
     loaded.model.to("cuda")
     ours = attach(loaded, settings("loftq")).eval()
     plain = attach(loaded, settings("qlora")).eval()

@@ -165,7 +165,7 @@ def test_one_task_of_a_single_example_decides_nothing(tmp_path: Path, single: st
     assert sets[bounds].isna().all(axis=None)
     verdict = recommend(load_results(study), load_examples(study, texts=False))
     assert (verdict.verdict, verdict.choice, verdict.runners_up) == ("undecided", None, ())
-    assert all("no bound, since a task has one example only" in why for why in verdict.reasons)
+    assert all("no bound, because a task has only one example" in why for why in verdict.reasons)
     assert {row["choice"] for row in (*verdict.by_profile, *verdict.by_delta)} == {None}
     # Without that task the bounds are known, and do decide.
     without = {row["without_task"]: row["choice"] for row in verdict.without_task}
