@@ -100,7 +100,7 @@ def run_harness(
     monkeypatch.setattr(gc, "freeze", lambda: None)
     # Hydra would close every handler that there is, and absl's, which rouge_score brings along,
     # closes the stream that it began with: that of pytest's capture.
-    monkeypatch.setattr("hydra.core.utils.configure_logging", lambda config: None)
+    monkeypatch.setattr("hydra._internal.logging_config.configure_logging", lambda config: None)
     terminated = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str) -> Done:
