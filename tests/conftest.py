@@ -36,6 +36,8 @@ TINY = (
     "train.learning_rate=1e-2",
     "evaluation.batch_size=2",
     "latency.max_rounds=2",
+    # Timing waits the less for a quiet machine, the less time it has.
+    "latency.max_seconds=20",
     "latency.fresh_processes=false",
     "latency.max_output_tokens=3",
     "adapter.rank=2",

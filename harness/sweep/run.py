@@ -159,9 +159,9 @@ def _run(plans: Sequence[VariantPlan], in_processes: bool) -> None:
     write_json(plans[0].config.study_folder / "plan.json", describe_layout(layout))
     run_jobs: RunJobs = run_apart if in_processes else run_here
     work, makespan = Plan(tuple(plans)), find_makespan(layout.packs, room)
-    seconds_left = work.work_seconds - _find_seconds_done(plans)
-    progress = Progress(makespan + work.latency_seconds)
-    progress.stages_at_a_time = seconds_left / makespan if seconds_left and makespan else 1.0
+    share_left = 1 - _find_seconds_done(plans) / work.work_seconds
+    progress = Progress(makespan * share_left + work.latency_seconds)
+    progress.stages_at_a_time = work.work_seconds / makespan if makespan else 1.0
     with progress.heartbeat():
         _run_packs(layout.packs, run_pack, layout.workers, _needs_scores, run_jobs, progress)
         sessions = _find_sessions(plans)

@@ -112,7 +112,7 @@ class Session:
             input_ids = torch.tensor(point.prompts, device=self._device)
             work = Work(input_ids, point.output_tokens)
             self._open = _Open(point, work, lineup, order)
-            wait_for_quiet(self._meter, max_seconds / 2)
+            wait_for_quiet(self._meter, max_seconds / 5)
             warmed = warm_up(lineup, work, tolerance, max_seconds)
         # A collection inside a timed call would be charged to whoever was running.
         gc.collect()

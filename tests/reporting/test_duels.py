@@ -54,7 +54,7 @@ def test_long_texts_are_cut_and_empty_ones_say_so(tmp_path: Path) -> None:
     assert len(text) <= LONGEST_TEXT
     assert text.endswith(" …")
     empty = list_of(write_duel(tmp_path / "empty", " "))[0]
-    assert empty.examples[0].shown[0].texts[0][1] == "(nothing)"
+    assert empty.examples[0].shown[0].texts[0][1] == "(empty)"
 
 
 def test_every_link_of_the_page_leads_somewhere(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_lone_surrogates_and_bytes_that_are_no_text(
 def test_a_repeated_id_names_the_row_that_has_it(tmp_path: Path, task: str, kind: str) -> None:
     file = write_rows(tmp_path, task, kind, id=" row-1")
     first = f"{file}, row 2" if kind == "parquet" else f"{file}:"
-    check_bad(task, file, f"column 'id' is 'row-1' (str), which {first}")
+    check_bad(task, file, f"column 'id' is 'row-1' (str), already used by {first}")
 
 
 @pytest.mark.parametrize("task", TASKS)

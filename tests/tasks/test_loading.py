@@ -243,7 +243,7 @@ def test_folders_and_files_that_cannot_be_read(write: Write, tmp_path: Path) -> 
     write("train.jsonl")
     assert "train.jsonl: is empty" in catch_line(tmp_path)
     write("notes.txt")
-    assert "notes.txt: is no .jsonl, .parquet, .csv file" in catch_line(tmp_path / "notes.txt")
+    assert "notes.txt: not a .jsonl, .parquet, .csv file" in catch_line(tmp_path / "notes.txt")
     (tmp_path / "test.parquet").write_text("nonsense")
     assert "test.parquet: not a Parquet file" in catch_line(tmp_path, "test")
     (tmp_path / "train.parquet").write_text("x")

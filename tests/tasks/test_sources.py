@@ -145,7 +145,7 @@ def test_repeated_ids_name_both_rows(tmp_path: Path) -> None:
     write_split(tmp_path, "train", rows)
     write_split(tmp_path, "test", rows[:1])
     line = catch_line("govreport", "train", tmp_path)
-    assert f"train row 2: column 'id' is '7' (str), which {tmp_path}, train row 1 has" in line
+    assert f"train row 2: column 'id' is '7' (str), already used by {tmp_path}, train row 1" in line
 
 
 @pytest.mark.parametrize(

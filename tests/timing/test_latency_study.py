@@ -25,6 +25,7 @@ TINY = (
     "latency.output_tokens=3",
     "latency.fresh_processes=false",
     "latency.max_rounds=3",
+    "latency.max_seconds=20",
 )
 
 
@@ -137,10 +138,14 @@ def test_bad_input_is_one_line_before_anything_is_timed(
         (("seed=1",), {}, "this study has seed 0, now 1"),
         (("latency.merged=false",), {}, "started with latency.merged=True, now False"),
         (("latency.max_rounds=5",), {}, "started with latency.max_rounds=3, now 5"),
-        ((), {"model_settings": {"path": "/other"}}, "a study of model.path '/other', now None"),
-        (("model.shape=tiny-gpt2", "target_modules=qkv"), {}, "a study of model 'tiny-llama'"),
+        (
+            (),
+            {"model_settings": {"path": "/other"}},
+            "this study has model.path '/other', now None",
+        ),
+        (("model.shape=tiny-gpt2", "target_modules=qkv"), {}, "this study has model 'tiny-llama'"),
         ((), {"machine": {"cpu": "Another CPU"}}, "measured on another machine .*Another CPU"),
-        ((), {"versions": {"peft": "0.0.1"}}, "a study of peft '0.0.1', now"),
+        ((), {"versions": {"peft": "0.0.1"}}, "this study has peft '0.0.1', now"),
         ((), {"schema_version": 99}, "schema_version is 99, expected 1"),
     ],
 )

@@ -198,7 +198,7 @@ def test_timing_that_is_not_trusted_is_drawn_hollow_and_said(tmp_path: Path) -> 
     places = sorted(float(line.get_xdata()[0]) for line in hollow)  # type: ignore[index]
     assert places == pytest.approx(sorted(measured))
     (caption,) = (text.get_text() for text in figure.texts)
-    assert "not trusted" in caption
+    assert "untrusted" in caption
     assert "latency.remeasure=true" in caption
     assert not any("Not shown" in text.get_text() for text in axes.texts)
 
