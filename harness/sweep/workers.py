@@ -162,14 +162,14 @@ def _work(
     cores: list[int],
     threads: int,
 ) -> None:
-    """The child's whole life."""
-    interrupt_on("SIGINT", "SIGTERM")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if cores:
-        os.sched_setaffinity(0, cores)
-    torch.set_num_threads(min(threads, len(cores)) if cores else threads)
-    send_announcements(messages.send)
+    """The child's whole life; it may be told to end at any moment of it."""
     try:
+        interrupt_on("SIGINT", "SIGTERM")
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        if cores:
+            os.sched_setaffinity(0, cores)
+        torch.set_num_threads(min(threads, len(cores)) if cores else threads)
+        send_announcements(messages.send)
         work(*arguments, SentProgress(messages.send))
         messages.send(("done",))
     except KeyboardInterrupt:
