@@ -125,15 +125,19 @@ def measure_speed(trial: Trial) -> Speed:
     depths = [min(depth, blocks) for depth in DEPTHS]
     device = resolve_device(trial.model.device)
     models = [load_shallow(trial.model, depth, device) for depth in depths]
+    # Made here and not in the threads: PEFT's warnings are silenced for the whole process.
+    packs = [
+        [_make_pack(trial, *each) for each in zip(models, depths, strict=True)]
+        for _ in range(trial.workers)
+    ]
     meeting = threading.Barrier(trial.workers)
 
-    def work(_: int) -> list[Costs]:
-        pairs = zip(models, depths, strict=True)
-        return [_measure(trial, model, depth, meeting) for model, depth in pairs]
+    def work(own: Sequence[Pack]) -> list[Costs]:
+        return [_measure(trial, pack, meeting) for pack in own]
 
     one_thread = _one_thread() if trial.workers > 1 else contextlib.nullcontext()
     with one_thread, ThreadPoolExecutor(trial.workers) as pool:
-        measured = list(pool.map(work, range(trial.workers)))
+        measured = list(pool.map(work, packs))
     steps = (blocks - depths[0]) / max(1, depths[1] - depths[0])
 
     def extend(cost: str) -> float:
@@ -153,12 +157,16 @@ def can_be_measured(model: ModelConfig) -> bool:
     return bool(needed < read_free_memory(resolve_device(model.device)) / 3)
 
 
-def _measure(trial: Trial, model: PreTrainedModel, depth: int, meeting: threading.Barrier) -> Costs:
+def _make_pack(trial: Trial, model: PreTrainedModel, depth: int) -> Pack:
+    """A pack of the trial's adapters, on the first `depth` blocks."""
     members = [
         attach_adapter(model, [each for each in projections if each.block < depth], adapter, seed=0)
         for adapter, projections in trial.adapters
     ]
-    pack = Pack(model, members, attention=trial.model.attention)
+    return Pack(model, members, attention=trial.model.attention)
+
+
+def _measure(trial: Trial, pack: Pack, meeting: threading.Barrier) -> Costs:
     train = _measure_training(trial, pack, meeting)
     prompt = _measure_reading(trial, pack, meeting)
     few, many = (_measure_writing(trial, pack, rows, meeting) for rows in ROWS)
