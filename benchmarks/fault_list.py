@@ -318,7 +318,7 @@ DATA = (
         "rest = [e for e in loaded.examples[task.train_examples :] if e.prompt not in seen]",
         "rest = list(loaded.examples[task.train_examples :])",
         "learning rates are tuned on rows that repeat training prompts",
-        ("tests/data/test_preparation.py", "tests/sweep/test_learning_rates.py"),
+        ("tests/sweep/test_learning_rates.py",),
     ),
 )
 
@@ -357,7 +357,7 @@ ADAPTERS = (
         "return rank * p.out_features\n",
         "return rank * p.in_features\n",
         "LoRA-FA's budget counts the frozen A",
-        ("tests/adapters/test_methods.py", "tests/adapters/test_definitions.py"),
+        ("tests/sweep/test_budgets.py",),
     ),
 )
 
@@ -399,7 +399,7 @@ TRAINING = (
         "nn.utils.clip_grad_norm_(learner.parameters, learner.recipe.max_grad_norm)",
         "nn.utils.clip_grad_norm_(learner.parameters, math.inf)",
         "gradients are not clipped",
-        ("tests/training/test_loop.py",),
+        ("tests/training/test_packed_model.py",),
     ),
     Fault(
         "warmup_rounded_down",
@@ -408,7 +408,7 @@ TRAINING = (
         "math.ceil(recipe.warmup_ratio * len(recipe.steps))",
         "math.floor(recipe.warmup_ratio * len(recipe.steps))",
         "short runs have no warm-up",
-        ("tests/training/test_loop.py",),
+        ("tests/training/test_packed_model.py",),
     ),
     Fault(
         "loss_divided_by_lengths",
@@ -426,7 +426,7 @@ TRAINING = (
         "weight_decay=recipe.weight_decay,",
         "weight_decay=0.0,",
         "the configured weight decay is not applied",
-        ("tests/training/test_loop.py", "tests/training/test_packed_model.py"),
+        ("tests/training/test_packed_model.py",),
     ),
     Fault(
         "stale_side_by_side",
@@ -444,7 +444,7 @@ TRAINING = (
         "        and not layer.lora_variant\n",
         "",
         "DoRA is packed as if it were LoRA",
-        ("tests/training/test_packed_model.py", "tests/adapters/test_methods.py"),
+        ("tests/training/test_packed_model.py", "tests/adapters/test_definitions.py"),
     ),
 )
 
@@ -513,7 +513,7 @@ EVALUATION = (
         "found.append([-s / len(i.completion_ids) for s, i in zip(sums, batch, strict=True)])",
         "found.append([-s for s in sums])",
         "validation loss is a sum over tokens, so long completions decide",
-        ("tests/evaluation/test_scoring.py", "tests/sweep/test_learning_rates.py"),
+        ("tests/sweep/test_learning_rates.py",),
     ),
     Fault(
         "unknown_length_is_zero",
@@ -522,7 +522,7 @@ EVALUATION = (
         "known = [value for value in values if value is not None]",
         "known = [value or 0.0 for value in values]",
         "lengths that are not known count as 0",
-        ("tests/evaluation/test_scoring.py",),
+        ("tests/evaluation/test_scoring.py", "tests/sweep/test_run.py"),
     ),
 )
 
@@ -543,7 +543,7 @@ TIMING = (
         "    order.shuffle(shuffled)\n",
         "",
         "arms always run in one order, so drift within a round is a difference between them",
-        ("tests/timing/test_timed_call.py", "tests/timing/test_arms.py"),
+        ("tests/timing/test_processes.py",),
     ),
     Fault(
         "first_token_counted_twice",
@@ -552,7 +552,7 @@ TIMING = (
         "rest = work.output_tokens - 1",
         "rest = work.output_tokens",
         "time per output token is divided by one token too many",
-        ("tests/timing/test_timed_call.py",),
+        ("tests/timing/test_processes.py",),
     ),
     Fault(
         "noise_counted_again",
@@ -600,7 +600,7 @@ SWEEP = (
         "own = adapter.method, adapter.rank or 0, adapter.virtual_tokens or 0",
         "own = adapter.method, adapter.virtual_tokens or 0",
         "adapters of other ranks get the times of the first",
-        ("tests/sweep/test_plan.py", "tests/sweep/test_run.py"),
+        ("tests/sweep/test_plan.py",),
     ),
 )
 
@@ -681,7 +681,7 @@ CLI = (
         "for each in (*own, *users)}.values())",
         "for each in (*users, *own)}.values())",
         "a size is fitted to the experiment's sets, not to the user's",
-        ("tests/cli/test_cli.py", "tests/sweep/test_sizing.py"),
+        ("tests/sweep/test_sizing.py",),
     ),
     Fault(
         "partial_timing_ends_well",
@@ -690,7 +690,7 @@ CLI = (
         "return 0 if is_whole else 1",
         "return 0",
         "a latency study with failed points ends with status 0",
-        ("tests/cli/test_cli.py", "tests/timing/test_latency_study.py"),
+        ("tests/timing/test_latency_study.py",),
     ),
 )
 
