@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from method_cases import STEPS, attach, examples, settings, train
+from method_cases import STEPS, attach, examples, logits, settings, train
 from peft import PeftModel
 from peft.optimizers import create_lorafa_optimizer
 from tiny_models import load_tiny
@@ -163,6 +163,7 @@ def test_increlora_ends_with_the_ranks_of_its_budget(
     stock = PeftModel.from_pretrained(load_tiny("llama").model, str(tmp_path))
     kept = [p.shape[0] for n, p in stock.named_parameters() if "lora_A" in n]
     assert sum(kept) == rank * len(projections)
+    torch.testing.assert_close(logits(stock), logits(member), rtol=0, atol=1e-5)
 
 
 def projection(inputs: int = 5, outputs: int = 3) -> Projection:

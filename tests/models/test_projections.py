@@ -226,16 +226,25 @@ def test_short_names_never_reach_another_tower() -> None:
     assert shorten_paths(model, []) == ()
 
 
-def test_counts_agree_with_peft() -> None:
-    """The same count, made by stock PEFT itself on a mixed, partly fused model."""
-    mapped = map_tiny("gpt_neox")
-    structure = load_structure(ModelConfig(source="random", shape="tiny-gpt_neox"))
-    chosen = mapped.select(("q", "k", "v", "fc2"))
-    config = LoraConfig(r=5, target_modules=["query_key_value", "dense_4h_to_h"])
+@pytest.mark.parametrize(
+    ("model_type", "roles", "modules", "parameters"),
+    [
+        ("gpt_neox", ("q", "k", "v", "fc2"), ["query_key_value", "dense_4h_to_h"], None),
+        ("qwen3_moe", ("o", "fc1"), ["o_proj"], ["experts.gate_up_proj"]),
+    ],
+    ids=["partly fused", "stacked experts"],
+)
+def test_counts_agree_with_peft(
+    model_type: str, roles: tuple[str, ...], modules: list[str], parameters: list[str] | None
+) -> None:
+    """The same count, made by stock PEFT itself."""
+    mapped = map_tiny(model_type)
+    structure = load_structure(ModelConfig(source="random", shape=f"tiny-{model_type}"))
+    config = LoraConfig(r=5, target_modules=modules, target_parameters=parameters)
     with torch.device("meta"):
         wrapped = get_peft_model(structure.model, config)  # type: ignore[arg-type]
     trainable = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
-    assert sum(p.count_parameters(5) for p in chosen) == trainable
+    assert sum(p.count_parameters(5) for p in mapped.select(roles)) == trainable
 
 
 def test_command_prints_the_table_without_loading_weights(

@@ -8,7 +8,13 @@ import pandas as pd
 import pytest
 
 from harness.errors import UserError
-from harness.records.files import read_table, replace_nan, write_json, write_table
+from harness.records.files import (
+    read_table,
+    replace_nan,
+    write_json,
+    write_table,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -52,3 +58,12 @@ def test_json_has_null_for_what_is_no_number(tmp_path: Path) -> None:
     assert replace_nan(value) == expected
     write_json(tmp_path / "x.json", value)
     assert json.loads((tmp_path / "x.json").read_text()) == expected
+
+
+def test_who_reads_a_file_while_it_is_written_sees_the_old_one_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    write_text(path, "old")
+    with path.open() as reader:
+        write_text(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"

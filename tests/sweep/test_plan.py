@@ -23,6 +23,17 @@ def test_all_variants_of_a_task_see_the_same_examples_in_the_same_order(
         assert other.prepared is first.prepared
 
 
+def test_seeds_see_the_same_examples_in_orders_of_their_own(tiny_config: ConfigMaker) -> None:
+    overrides = ("task.train_examples=12", "train.epochs=3")
+    first, second = plan_sweep(
+        [tiny_config(f"seed={seed}", *overrides) for seed in (0, 1)]
+    ).variants
+    assert first.prepared is second.prepared
+    seen = [sorted(i for step in plan.steps for i in step) for plan in (first, second)]
+    assert seen[0] == seen[1]
+    assert first.steps != second.steps
+
+
 def test_counts_are_those_of_the_training_that_follows(tiny_config: ConfigMaker) -> None:
     from harness.records.record import read_record
     from harness.sweep import run
@@ -55,8 +66,9 @@ def test_estimate_grows_with_the_work(tiny_config: ConfigMaker) -> None:
 
 
 def test_what_is_timed_once_is_counted_once(tiny_config: ConfigMaker) -> None:
-    """Seeds of an adapter share a timing; methods and sets have each their own."""
-    overrides = [("seed=0",), ("seed=1",), ("adapter=dora",), ("target_modules=all",)]
+    """Seeds of an adapter share a timing; methods, ranks and sets have each their own."""
+    own = [("adapter=dora",), ("adapter.rank=4",), ("target_modules=all",)]
+    overrides = [("seed=0",), ("seed=1",), *own]
     plan = plan_sweep([tiny_config(*each) for each in overrides])
     first, again, *others = plan.variants
     assert first.timed_kind == again.timed_kind

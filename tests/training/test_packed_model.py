@@ -107,7 +107,8 @@ def train(
 def train_stock(model: PeftModel, recipe: Recipe, base_learning_rate: float) -> list[float]:
     """What a user would write: PEFT's own forward, labels of -100, AdamW, clipping, cosine."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=base_learning_rate, weight_decay=0.0)
+    decay = recipe.weight_decay
+    optimizer = torch.optim.AdamW(parameters, lr=base_learning_rate, weight_decay=decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: (
@@ -156,8 +157,8 @@ def test_weights_are_those_of_stock_peft_trained_apart(
 ) -> None:
     steps = make_steps(8)
     recipes = [
-        make_recipe(steps, learning_rate=rate, max_grad_norm=max_grad_norm)
-        for rate in (1e-2, 3e-3, 1e-2, 2e-2)
+        make_recipe(steps, learning_rate=rate, weight_decay=decay, max_grad_norm=max_grad_norm)
+        for rate, decay in ((1e-2, 0.0), (3e-3, 0.1), (1e-2, 0.1), (2e-2, 0.0))
     ]
     members = [attach(double, roles, seed=i) for i, roles in enumerate(SETS)]
     before = [weights(member).clone() for member in members]
