@@ -29,7 +29,7 @@ RECORDS = (
         "        temporary.replace(path)\n",
         "        path.write_bytes(temporary.read_bytes())\n",
         "a file is rewritten in place, so a reader may see half of it",
-        ("tests/records/test_files.py", "tests/records/test_record.py"),
+        ("tests/records/test_record_files.py", "tests/records/test_record.py"),
     ),
     Fault(
         "unknown_loss_is_zero",

@@ -179,11 +179,20 @@ def _name_model(config: Config) -> str:
     return hash_values(config.identity["model"])
 
 
+def _weigh(values: Sequence[int], weights: Sequence[int]) -> int:
+    """Mean by weight, at least 1."""
+    return max(1, round(statistics.fmean(values, weights)))
+
+
 def _make_trial(plans: Sequence[VariantPlan], workers: int) -> Trial:
-    """A pack of up to five target sets, on examples of the sweep's median lengths."""
+    """A pack of up to five target sets, on an example such as the sweep's typical token is part of.
+
+    Most of the time goes into long examples, whose attention and completions cost more a token.
+    """
     distinct = {plan.config.target_set: plan for plan in plans if plan.can_be_packed}
     members = list(distinct.values())[:MEASURED_TOGETHER] or plans[:1]
     examples = [item for plan in plans for item in plan.prepared.train]
+    lengths = [item.length for item in examples]
     return Trial(
         model=plans[0].config.model,
         adapters=[
@@ -191,8 +200,8 @@ def _make_trial(plans: Sequence[VariantPlan], workers: int) -> Trial:
             (plan.adapter if plan.can_be_packed else AdapterConfig(), plan.projections)
             for plan in members
         ],
-        prompt_tokens=round(statistics.median(len(item.prompt_ids) for item in examples)),
-        completion_tokens=round(statistics.median(len(item.completion_ids) for item in examples)),
+        prompt_tokens=_weigh([len(item.prompt_ids) for item in examples], lengths),
+        completion_tokens=_weigh([len(item.completion_ids) for item in examples], lengths),
         pass_tokens=plans[0].max_tokens_per_pass,
         workers=workers,
     )

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.config.schema import Config
 from harness.errors import UserError
-from harness.sweep.plan import format_plan, plan_sweep
+from harness.sweep.plan import _weigh, format_plan, plan_sweep
 
 ConfigMaker = Callable[..., Config]
 
@@ -157,3 +157,9 @@ def test_a_checkpoint_that_lacks_weights_ends_the_sweep_before_it_begins(
     with pytest.raises(UserError, match=r"prefixed lacks \d+ of the weights .*base_model.model."):
         run.run_sweep([config])
     assert not config.study_folder.exists()
+
+
+def test_speed_is_measured_at_the_length_where_most_tokens_are() -> None:
+    """Of rows of 10 and of 30 tokens, a token is in one of 30 three times in four."""
+    assert _weigh([10, 30], [10, 30]) == 25
+    assert _weigh([0, 0], [3, 5]) == 1
