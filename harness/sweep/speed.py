@@ -175,17 +175,10 @@ def _measure(trial: Trial, pack: Pack, meeting: threading.Barrier) -> Costs:
 
 
 def _measure_training(trial: Trial, pack: Pack, meeting: threading.Barrier) -> float:
-    example = EncodedExample(
-        example=None,  # type: ignore[arg-type]
-        prompt_ids=(TOKEN,) * trial.prompt_tokens,
-        completion_ids=(TOKEN,) * trial.completion_tokens,
-        choice_ids=(),
-        cut_tokens=0,
-        is_completion_cut=False,
-    )
-    rows = max(1, trial.pass_tokens // (example.length * len(pack.members)))
+    length = trial.prompt_tokens + trial.completion_tokens
+    rows = max(1, trial.pass_tokens // (length * len(pack.members)))
     # The first step is cheaper: as long as B is 0, all members compute what the base does.
-    steps = [[example] * rows] * 3
+    steps = [_make_examples(trial, rows)] * 3
     ends: list[float] = []
     meeting.wait()
     train_pack(
@@ -200,8 +193,22 @@ def _measure_training(trial: Trial, pack: Pack, meeting: threading.Barrier) -> f
         pad_token_id=TOKEN,
         on_step=lambda _: ends.append(time.perf_counter()),
     )
-    tokens = 2 * rows * example.length * len(pack.members)
-    return (ends[-1] - ends[0]) / tokens
+    return (ends[-1] - ends[0]) / (2 * rows * length * len(pack.members))
+
+
+def _make_examples(trial: Trial, rows: int) -> list[EncodedExample]:
+    """Rows that differ in their first token: what rows begin with alike is computed only once."""
+    return [
+        EncodedExample(
+            example=None,  # type: ignore[arg-type]
+            prompt_ids=(TOKEN + row, *(TOKEN,) * (trial.prompt_tokens - 1)),
+            completion_ids=(TOKEN,) * trial.completion_tokens,
+            choice_ids=(),
+            cut_tokens=0,
+            is_completion_cut=False,
+        )
+        for row in range(rows)
+    ]
 
 
 def _measure_reading(trial: Trial, pack: Pack, meeting: threading.Barrier) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from harness.config.schema import Config
+from harness.data.batching import count_common_tokens
 from harness.sweep import speed
 from harness.sweep.plan import plan_sweep
 from harness.sweep.speed import Costs, Trial, can_be_measured, measure_speed
@@ -27,6 +28,14 @@ def test_every_cost_of_a_pack_is_measured(untimed_config: ConfigMaker, workers: 
     assert measured.costs.train > 0
     assert measured.costs.prompt > 0
     assert measured.costs.step + measured.costs.row > 0
+
+
+def test_no_row_of_the_trial_shares_its_beginning_with_another(
+    untimed_config: ConfigMaker,
+) -> None:
+    """Training computes a common beginning once; rows that were all alike would seem fast."""
+    examples = speed._make_examples(make_trial(untimed_config(), 1), rows=4)
+    assert count_common_tokens([each.prompt_ids for each in examples]) == 0
 
 
 def test_two_depths_are_extended_to_all_blocks(
