@@ -159,7 +159,7 @@ def _run(plans: Sequence[VariantPlan], in_processes: bool) -> None:
     write_json(plans[0].config.study_folder / "plan.json", describe_layout(layout))
     run_jobs: RunJobs = run_apart if in_processes else run_here
     work, makespan = Plan(tuple(plans)), find_makespan(layout.packs, room)
-    share_left = 1 - _find_seconds_done(plans) / work.work_seconds
+    share_left = 1 - _find_seconds_done(plans) / (work.work_seconds or 1.0)
     progress = Progress(makespan * share_left + work.latency_seconds)
     progress.stages_at_a_time = work.work_seconds / makespan if makespan else 1.0
     with progress.heartbeat():
