@@ -26,7 +26,10 @@ SWEEP = [sys.executable, "-m", "harness", "--multirun", "experiment=quickstart"]
 
 
 def run_measured(command: list[str]) -> tuple[float, int]:
-    """Run a command; return its seconds and the peak resident bytes of its process tree."""
+    """Run a command; return its seconds and the peak memory of its process tree, in bytes.
+
+    Pages that processes share count once (PSS): workers are forked from one server process.
+    """
     started = time.perf_counter()
     process = subprocess.Popen(command)
     peak = 0
@@ -37,10 +40,10 @@ def run_measured(command: list[str]) -> tuple[float, int]:
             try:
                 root = psutil.Process(process.pid)
                 tree = [root, *root.children(recursive=True)]
-                peak = max(peak, sum(member.memory_info().rss for member in tree))
+                peak = max(peak, sum(member.memory_full_info().pss for member in tree))
             except psutil.NoSuchProcess:
                 pass
-            time.sleep(0.2)
+            time.sleep(0.5)
 
     sampler = threading.Thread(target=sample)
     sampler.start()

@@ -11,7 +11,8 @@ stock arm gets its examples tokenized already. Rounds run the arms in turn.
 
 Figures go to benchmarks/results/sweep-throughput-<task>-<device>-<dtype>.json: seconds of both arms
 and every round, their ratio with its range, the achieved operations a second of the harness's
-training, and the instructions that the CPU has and the libraries use.
+training, and the instructions that the CPU has and the libraries use. Where the libraries are held
+to fewer instructions than the CPU has, name the dtype as well: `auto` goes by the CPU.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +47,21 @@ HOLDING = ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA
 QUICKSTART = ("experiment=quickstart", "latency.enabled=false")
 
 
-def make_overrides(task: str, target_set: str, results_dir: Path, dtype: str) -> list[str]:
-    return [
-        *QUICKSTART, f"task={task}", f"target_modules={target_set}", f"results_dir={results_dir}",
-        f"model.dtype={dtype}",
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class Sweep:
+    """The quickstart's sweep of one task."""
+
+    task: str
+    size: str
+    """One of the quickstart's sizes, such as `l`."""
+    dtype: str
+
+    def make_overrides(self, target_set: str, results_dir: Path) -> list[str]:
+        return [
+            *QUICKSTART, f"task={self.task}", f"variables.size={self.size}",
+            f"model.dtype={self.dtype}", f"target_modules={target_set}",
+            f"results_dir={results_dir}",
+        ]  # fmt: skip
 
 
 def dump_work(plan: VariantPlan, path: Path) -> None:
@@ -194,9 +206,9 @@ def time_stock(work_file: Path, dtype: str) -> float:
     return time.perf_counter() - started
 
 
-def time_harness(task: str, folder: Path, dtype: str) -> tuple[float, float, int]:
+def time_harness(sweep: Sweep, folder: Path) -> tuple[float, float, int]:
     """Seconds of the harness's command, of its processes' training, and processes at a time."""
-    overrides = make_overrides(task, ",".join(SETS), folder, dtype)
+    overrides = sweep.make_overrides(",".join(SETS), folder)
     started = time.perf_counter()
     command = [sys.executable, "-m", "harness", "--multirun", *overrides]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -263,6 +275,7 @@ def describe_kind() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="invoice_ocr")
+    parser.add_argument("--size", default="l", help="one of the quickstart's sizes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--stock", nargs=3, metavar=("WORK", "SET", "DTYPE"))
@@ -271,19 +284,18 @@ def main() -> None:
         run_stock(*options.stock)
         return
     dtype = str(resolve_dtype(options.dtype, "auto")).removeprefix("torch.")
+    sweep = Sweep(options.task, options.size, dtype)
     kind = describe_kind()
     print(json.dumps({"dtype": dtype, **kind}), flush=True)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        configs: list[Config] = [
-            compose(make_overrides(options.task, each, folder, dtype)) for each in SETS
-        ]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        configs: list[Config] = [compose(sweep.make_overrides(each, folder)) for each in SETS]
         plans = plan_sweep(configs).variants
         dump_work(plans[0], folder / "work.json")
         times: dict[str, list[float]] = {"harness": [], "stock": []}
         train_seconds, peaks = [], []
         for number in range(options.rounds):
-            seconds, trained, workers = time_harness(options.task, folder / str(number), dtype)
+            seconds, trained, workers = time_harness(sweep, folder / str(number))
             times["harness"].append(seconds)
             train_seconds.append(trained)
             peaks.append(measure_peak(configs[0], max(1, torch.get_num_threads() // workers)))
@@ -292,8 +304,7 @@ def main() -> None:
     operations = sum(count_operations(plan, plan.config.roles) for plan in plans)
     reached = operations / statistics.median(train_seconds)
     written = {
-        "task": options.task,
-        "dtype": dtype,
+        **asdict(sweep),
         "kind": kind,
         "seconds": times,
         "stock_over_harness": summarize(times),
@@ -304,7 +315,9 @@ def main() -> None:
         "share_of_the_limit": reached / statistics.median(peaks),
         "environment": describe_environment(torch.device("cpu")),
     }
-    device = kind["device"] if torch.cuda.is_available() else f"{os.cpu_count()}-core-cpu"
+    instructions = kind["instructions_used_by_pytorch"]
+    on_cpu = f"{os.cpu_count()}-core-cpu-{instructions}"
+    device = kind["device"] if torch.cuda.is_available() else on_cpu
     name = f"sweep-throughput-{options.task}-{device.lower().replace(' ', '-')}-{dtype}.json"
     (RESULTS / name).write_text(json.dumps(written, indent=2, default=str) + "\n")
     print(json.dumps({key: written[key] for key in written if key != "environment"}, indent=2))

@@ -1,6 +1,5 @@
 """The size of a sweep whose experiment leaves `variables.size` at `auto`: what fits the machine."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from harness.config.composing import expand_overrides, to_config
 from harness.sweep.process_server import start_server
-
-SETS = "target_modules="
 
 
 def fit_sweep(study: Path, config: DictConfig) -> None:
@@ -22,17 +19,9 @@ def fit_sweep(study: Path, config: DictConfig) -> None:
     sizes: Any = OmegaConf.to_container(config.variables.sizes, resolve=True)
     del sizes["auto"]
     jobs = expand_overrides([*_list_swept(config), f"variables.size={list(sizes)[-1]}"])
-    # Target sets of a task cost about the same, so that one of them stands for all.
-    alike: dict[tuple[str, ...], list[Sequence[str]]] = {}
-    for job in jobs:
-        key = tuple(each for each in job if not each.startswith(SETS))
-        alike.setdefault(key, []).append(job)
     loader = GlobalHydra.instance().config_loader()
-    variants = [
-        (to_config(loader.load_sweep_config(config, list(same[0]))), len(same))
-        for same in alike.values()
-    ]
-    size = fit_size(study, sizes, variants)
+    configs = [to_config(loader.load_sweep_config(config, job)) for job in jobs]
+    size = fit_size(study, sizes, configs)
     with open_dict(config):
         config.hydra.overrides.task.append(f"variables.size={size}")
 

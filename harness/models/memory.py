@@ -13,10 +13,9 @@ PASS_TOKENS = {"cpu": 3072, "cuda": 16384}
 caches and, on a CPU, every allocation is new memory to the system. On two cores, SmolLM2-135M in
 bf16, passes of 900 to 3,600 tokens took the same CPU time a token."""
 
-
-TRAINING_BYTES = 4096
-"""On a CPU, tokens of a training pass times the bytes of a value. What a pass keeps for its
-pass is most of a worker's memory, and passes of 900 tokens or more take the same time a token."""
+TRAINING_TOKENS = PASS_TOKENS | {"cpu": 1024}
+"""The same for a training pass. What it keeps for the backward pass is most of a worker's memory,
+and passes of 900 tokens or more take the same time a token."""
 
 
 def find_pass_tokens(device: torch.device) -> int:
@@ -24,11 +23,9 @@ def find_pass_tokens(device: torch.device) -> int:
     return PASS_TOKENS.get(device.type, PASS_TOKENS["cpu"])
 
 
-def find_training_tokens(device: torch.device, dtype: torch.dtype) -> int:
+def find_training_tokens(device: torch.device) -> int:
     """Tokens that one training pass is best given, of all variants that share it."""
-    if device.type == "cuda":
-        return PASS_TOKENS["cuda"]
-    return TRAINING_BYTES // dtype.itemsize
+    return TRAINING_TOKENS.get(device.type, TRAINING_TOKENS["cpu"])
 
 
 def read_free_memory(device: torch.device) -> int:

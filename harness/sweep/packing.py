@@ -19,9 +19,6 @@ from harness.adapters.counts import count_parameters
 from harness.models.memory import read_free_memory
 from harness.sweep.plan import Plan, VariantPlan
 
-SAVED_SHARE = 0.25
-"""Of a variant's time, what goes away where many share their passes."""
-
 MOST_PERMUTED = 6
 """Target sets whose orders are all tried."""
 
@@ -76,7 +73,7 @@ class PackPlan:
         work = sum(plan.train_seconds + plan.score_seconds for plan in self.plans)
         if self.base:
             work += self.base.score_seconds
-        return START_SECONDS + work * (1 - SAVED_SHARE * (1 - 1 / len(self.labels)))
+        return START_SECONDS + work
 
     @property
     def memory_bytes(self) -> int:

@@ -15,7 +15,7 @@ from harness.data.batching import plan_steps
 from harness.data.preparation import PreparedTask, prepare_task
 from harness.errors import UserError
 from harness.formatting import format_duration
-from harness.models.devices import resolve_device, resolve_dtype
+from harness.models.devices import resolve_device
 from harness.models.embedded import embedded_folder
 from harness.models.loading import check_checkpoint, find_context_length, load_structure
 from harness.models.memory import find_training_tokens
@@ -66,10 +66,8 @@ class VariantPlan:
     @property
     def max_tokens_per_pass(self) -> int:
         """Tokens of a training pass, of all variants that share it."""
-        model = self.config.model
-        return self.config.train.max_tokens_per_pass or find_training_tokens(
-            resolve_device(model.device), resolve_dtype(model.dtype, model.device)
-        )
+        device = resolve_device(self.config.model.device)
+        return self.config.train.max_tokens_per_pass or find_training_tokens(device)
 
     @property
     def timed_lengths(self) -> tuple[int, int]:
@@ -202,6 +200,7 @@ def _make_trial(plans: Sequence[VariantPlan], workers: int) -> Trial:
         ],
         prompt_tokens=_weigh([len(item.prompt_ids) for item in examples], lengths),
         completion_tokens=_weigh([len(item.completion_ids) for item in examples], lengths),
+        batch_size=plans[0].config.train.batch_size,
         pass_tokens=plans[0].max_tokens_per_pass,
         workers=workers,
     )

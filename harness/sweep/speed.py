@@ -29,7 +29,7 @@ from harness.models.projections import Projection
 from harness.training.loop import Recipe, train_pack
 from harness.training.packed_model import Pack
 
-DEPTHS = (1, 4)
+DEPTHS = (2, 6)
 """Blocks of the two models that are measured."""
 ROWS = (2, 16)
 """Rows of the two batches that are written to."""
@@ -84,6 +84,8 @@ class Trial:
     """Of each variant that trains in the same passes."""
     prompt_tokens: int
     completion_tokens: int
+    batch_size: int
+    """Examples of a step, of each variant."""
     pass_tokens: int
     """Of a training pass, of all its variants together."""
     workers: int
@@ -176,7 +178,7 @@ def _measure(trial: Trial, pack: Pack, meeting: threading.Barrier) -> Costs:
 
 def _measure_training(trial: Trial, pack: Pack, meeting: threading.Barrier) -> float:
     length = trial.prompt_tokens + trial.completion_tokens
-    rows = max(1, trial.pass_tokens // (length * len(pack.members)))
+    rows = max(1, min(trial.batch_size, trial.pass_tokens // (length * len(pack.members))))
     # The first step is cheaper: as long as B is 0, all members compute what the base does.
     steps = [_make_examples(trial, rows)] * 3
     ends: list[float] = []
@@ -227,6 +229,7 @@ def _measure_reading(trial: Trial, pack: Pack, meeting: threading.Barrier) -> fl
     return min(_time(read) for _ in range(2)) / ids.numel()
 
 
+@torch.inference_mode()
 def _measure_writing(trial: Trial, pack: Pack, rows: int, meeting: threading.Barrier) -> float:
     owners = [row % len(pack.members) for row in range(rows)]
     prompts = [(TOKEN,) * trial.prompt_tokens] * rows

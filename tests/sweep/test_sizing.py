@@ -12,6 +12,7 @@ from harness.analysis.size_choice import describe_larger_size, describe_size
 from harness.config.schema import Config
 from harness.records.study_size import SizeChoice, read_size, write_size
 from harness.sweep import sizing
+from harness.sweep.packing import START_SECONDS, Room
 from harness.sweep.speed import Costs, Speed
 
 ConfigMaker = Callable[..., Config]
@@ -43,10 +44,12 @@ def test_the_largest_size_that_fits_is_chosen(
     size: str,
 ) -> None:
     fix_speed(monkeypatch, seconds_a_token)
-    choice = sizing.choose_size(SIZES, [(untimed_config(), 2)])
+    monkeypatch.setattr(sizing, "survey_room", lambda *_, **__: Room(False, 1, 2**40))
+    configs = [untimed_config(f"target_modules={name}") for name in ("q", "k")]
+    choice = sizing.choose_size(SIZES, configs)
     assert choice.size == size
     # Twice the examples are about twice the work, beside the start of a process.
-    small, large = (choice.seconds[name] - sizing.START_SECONDS for name in SIZES)
+    small, large = (choice.seconds[name] - START_SECONDS for name in SIZES)
     assert large == pytest.approx(2 * small, rel=0.01)
     needed = choice.seconds[size]
     assert ("none ends within 10 min" in describe_size(choice)) == (needed > choice.limit_seconds)

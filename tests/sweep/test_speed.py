@@ -16,7 +16,7 @@ ConfigMaker = Callable[..., Config]
 def make_trial(config: Config, workers: int) -> Trial:
     plan = plan_sweep([config]).variants[0]
     adapters = [(plan.adapter, plan.projections)]
-    return Trial(config.model, adapters, 12, 4, 64, workers)
+    return Trial(config.model, adapters, 12, 4, 2, 64, workers)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
