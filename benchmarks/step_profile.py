@@ -9,7 +9,7 @@ scoring of one batch of MedMCQA, and the first tokens that invoice_ocr writes. O
 process's CPU time, so that other work on the machine disturbs little; medians over `--rounds`.
 
 Time is told apart by torch.profiler, whose shares are laid on the time of undisturbed rounds.
-`--avx2` holds PyTorch, MKL and oneDNN to AVX2, on a CPU that has more.
+`--avx2` holds PyTorch, MKL and oneDNN to AVX2, on a CPU that has more, in fp32.
 
 Figures go to benchmarks/results/step-profile-<instructions>-<dtype>.json.
 """
@@ -67,8 +67,9 @@ OF_BACKWARD = {
 }
 
 
-def make_plans(task: str) -> list[VariantPlan]:
-    shared = ("experiment=quickstart", "latency=off", f"task={task}", "results_dir=/nowhere")
+def make_plans(task: str, dtype: str) -> list[VariantPlan]:
+    shared = ["experiment=quickstart", "latency=off", f"task={task}", "results_dir=/nowhere"]
+    shared += ["variables.size=l", f"model.dtype={dtype}"]
     return list(
         plan_sweep([compose([*shared, f"target_modules={each}"]) for each in SETS]).variants
     )
@@ -272,7 +273,9 @@ def main() -> None:
         # Libraries read these as they are loaded.
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | AVX2)
     torch.set_num_threads(1)
-    of_task = {task: make_plans(task) for task in ("medmcqa", "invoice_ocr")}
+    # By `auto` it would go by the CPU, not by what the libraries are held to.
+    dtype = "float32" if options.avx2 else "auto"
+    of_task = {task: make_plans(task, dtype) for task in ("medmcqa", "invoice_ocr")}
     loaded = load_model(of_task["medmcqa"][0].config.model)
     works = {
         "training step, medmcqa": make_step(of_task["medmcqa"], loaded),

@@ -14,7 +14,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -117,17 +117,20 @@ class LatencyFolder:
         return pd.DataFrame([{**ran[row["point"]], **row} for row in self.calls])
 
 
-def open_folder(
-    path: Path,
-    *,
-    model: str,
-    model_settings: Mapping[str, Any],
-    machine: Mapping[str, Any],
-    device: str,
-    versions: Mapping[str, Any],
-    rule: Mapping[str, Any],
-    seed: int,
-) -> LatencyFolder:
+@dataclass(frozen=True)
+class StudyFacts:
+    """What makes the numbers of a study one comparison."""
+
+    model: str
+    model_settings: Mapping[str, Any]
+    device: str
+    seed: int
+    rule: Mapping[str, Any]
+    machine: Mapping[str, Any]
+    versions: Mapping[str, Any]
+
+
+def open_folder(path: Path, study: StudyFacts) -> LatencyFolder:
     """Open a study's folder, or begin one.
 
     Raises UserError where it holds a study of another model, machine, rule or seed, or of other
@@ -137,16 +140,8 @@ def open_folder(
     if not file.exists():
         facts = {
             "schema_version": SCHEMA_VERSION,
-            "model": model,
-            "model_settings": dict(model_settings),
-            "device": device,
-            "seed": seed,
-            "rule": dict(rule),
-            "machine": dict(machine),
-            "versions": dict(versions),
-            "points": [],
-            "processes": [],
-            "failures": [],
+            **dataclasses.asdict(study),
+            **{"points": [], "processes": [], "failures": []},
         }
         return LatencyFolder(path, facts)
     try:
@@ -155,9 +150,8 @@ def open_folder(
         if version != SCHEMA_VERSION:
             raise ValueError(f"schema_version is {version}, expected {SCHEMA_VERSION}")
         tables = [_read_rows(path / f"{name}.parquet") for name in ("latency", "operations")]
-        fixed = {"model": model, "seed": seed, **versions}
-        fixed |= {f"model.{name}": value for name, value in model_settings.items()}
-        _check_same(path, facts, fixed, machine, rule)
+        known = StudyFacts(**{each.name: facts[each.name] for each in fields(StudyFacts)})
+        _check_same(path, known, study)
         _check_rows(path, facts, tables[0])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -179,33 +173,31 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _check_same(
-    path: Path,
-    facts: Mapping[str, Any],
-    fixed: Mapping[str, Any],
-    machine: Mapping[str, Any],
-    rule: Mapping[str, Any],
-) -> None:
-    difference = describe_difference(facts["machine"], machine)
+def _check_same(path: Path, known: StudyFacts, now: StudyFacts) -> None:
+    difference = describe_difference(known.machine, now.machine)
     if difference is not None:
         raise UserError(
             f"{path}: measured on another machine ({difference}); one study cannot mix machines: "
             "use another study=name"
         )
-    known = {"model": facts["model"], "seed": facts["seed"], **facts["versions"]}
-    known |= {f"model.{name}": value for name, value in facts["model_settings"].items()}
-    for name, now in fixed.items():
-        if known.get(name) != now:
+    before = _list_fixed(known)
+    for name, value in _list_fixed(now).items():
+        if before.get(name) != value:
             raise UserError(
-                f"{path}: this study has {name} {known.get(name)!r}, now {now!r}; use another "
+                f"{path}: this study has {name} {before.get(name)!r}, now {value!r}; use another "
                 "study=name"
             )
-    for name, now in rule.items():
-        if facts["rule"].get(name) != now:
+    for name, value in now.rule.items():
+        if known.rule.get(name) != value:
             raise UserError(
-                f"{path}: started with latency.{name}={facts['rule'].get(name)}, now {now}; the "
+                f"{path}: started with latency.{name}={known.rule.get(name)}, now {value}; the "
                 "rule cannot change after the first call: use another study=name"
             )
+
+
+def _list_fixed(study: StudyFacts) -> dict[str, Any]:
+    settings = {f"model.{name}": value for name, value in study.model_settings.items()}
+    return {"model": study.model, "seed": study.seed, **study.versions, **settings}
 
 
 def _check_rows(path: Path, facts: Mapping[str, Any], calls: Sequence[Mapping[str, Any]]) -> None:

@@ -36,7 +36,13 @@ from harness.progress import Progress, announce
 from harness.records.machine import identify_machine
 from harness.timing.budget import Budget, make_budget
 from harness.timing.controller import PointState, measure
-from harness.timing.latency_folder import LatencyFolder, Recorder, describe_rule, open_folder
+from harness.timing.latency_folder import (
+    LatencyFolder,
+    Recorder,
+    StudyFacts,
+    describe_rule,
+    open_folder,
+)
 from harness.timing.noise import check_clock
 from harness.timing.points import Build, Point, TimedAdapter
 
@@ -140,16 +146,16 @@ def run_study(configs: Sequence[Config]) -> tuple[LatencyFolder, bool]:
     device = resolve_device(first.model.device)
     budget = make_budget(first, device)
     environment = describe_environment(device)
-    folder = open_folder(
-        first.study_folder,
+    study = StudyFacts(
         model=first.model_name,
         model_settings=_list_model_settings(first),
-        machine=identify_machine(environment),
         device=str(device),
-        versions={name: environment[name] for name in VERSIONS},
-        rule=describe_rule(first, budget),
         seed=first.seed,
+        rule=describe_rule(first, budget),
+        machine=identify_machine(environment),
+        versions={name: environment[name] for name in VERSIONS},
     )
+    folder = open_folder(first.study_folder, study)
     builds = _gather_builds(folder, points)
     _announce_plan(points, builds, budget)
     progress = Progress(sum(len(states) for _, states in builds) * budget.max_seconds)

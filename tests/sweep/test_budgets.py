@@ -89,6 +89,23 @@ def test_budget_that_no_rank_meets_names_ranks_that_do() -> None:
         assert all(each.rank for each in solved)
 
 
+def test_too_few_parameters_are_no_equal_budget_either() -> None:
+    """The ranks of fc1+fc2 are far apart, so that some budgets fall just above one of them."""
+    mapped = map_shape("llama-3.2-3b")
+    wanted, target_set = mapped.select(parse_target_set("fc1+fc2")), mapped.select(("q", "v"))
+    refused_above = 0
+    for rank in range(1, 33):
+        adapter = AdapterConfig(rank=rank, budget="equal_params", budget_set="q+v")
+        target = count_parameters(target_set, adapter)
+        step = count_parameters(wanted, replace(adapter, rank=1))
+        below = target // step * step
+        if target - below < step / 2 and below < 0.98 * target:
+            refused_above += 1
+            with pytest.raises(UserError, match="no rank gives fc1"):
+                solve(mapped, adapter, "fc1+fc2")
+    assert refused_above > 0
+
+
 def test_adalora_is_budgeted_by_the_ranks_it_ends_with() -> None:
     mapped = map_shape("tiny-llama")
     adapter = replace(settings("adalora"), rank=24, initial_rank=36, budget="equal_params")

@@ -153,6 +153,21 @@ def test_timing_goes_on_until_the_base_passes_against_itself(
     assert trusted >= 59
 
 
+def test_one_process_is_looked_at_after_doubled_numbers_of_rounds_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Looked at after every round, timing would stop where an interval is narrow by chance."""
+    rule = Rule(half_width=0.03, margin=0.04, min_rounds=5, min_processes=1)
+    doublings = set()
+    for seed in range(10):
+        world = World(monkeypatch, noise=0.04, seed=seed, process_noise=0.0)
+        state = world.measure(rule=rule, is_fresh=False, max_seconds=3000.0).states[0]
+        assert state.stopped == "target reached"
+        doublings.add(math.log2(state.rounds / rule.min_rounds))
+    assert max(doublings) > 0
+    assert all(each.is_integer() for each in doublings)
+
+
 def test_a_quiet_machine_stops_at_the_least_rounds_and_finds_the_truth(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
