@@ -78,14 +78,18 @@ class PeakMemory:
 def read_memory_in_use(device: torch.device) -> int:
     """Bytes in use: the allocator's on a GPU, else the process's resident memory.
 
-    What the C library keeps of freed memory is given back first, or nothing that follows would be
-    seen to need any.
+    Freed memory is given back first, or nothing that follows would be seen to need any.
     """
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
+    give_back_memory()
+    return int(psutil.Process().memory_info().rss)
+
+
+def give_back_memory() -> None:
+    """Return to the system what the C library keeps of freed memory."""
     with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    return int(psutil.Process().memory_info().rss)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

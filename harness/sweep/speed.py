@@ -24,7 +24,7 @@ from harness.evaluation.generation import decode
 from harness.models.devices import resolve_device, resolve_dtype
 from harness.models.forward import run_body
 from harness.models.loading import count_blocks, load_shallow
-from harness.models.memory import read_free_memory
+from harness.models.memory import give_back_memory, read_free_memory
 from harness.models.projections import Projection
 from harness.training.loop import Recipe, train_pack
 from harness.training.packed_model import Pack
@@ -140,6 +140,8 @@ def measure_speed(trial: Trial) -> Speed:
     one_thread = _one_thread() if trial.workers > 1 else contextlib.nullcontext()
     with one_thread, ThreadPoolExecutor(trial.workers) as pool:
         measured = list(pool.map(work, packs))
+    del models, packs
+    give_back_memory()
     steps = (blocks - depths[0]) / max(1, depths[1] - depths[0])
 
     def extend(cost: str) -> float:
