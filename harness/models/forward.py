@@ -14,8 +14,8 @@ from torch.nn import functional
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-CHUNK_VALUES = 2**24
-"""Logits that exist at once: 64 MiB in fp32."""
+CHUNK_VALUES = 2**22
+"""Logits that exist at once: 16 MiB in fp32."""
 
 
 def run_body(
