@@ -141,7 +141,9 @@ def open_folder(path: Path, study: StudyFacts) -> LatencyFolder:
         facts = {
             "schema_version": SCHEMA_VERSION,
             **dataclasses.asdict(study),
-            **{"points": [], "processes": [], "failures": []},
+            "points": [],
+            "processes": [],
+            "failures": [],
         }
         return LatencyFolder(path, facts)
     try:
