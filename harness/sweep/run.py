@@ -298,10 +298,17 @@ def time_pack(pack: PackPlan, progress: Progress) -> None:
     if not latency.enabled:
         close_untimed([base, *left])
         return
+    device = resolve_device(pack.first.config.model.device)
+    with failures_recorded([base, *left]):
+        # Runs that are timed again may have been trained elsewhere.
+        environment = describe_environment(device)
+        for run in (base, *left):
+            if not run.is_over:
+                run.save(environment=environment)
     loaded = None
     if latency.fresh_processes:
         # They load the model themselves, and need the memory.
-        release(resolve_device(pack.first.config.model.device))
+        release(device)
     else:
         with failures_recorded([run for run in (base, *left) if not run.is_over]):
             loaded = load_model(pack.first.config.model)
@@ -352,7 +359,11 @@ def open_run(plan: VariantPlan) -> Run:
         return Run(plan, folder, previous)
     # The same configuration has the same run id: stages that it finished still hold.
     kept = dataclasses.replace(
-        fresh, adapter=previous.adapter, train=previous.train, eval=previous.eval
+        fresh,
+        adapter=previous.adapter,
+        train=previous.train,
+        eval=previous.eval,
+        environment=previous.environment,
     )
     return Run(plan, folder, kept)
 
@@ -374,8 +385,9 @@ def open_base(plan: VariantPlan) -> Run:
     previous = read_previous(folder)
     if previous is not None and previous.status == "ok" and not config.is_timed_again:
         return Run(plan, folder, previous)
-    kept = previous.eval if previous is not None else None
-    return Run(plan, folder, dataclasses.replace(fresh, eval=kept))
+    if previous is not None:
+        fresh = dataclasses.replace(fresh, eval=previous.eval, environment=previous.environment)
+    return Run(plan, folder, fresh)
 
 
 def read_previous(folder: Path) -> Record | None:

@@ -72,7 +72,8 @@ def share_times(timed: Sequence[Run], runs: Sequence[Run]) -> None:
                 reason = source.record.error.message if source.record.error else "not timed"
                 raise UserError(f"latency, timed with {source.title}: {reason}")
             shutil.copyfile(source.folder / "latency.parquet", run.folder / "latency.parquet")
-            run.save(latency=source.record.latency, status="ok")
+            environment = source.record.environment
+            run.save(latency=source.record.latency, environment=environment, status="ok")
 
 
 def _name_adapter(run: Run) -> tuple[object, ...]:

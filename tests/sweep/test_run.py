@@ -139,6 +139,7 @@ def test_remeasuring_times_finished_runs_again_and_keeps_the_rest(
         new = read_record(folder_of(config))
         assert (new.train, new.eval, new.adapter) == (old.train, old.eval, old.adapter)
         assert new.config == old.config
+        assert new.environment["torch"] == old.environment["torch"]
         now = pd.read_parquet(folder_of(config) / "latency.parquet")
         assert not now.end_to_end_seconds.equals(old_calls.end_to_end_seconds)
     # The plain command finds all done, as ever.
