@@ -37,7 +37,7 @@ def format_ratio_interval(value: float, low: float, high: float) -> str:
 
 
 def format_chance(value: float) -> str:
-    """A share of resamples, as a percentage; only all of them are 100%, and none of them 0%."""
+    """A chance, as a percentage; only all of them are 100%, and none of them 0%."""
     if math.isnan(value):
         return UNKNOWN
     if 0 < value < 0.005 or 0.995 <= value < 1:

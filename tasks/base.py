@@ -44,6 +44,9 @@ class Example:
     ending: str = ""
     """The close of the completion that stays where the rest of it does not fit: the answer that a
     long reasoning leads to. Empty where any part is as good as another."""
+    cluster: str = ""
+    """What examples share that are alike, such as questions about one document: the digest of the
+    task's split key."""
 
     @property
     def prompt(self) -> str:

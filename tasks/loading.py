@@ -11,8 +11,9 @@ and one that is not drawn changes nothing. Either way a bad row raises DataError
 under `on_bad_row="skip"` is counted.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from tasks.base import DataError, Example, Row, Split, TaskSpec
@@ -181,7 +182,14 @@ class RowReader:
         # What a task puts together itself, such as a template's text, is checked here.
         check_characters(example.prompt, "the prompt")
         check_characters(example.completion, "the answer")
-        return example
+        return replace(example, cluster=self._find_cluster(row))
+
+    def _find_cluster(self, row: Row) -> str:
+        try:
+            key = self._task.split_key(row)
+        except DataError:  # a split that is not cut here needs no key
+            return ""
+        return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def name_rows(read: SourceRows, split: Split) -> list[str | DataError]:

@@ -4,20 +4,18 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from harness.analysis.comparison import Comparison
+from harness.analysis.comparison import FEW_EXAMPLES, Comparison
 from harness.analysis.mixtures import (
     list_environment_mixtures,
     list_recipe_mixtures,
     list_scoring_mixtures,
 )
+from harness.analysis.seed_noise import ASSUMED_DEVIATION
 from harness.formatting import format_share, join_words
 from harness.records.record import BASE
 
 CONSTRAINED = "constrained generation"
 """The way of scoring whose decoding is not the one that is timed."""
-
-FEW_EXAMPLES = 30
-"""Below this, a t interval of a skewed mean covers noticeably too seldom."""
 
 
 def list_failures(results: pd.DataFrame) -> Iterator[str]:
@@ -87,8 +85,15 @@ def list_caveats(
     comparison: Comparison, results: pd.DataFrame, choice: str | None = None
 ) -> Iterator[str]:
     """Yield what limits the verdict, the most serious first."""
-    if comparison.seed_count == 1:
-        yield "Only one seed was run: how far another seed would move the scores is unknown."
+    if comparison.seed_count and comparison.all_scores.is_one_seed:
+        yield (
+            "Only one seed was run: how far another seed would move the scores is unknown. The "
+            f"intervals assume a standard deviation of {ASSUMED_DEVIATION:g} between seeds."
+        )
+    elif comparison.seed_count == 1:
+        yield (
+            "Some sets have one seed only; their seed noise is taken to be that of the other sets."
+        )
     elif comparison.seed_count:
         yield f"The intervals include seed noise, estimated from {comparison.seed_count} seeds."
     for stand_in in list_stand_ins(results):
@@ -142,7 +147,10 @@ def _describe_example_counts(comparison: Comparison) -> Iterator[str]:
     counts = comparison.by_task.dropna(subset=["examples"]).groupby("task")["examples"].max()
     few = [f"{task} {count:.0f}" for task, count in counts.items() if count < FEW_EXAMPLES]
     if few:
-        yield f"Few examples ({join_words(few)}): intervals of skewed scores are too narrow."
+        yield (
+            f"Few examples ({join_words(few)}): intervals of skewed scores are too narrow, so "
+            "these tasks take no part in the verdict."
+        )
 
 
 def _describe_skill(comparison: Comparison, choice: str | None) -> Iterator[str]:
@@ -150,7 +158,7 @@ def _describe_skill(comparison: Comparison, choice: str | None) -> Iterator[str]
     if not (rows["target_set"] == BASE).any() or rows["difference"].isna().all():
         yield "The base was not scored, so whether training helped is unknown."
         return
-    lacking = [task for task, each in comparison.drawn.items() if BASE not in each.means]
+    lacking = [task for task, each in comparison.scores.tasks.items() if BASE not in each.scores]
     if lacking:
         yield (
             f"The base has no score on {join_words(lacking)}, so the gain from training there, and "

@@ -1,23 +1,25 @@
 """The evidence for each claim of `published_claims.py`: numbers that must be above 0, a sentence.
 
-Intervals come from the comparison's resamples, so they cover new examples and new seeds of these
-tasks, not other tasks. Several intervals of one claim hold at 95% together (Bonferroni).
+Intervals are of draws of the mean scores (analysis.differences), so they cover new examples and new
+seeds of these tasks, not other tasks. Several intervals of one claim hold at 95% together
+(Bonferroni).
 """
 
 import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 from scipy import stats
 
 from harness.analysis.comparison import Comparison
 from harness.analysis.latency.ratios import geometric_mean
-from harness.analysis.ranking import average_tasks
-from harness.analysis.regret import TaskDraws
+from harness.analysis.pairing import TaskScores
+from harness.analysis.ranking import average_tasks, draw_tasks
+from harness.analysis.seed_noise import estimate_seed_noise
 from harness.formatting import (
-    format_chance,
     format_difference_interval,
     format_ratio_interval,
     format_score,
@@ -36,7 +38,11 @@ GAINS = (0.01, 0.03)
 """Least and most score that combinations are said to gain."""
 
 TAIL = 0.025
-"""Share of the resamples beyond each end of a 95% interval."""
+"""Share of the draws beyond each end of a 95% interval."""
+
+MOST_PERMUTED = 7
+"""Tasks whose orders are all looked at; of more, so many at random:"""
+PERMUTATIONS = 5000
 
 DIGITS = 12
 """Equal scores that were summed in another order do not differ."""
@@ -51,9 +57,19 @@ class Finding:
 
 
 def average_scores(comparison: Comparison) -> dict[str, np.ndarray]:
-    """Return the mean over tasks of every set that has them all: as observed, then by resample."""
-    means, draws = average_tasks(comparison.drawn)
-    return {name: np.concatenate([[means[name]], draws[name]]) for name in means}
+    """Return the mean over tasks of every set that has them all: as observed, then by draw."""
+    means, draws = average_tasks(comparison.scores), comparison.scores.draw()
+    sets = [name for name in means if name != BASE]
+    return {name: np.concatenate([[means[name]], draws[name]]) for name in sets}
+
+
+def stack_tasks(comparison: Comparison) -> list[tuple[TaskScores, dict[str, np.ndarray]]]:
+    """Return each task with the mean of every complete variant: as observed, then by draw."""
+    tasks = comparison.scores.tasks.values()
+    return [
+        (task, {name: np.concatenate([[task.mean(name)], own]) for name, own in drawn.items()})
+        for task, drawn in zip(tasks, draw_tasks(comparison.scores), strict=True)
+    ]
 
 
 def judge_accuracy(comparison: Comparison, alone: str, combined: str) -> Finding:
@@ -90,16 +106,17 @@ def judge_speed(comparison: Comparison, alone: str, combined: str) -> Finding:
 def judge_failures(comparison: Comparison, alone: str) -> Finding:
     """Gain over the base on each task."""
     parts, margins = [], []
-    for task, each in comparison.drawn.items():
-        gain = _stack(each, alone) - _stack(each, BASE)
-        margins.append(_bound(gain, tests=len(comparison.drawn)))
-        parts.append(f"{task} {format_difference_interval(gain[0], *margins[-1])}")
+    for task in comparison.tasks:
+        gain = comparison.scores.restrict([task]).compare(alone, BASE)
+        assert gain is not None
+        margins.append(gain.bound(1 - 2 * TAIL / len(comparison.tasks)))
+        parts.append(f"{task} {format_difference_interval(gain.value, *margins[-1])}")
     return Finding(f"Gain of {alone} over the base: {', '.join(parts)}.", margins)
 
 
 def judge_stability(comparison: Comparison, own: str) -> Finding:
     """Standard deviation of the set's gains, less that of the other sets' on average."""
-    tasks = list(comparison.drawn.values())
+    tasks = stack_tasks(comparison)
     spreads = {name: _spread_gains(tasks, name) for name in average_scores(comparison)}
     spread = spreads.pop(own)
     others = np.mean(list(spreads.values()), axis=0)
@@ -126,46 +143,64 @@ def judge_gains(comparison: Comparison, alone: str, *combined: str) -> Finding:
 
 
 def judge_separation(comparison: Comparison) -> Finding:
-    """Covariance, over tasks, of their difficulty and the variance between the sets."""
+    """Rank correlation, over tasks, of their difficulty and the variance between the sets.
+
+    Its interval is as wide as the largest correlation that chance makes in 95% of all orders of the
+    tasks, for the claim is about tasks.
+    """
     names = list(average_scores(comparison))
-    tasks = sorted(comparison.drawn.values(), key=lambda each: each.means[BASE])
-    difficulty = 1 - np.array([_stack(each, BASE) for each in tasks])
-    variance = np.array([_find_variance(each, names) for each in tasks])
-    covariance = ((difficulty - difficulty.mean(axis=0)) * variance).mean(axis=0)
+    tasks = sorted(comparison.scores.tasks.values(), key=lambda task: task.mean(BASE))
+    difficulty = np.array([1 - task.mean(BASE) for task in tasks]).round(DIGITS)
+    between, noise = np.array([_find_variances(task, names) for task in tasks]).T
     parts = [
-        f"{each.paired.task} (base {format_score(each.means[BASE])}, between sets "
-        f"{format_score(math.sqrt(max(between, 0.0)))})"
-        for each, between in zip(tasks, variance[:, 0], strict=True)
+        f"{task.task} (base {format_score(task.mean(BASE))}, between sets "
+        f"{format_score(math.sqrt(max(left, 0.0)))})"
+        for task, left in zip(tasks, between - noise, strict=True)
     ]
     text = (
         "Tasks from hardest to easiest, with the base's score and the standard deviation between "
-        f"the sets' means after subtracting noise: {', '.join(parts)}. Harder tasks separate the "
-        f"sets more in {format_chance(float((covariance[1:] > 0).mean()))} of the resamples."
+        f"the sets' means after subtracting noise: {', '.join(parts)}."
     )
-    return Finding(text, [_bound(covariance)])
+    if len(set(difficulty)) == 1:
+        return Finding(f"{text} All of them are equally hard.", [(math.nan, math.nan)])
+    found, reach = correlate_ranks(difficulty, between - noise)
+    text += (
+        f" Difficulty and separation have a rank correlation of {found:+.2f}; chance makes up to "
+    )
+    return Finding(f"{text}{reach:.2f}.", [(found - reach, found + reach)])
 
 
-def _stack(each: TaskDraws, variant: str) -> np.ndarray:
-    """A variant's mean score on a task: as observed, then by resample."""
-    return np.concatenate([[each.means[variant]], each.draws[variant]])
+def correlate_ranks(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Return Spearman's correlation, and what it stays within in 95% of the orders of `other`."""
+    ranks, others = stats.rankdata(one), stats.rankdata(other)
+    if len(one) <= MOST_PERMUTED:
+        orders = np.array(list(permutations(others)))
+    else:
+        orders = np.random.default_rng(0).permuted(np.tile(others, (PERMUTATIONS, 1)), axis=1)
+    centered = ranks - ranks.mean()
+    scale = math.sqrt(float((centered**2).sum() * ((others - others.mean()) ** 2).sum()))
+    chance = np.abs(orders @ centered) / scale
+    return float(others @ centered / scale), float(np.quantile(chance, 0.95, method="higher"))
 
 
 def _bound(values: np.ndarray, tests: int = 1) -> Interval:
-    """The interval of a number, given as observed, then by resample; one of `tests`."""
+    """The interval of a number, given as observed, then by draw; one of `tests`."""
     tail = TAIL / tests
     low, high = np.quantile(values[1:].round(DIGITS), [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _spread_gains(tasks: Sequence[TaskDraws], variant: str) -> np.ndarray:
-    """Standard deviation of a run's gain over base: as observed, then by resample.
+def _spread_gains(
+    tasks: Sequence[tuple[TaskScores, dict[str, np.ndarray]]], variant: str
+) -> np.ndarray:
+    """Standard deviation of a run's gain over base: as observed, then by draw.
 
     Its square is the variance of the gains over tasks plus that over the seeds of a task. Of the
     second there is but one estimate, of few degrees of freedom: it scatters by its chi-square
     distribution.
     """
-    gains = np.array([_stack(each, variant) - _stack(each, BASE) for each in tasks])
-    runs = [each.paired.scores[variant].mean(axis=1) for each in tasks]
+    gains = np.array([means[variant] - means[BASE] for _, means in tasks])
+    runs = [np.nanmean(task.scores[variant], axis=1) for task, _ in tasks]
     freedom = max(sum(len(means) - 1 for means in runs), 1)
     within = sum(float(((means - means.mean()) ** 2).sum()) for means in runs) / freedom
     # Seeded by the set's name, so that one more set changes no other's numbers.
@@ -176,18 +211,16 @@ def _spread_gains(tasks: Sequence[TaskDraws], variant: str) -> np.ndarray:
     return spread
 
 
-def _find_variance(each: TaskDraws, names: Sequence[str]) -> np.ndarray:
-    """Variance between sets' means less what noise adds: as observed, then by resample.
+def _find_variances(task: TaskScores, names: Sequence[str]) -> tuple[float, float]:
+    """Variance between the sets' means on a task, and what examples and seeds add to it.
 
     Noise alone makes the means of equal sets differ, the more so the noisier a task's scores are.
     """
-    scores = np.array([_stack(each, name) for name in names])
-    contrasts = scores[:, 1:] - scores[:, 1:].mean(axis=0)
-    # By quartiles, because resamples follow Student's t, which may have no variance.
-    spreads = stats.iqr(contrasts, axis=1, scale="normal")
-    noise = float((spreads**2).sum()) / (len(names) - 1)
-    # Resamples scatter about means that have the noise already, so they have it twice.
-    times = np.full(scores.shape[1], 2.0)
-    times[0] = 1.0
-    variance: np.ndarray = scores.var(axis=0, ddof=1) - times * noise
-    return variance
+    means = np.array([task.example_means(name) for name in names])
+    means = means[:, ~np.isnan(means).any(axis=0)]
+    contrasts = means - means.mean(axis=0)
+    count = means.shape[1]
+    noise: float = float(contrasts.var(axis=1, ddof=1).sum()) / count / (len(names) - 1)
+    seeds = estimate_seed_noise([task])
+    noise += float(np.mean([seeds.own[name].variance / len(task.seeds[name]) for name in names]))
+    return float(np.var(means.mean(axis=1), ddof=1)), noise

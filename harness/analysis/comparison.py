@@ -4,42 +4,42 @@
     comparison.overall      # one row a variant
     comparison.by_task      # one row a variant and task
 
-Bounds named _low and _high are a two-sided 95% interval for scores, differences and ratios. For
-regrets each bound is one-sided at 95%: the true regret is above _high in 1 case of 20.
+Bounds named _low and _high are a two-sided 95% interval for scores, differences and ratios. Regret
+is the score lost against the best single variant, the base among them. Its bounds are one-sided,
+and hold for all variants and looks at once: in at most 1 study of 20 is some variant's true regret
+ever above its _high.
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+from harness.analysis.differences import Estimate, Scores, find_front
 from harness.analysis.latency.ratios import geometric_mean
 from harness.analysis.majority import MajorityLine, add_majority, find_majority_line
 from harness.analysis.pairing import pair_task
-from harness.analysis.regret import (
-    TaskDraws,
-    average_draws,
-    bound_loss,
-    bound_regret,
-    draw_task,
-    find_complete,
-    find_front,
-)
 from harness.analysis.results import LENGTHS, RATIO_COLUMNS
-from harness.analysis.spread import measure_spread
 from harness.errors import UserError
 from harness.formatting import join_words
 from harness.records.machine import describe_difference
 from harness.records.record import BASE
 
-RESAMPLES = 4000
+LEVEL = 0.05
+"""How often a study may be decided wrongly, however often it is looked at."""
+
+FEW_EXAMPLES = 30
+"""A task with fewer is shown and takes no part in a verdict: intervals cover too seldom."""
 
 BOUNDS = ("", "_low", "_high")
+DIGITS = 12
+"""Equal scores that were summed in another order still tie."""
 RATIOS = tuple(name for name in RATIO_COLUMNS if name.endswith("_ratio"))
 UNTRUSTED = "untrusted_"
 """Begins the name of a ratio that is shown and takes no part in a verdict."""
@@ -55,29 +55,55 @@ class Comparison:
     """Tasks that count in means and regrets."""
     by_task: pd.DataFrame
     """One row a variant and task: score, difference (to base) and regret with bounds, ratios, the
-    task's majority line, and `has_skill` where it has one."""
+    task's majority line, and `has_skill` where it has one. `regret` is against the variant that is
+    best over `tasks`, and below 0 where that one is worse on the task."""
     overall: pd.DataFrame
     """One row a variant: means over `tasks`, regrets, probability of being best, ratios, costs."""
     notes: tuple[str, ...]
     """What the comparison leaves out, and why."""
+    uncounted: Mapping[str, str]
+    """Task that takes no part in the verdict -> why."""
     seed_count: int
-    """Fewest seeds behind any set's scores; with 1, seed noise is unknown."""
+    """Fewest seeds behind any set's scores."""
     majority: Mapping[str, MajorityLine]
-    """Task -> its majority line, of tasks with fixed options. It takes no part in a verdict."""
+    """Task -> its majority line, of tasks with fixed options."""
     latency_doubts: Mapping[str, str]
     """Variant -> why timing of it was left out: such as `is untrusted`."""
-    drawn: Mapping[str, TaskDraws]
-    """Task -> its scores and their resamples, of `tasks`."""
+    all_scores: Scores
+    """The scores of all tasks."""
+    look: int
+    """Number of this look at the study, from 1."""
+
+    @property
+    def level(self) -> float:
+        """How often this look may be wrong."""
+        return find_level(self.look)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The scores of `tasks`, from which intervals, tests and chances come."""
+        return self.all_scores.restrict(self.tasks)
+
+    @property
+    def drawn(self) -> Scores:
+        """`scores`, by the name that it had in earlier versions."""
+        return self.scores
+
+    @property
+    def can_decide(self) -> bool:
+        """Whether any of `tasks` may take part in a verdict."""
+        return any(task not in self.uncounted for task in self.tasks)
 
 
-def compare(
-    results: pd.DataFrame, examples: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Comparison:
+def compare(results: pd.DataFrame, examples: pd.DataFrame, *, look: int = 1) -> Comparison:
     """Compare the variants of one model in one study; the same input gives the same numbers.
 
     `results` and `examples` are the tables of `harness.load_results` and `harness.load_examples`.
-    `resamples` is the number of bootstrap resamples, `seed` their random seed. Raises UserError if
-    the tables hold several models or studies, which no mean may mix.
+    `look` says how often the study has been looked at, with more in it each time: whoever adds
+    seeds until a study is decided would be wrong too often, so the first look may err in 4% of
+    studies, and every later one in half of what is left of 5% (alpha spending: Lan and DeMets,
+    Biometrika 70:659, 1983). Raises UserError if the tables hold several models or studies, which
+    no mean may mix.
     """
     for column in ("model", "study"):
         names = sorted(results[column].dropna().unique())
@@ -89,31 +115,53 @@ def compare(
     notes: list[str] = []
     results = results.fillna({"latency_session": results["run_id"]})
     results, doubts = _leave_out_timing(results, notes)
-    drawn = _draw_tasks(results, examples, resamples, seed, notes)
-    tasks = _choose_tasks(drawn, notes)
-    majority = _find_majority(results, drawn, notes)
-    by_task = add_majority(_tabulate_tasks(results, drawn), majority)
-    counted = {task: drawn[task] for task in tasks}
-    overall = _tabulate_overall(by_task, counted, notes)
-    seeds = [len(seeds) for each in drawn.values() for seeds in _trained_seeds(each)]
-    model = str(results["model"].iloc[0]) if len(results) else "unknown"
-    seed_count = min(seeds, default=0)
+    scores = _pair_tasks(results, examples, notes)
+    majority = _find_majority(results, scores, notes)
+    uncounted = dict(_find_uncounted(scores, majority))
+    # Where no task counts, means are shown all the same.
+    tasks = [task for task in scores.tasks if task not in uncounted] or list(scores.tasks)
+    counted = scores.restrict(_choose_tasks(scores.restrict(tasks), notes))
+    by_task = add_majority(_tabulate_tasks(results, scores, counted), majority)
+    seeds = [len(own) for t in scores.tasks.values() for n, own in t.seeds.items() if n != BASE]
     return Comparison(
-        model, tasks, by_task, overall, tuple(notes), seed_count, majority, doubts, counted
+        model=str(results["model"].iloc[0]) if len(results) else "unknown",
+        tasks=tuple(counted.tasks),
+        by_task=by_task,
+        overall=_tabulate_overall(by_task, counted, find_level(look), notes),
+        notes=tuple(notes),
+        uncounted=uncounted,
+        seed_count=min(seeds, default=0),
+        majority=majority,
+        latency_doubts=doubts,
+        all_scores=scores,
+        look=look,
     )
+
+
+def find_level(look: int) -> float:
+    """Return how often a look may be wrong; all of them together are in LEVEL at most."""
+    # The first, which is most studies' only one, may err most.
+    return 0.8 * LEVEL if look == 1 else 0.2 * LEVEL / 2 ** (look - 1)
 
 
 def restrict_tasks(comparison: Comparison, tasks: Collection[str]) -> Comparison:
     """Return the comparison restricted to some of its tasks, with means and bounds recomputed."""
-    drawn = {task: each for task, each in comparison.drawn.items() if task in tasks}
+    scores = comparison.all_scores.restrict(tasks)
+    counted = scores.restrict(comparison.tasks)
     by_task = comparison.by_task[comparison.by_task["task"].isin(tasks)]
+    regrets = [
+        _lose(scores.restrict([task]), name, find_best(counted))
+        for task, name in zip(by_task["task"], by_task["variant"], strict=True)
+    ]
+    by_task = by_task.assign(**pd.DataFrame(regrets, by_task.index, _REGRETS))
     return dataclasses.replace(
         comparison,
-        tasks=tuple(drawn),
+        tasks=tuple(counted.tasks),
         by_task=by_task,
-        overall=_tabulate_overall(by_task, drawn, []),
+        overall=_tabulate_overall(by_task, counted, comparison.level, []),
         majority={task: line for task, line in comparison.majority.items() if task in tasks},
-        drawn=drawn,
+        uncounted={task: why for task, why in comparison.uncounted.items() if task in tasks},
+        all_scores=scores,
     )
 
 
@@ -156,80 +204,107 @@ def _find_machine_difference(machines: pd.Series) -> str | None:
     return next(filter(None, differences), None)
 
 
-def _draw_tasks(
-    results: pd.DataFrame, examples: pd.DataFrame, resamples: int, seed: int, notes: list[str]
-) -> dict[str, TaskDraws]:
-    drawn = {}
+def _pair_tasks(results: pd.DataFrame, examples: pd.DataFrame, notes: list[str]) -> Scores:
+    tasks = []
     for task in sorted(results["task"].unique()):
         rows = results[results["task"] == task]
         paired = pair_task(task, rows, examples[examples["task"] == task])
         notes += paired.notes
-        each = draw_task(paired, resamples, seed)
-        if each.sets:
-            drawn[task] = each
+        if any(name != BASE for name in paired.scores):
+            tasks.append(paired)
         else:
             notes.append(f"{task}: no target set has scores; left out of means and regrets")
-    return drawn
+    return Scores(tasks)
 
 
 def _find_majority(
-    results: pd.DataFrame, drawn: Mapping[str, TaskDraws], notes: list[str]
+    results: pd.DataFrame, scores: Scores, notes: list[str]
 ) -> dict[str, MajorityLine]:
     lines = {}
-    for task, each in drawn.items():
-        is_compared = (results["task"] == task) & results["variant"].isin(list(each.means))
+    for task, each in scores.tasks.items():
+        is_compared = (results["task"] == task) & results["variant"].isin(list(each.scores))
         line = find_majority_line(task, results[is_compared], notes)
         if line is not None:
             lines[task] = line
     return lines
 
 
-def _trained_seeds(drawn: TaskDraws) -> list[tuple[int, ...]]:
-    return [drawn.paired.seeds[name] for name in drawn.sets]
+def _find_uncounted(
+    scores: Scores, majority: Mapping[str, MajorityLine]
+) -> Iterator[tuple[str, str]]:
+    """Yield the tasks on which nothing can be learned about the sets, and why."""
+    for task, each in scores.tasks.items():
+        count = each.count_independent()
+        if count < FEW_EXAMPLES:
+            noun = "independent example" if count == 1 else "independent examples"
+            yield task, f"it has {count} {noun}, and {FEW_EXAMPLES} are needed"
+        elif task in majority and all(each.mean(n) <= majority[task].high for n in each.scores):
+            yield task, "no variant is above the majority-class baseline"
 
 
-def _choose_tasks(drawn: Mapping[str, TaskDraws], notes: list[str]) -> tuple[str, ...]:
+def _choose_tasks(scores: Scores, notes: list[str]) -> list[str]:
     """All tasks, if some set has all of them; else the tasks that every set has."""
-    sets = sorted({name for each in drawn.values() for name in each.sets})
     lacking = {
-        name: [task for task, each in drawn.items() if name not in each.means] for name in sets
+        name: [task for task, each in scores.tasks.items() if name not in each.scores]
+        for name in scores.names
+        if name != BASE
     }
-    if sets and all(lacking.values()):
-        common = [task for task in drawn if not any(task in tasks for tasks in lacking.values())]
+    if lacking and all(lacking.values()):
+        common = [
+            task for task in scores.tasks if not any(task in tasks for tasks in lacking.values())
+        ]
         notes.append(
             "no target set has every task; compared on the common tasks: "
             f"{', '.join(common) or 'none'}"
         )
-        return tuple(common)
+        return common
     for name, tasks in lacking.items():
         if tasks:
             notes.append(
                 f"{name} has no scores on {', '.join(tasks)}: its score lost covers the other "
                 "tasks, and it cannot be recommended"
             )
-    return tuple(drawn)
+    return list(scores.tasks)
 
 
-def _bounds(name: str, draws: np.ndarray, tail: float) -> dict[str, float]:
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return {f"{name}_low": float(low), f"{name}_high": float(high)}
+def find_best(scores: Scores) -> str | None:
+    """Return the variant with the highest mean over all tasks, the base among them."""
+    means = {name: _measure(scores, name).value for name in scores.complete}
+    return max(sorted(means), key=lambda name: means[name], default=None)
 
 
-def _bound_score(draws: np.ndarray) -> dict[str, float]:
-    return _bounds("score", np.clip(draws, 0, 1), 0.025)
+def _measure(scores: Scores, variant: str) -> Estimate:
+    found = scores.measure(variant)
+    assert found is not None
+    return found
 
 
-def _tabulate_tasks(results: pd.DataFrame, drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
+_REGRETS = tuple(f"regret{bound}" for bound in BOUNDS)
+
+
+def _lose(task: Scores, variant: str, best: str | None) -> tuple[float, float, float]:
+    """What a variant loses on a task against the best over all, with one-sided 95% bounds."""
+    if variant == best:
+        return 0.0, 0.0, 0.0
+    found = task.compare(best, variant) if best else None
+    if found is None:
+        return math.nan, math.nan, math.nan
+    # Rounded and added to 0, equal means have no sign.
+    value, reach = round(found.value, DIGITS) + 0.0, found.reach(LEVEL)
+    return value, value - reach, value + reach
+
+
+def _tabulate_tasks(results: pd.DataFrame, scores: Scores, counted: Scores) -> pd.DataFrame:
     rows = []
+    best = find_best(counted)
     # Only what is asked of a run: selecting rows of wide tables takes longer than the rest.
     used = ["task", "variant", "target_set", "method", "rank", "metric", "status"]
     used += ["latency_session", *LENGTHS, *COSTS, *SHOWN_COLUMNS]
     for (task, variant), runs in results[used].groupby(["task", "variant"], sort=True):
         row = {**_identify(runs), "task": task, "metric": runs["metric"].dropna().max()}
         row |= {"unfinished_runs": int((runs["status"] != "ok").sum())}
-        each = drawn.get(task)
-        if each is not None and variant in each.means:
-            row |= _score_task(each, str(variant))
+        if task in scores.tasks and variant in scores.tasks[task].scores:
+            row |= _score_task(scores.restrict([task]), str(task), str(variant), best)
         row |= {name: runs[name].mean() for name in (*LENGTHS, *COSTS)}
         row |= {"latency_sessions": "; ".join(sorted(set(runs["latency_session"])))}
         rows.append(row | _average_ratios(runs))
@@ -245,18 +320,31 @@ def _identify(runs: pd.DataFrame) -> dict[str, object]:
     return {name: runs[name].iloc[0] for name in ("variant", "target_set", "method", "rank")}
 
 
-def _score_task(drawn: TaskDraws, variant: str) -> dict[str, float]:
-    regret = drawn.regret(variant)
+def _score_task(scores: Scores, task: str, variant: str, best: str | None) -> dict[str, float]:
+    paired = scores.tasks[task]
     row: dict[str, float] = {
-        "seeds": len(drawn.paired.seeds[variant]),
-        "examples": drawn.paired.example_count,
+        "seeds": len(paired.seeds[variant]),
+        "examples": int(paired.has_example(variant).sum()),
     }
-    row |= {"score": drawn.means[variant], **_bound_score(drawn.draws[variant])}
-    row |= {"regret": regret.observed, "regret_low": bound_loss(drawn.draws, variant)}
-    row["regret_high"], _ = bound_regret([drawn], variant)
-    if BASE in drawn.means and variant != BASE:
-        row |= _compare_to_base([drawn], variant)
-    return row
+    row |= _score(scores, variant)
+    row |= dict(zip(_REGRETS, _lose(scores, variant, best), strict=True))
+    return row | _compare_to_base(scores, variant)
+
+
+def _score(scores: Scores, variant: str) -> dict[str, float]:
+    found = _measure(scores, variant)
+    low, high = found.bound_share()
+    return {"score": found.value, "score_low": low, "score_high": high}
+
+
+def _compare_to_base(scores: Scores, variant: str) -> dict[str, float]:
+    """Paired difference of means, over the tasks that both have."""
+    found = scores.compare(variant, BASE) if variant != BASE else None
+    if found is None:
+        return {}
+    low, high = found.bound()
+    bounds = {"difference": found.value, "difference_low": low, "difference_high": high}
+    return bounds | {"difference_p": found.test()}
 
 
 def _average_ratios(runs: pd.DataFrame) -> dict[str, float]:
@@ -288,78 +376,130 @@ def base_as_one(rows: pd.DataFrame, ratio: str = "end_to_end_ratio") -> pd.Serie
 
 
 def _tabulate_overall(
-    by_task: pd.DataFrame, drawn: Mapping[str, TaskDraws], notes: list[str]
+    by_task: pd.DataFrame, scores: Scores, level: float, notes: list[str]
 ) -> pd.DataFrame:
     rows = []
+    chances = find_chances(scores)
     for variant, own in by_task.groupby("variant", sort=True):
         row = {**_identify(own), "unfinished_runs": int(own["unfinished_runs"].sum())}
-        row |= _score_overall(drawn, str(variant))
+        row |= _score_overall(scores, str(variant), level)
+        worst = own[own["task"].isin(scores.tasks)].dropna(subset=["regret"])
+        if len(worst):
+            last = worst.sort_values("regret").iloc[-1]
+            row |= dict(last[["regret", "regret_high", "task"]].items())
+        row |= {"best_probability": chances.get(str(variant), math.nan)}
         rows.append(row | {name: own[name].mean() for name in COSTS})
     columns = ["variant", "target_set", "method", "rank", "unfinished_runs", "tasks", "is_complete"]
-    names = ("score", "difference", "mean_regret", "worst_regret")
-    columns += [f"{name}{bound}" for name in names for bound in BOUNDS]
-    columns += ["difference_p", "seed_share", "best_probability"]
-    frame = pd.DataFrame(rows, columns=[*columns, *COSTS])
-    frame["is_complete"] = frame["is_complete"].fillna(False).astype(bool)
-    frame["best_probability"] = frame["variant"].map(_best_probabilities(drawn, frame))
-    frame = frame.join(_average_over_tasks(frame, by_task[by_task["task"].isin(drawn)], notes))
+    columns += [f"{name}{b}" for name in ("score", "difference", "mean_regret") for b in BOUNDS]
+    columns += ["difference_p", *(f"worst_regret{bound}" for bound in BOUNDS), "worst_task"]
+    columns += ["seed_share", "best_probability"]
+    names = {name: f"worst_{name}" for name in ("regret", "regret_high", "task")}
+    frame = pd.DataFrame(rows).rename(columns=names).reindex(columns=[*columns, *COSTS])
+    frame["is_complete"] = frame["is_complete"].eq(True)
+    frame = frame.join(
+        _average_over_tasks(frame, by_task[by_task["task"].isin(scores.tasks)], notes)
+    )
     return frame.assign(on_front=find_front(base_as_one(frame), frame["score"]))
 
 
-def _score_overall(drawn: Mapping[str, TaskDraws], variant: str) -> dict[str, float | bool]:
-    having = [each for each in drawn.values() if variant in each.means]
+def _score_overall(scores: Scores, variant: str, level: float) -> dict[str, float | bool]:
+    having = [task for task, each in scores.tasks.items() if variant in each.scores]
     row: dict[str, float | bool] = {"tasks": len(having)}
-    row["is_complete"] = bool(drawn) and len(having) == len(drawn)
+    row["is_complete"] = bool(having) and len(having) == len(scores.tasks)
     if not having:
         return row
-    regrets = [each.regret(variant).observed for each in having]
-    row |= {"mean_regret": float(np.mean(regrets)), "worst_regret": max(regrets)}
-    row["mean_regret_high"], row["worst_regret_high"] = bound_regret(having, variant)
-    means = {name: average_draws(having, name) for name in {variant, *find_complete(having)}}
-    row["mean_regret_low"] = bound_loss(means, variant)
-    lows = [bound_loss(each.draws, variant, tests=len(having)) for each in having]
-    row["worst_regret_low"] = float(np.max(lows))  # NaN where any is unknown
-    row["seed_share"] = _share_seeds(having, variant)
+    row |= _lose_most(scores, variant, level)
+    row["worst_regret_low"] = _bound_worst(scores, variant, level)
     if not row["is_complete"]:
         return row  # a mean score over fewer tasks stands beside no other
-    row["score"] = float(np.mean([each.means[variant] for each in having]))
-    row |= _bound_score(means[variant])
-    if variant != BASE and all(BASE in each.means for each in having):
-        row |= _compare_to_base(having, variant)
-    return row
+    row |= _score(scores, variant)
+    # A gain over fewer tasks stands beside no mean.
+    return row | (_compare_to_base(scores, variant) if BASE in scores.complete else {})
 
 
-def _compare_to_base(tasks: Sequence[TaskDraws], variant: str) -> dict[str, float]:
-    """Paired difference of means over tasks, with a t interval and test of examples and seeds."""
-    difference = float(np.mean([each.means[variant] - each.means[BASE] for each in tasks]))
-    spread = measure_spread(tasks, variant, BASE)
-    low, high = spread.bound(difference)
-    bounds = {"difference": difference, "difference_low": low, "difference_high": high}
-    return bounds | {"difference_p": spread.test(difference)}
+def _bound_worst(scores: Scores, variant: str, level: float) -> float:
+    """Lower bound of what a variant loses on its worst task, for all variants and tasks at once."""
+    best = find_best(scores)
+    tail = level / len(scores.tasks) / max(1, len(scores.complete) - 1)
+    lows = [-math.inf]
+    for task in scores.tasks if best not in (None, variant) else ():
+        found = scores.restrict([task]).compare(str(best), variant)
+        if found is not None and found.freedom > 0:
+            lows.append(found.value - found.reach(tail))
+    return max(lows)
 
 
-def _share_seeds(tasks: Sequence[TaskDraws], variant: str) -> float:
-    """Share of the variance of the difference to the best other set that comes of seeds."""
-    common = [name for name in find_complete(tasks) if name != variant]
-    if variant == BASE or not common:
-        return math.nan
-    rival = max(common, key=lambda name: sum(each.means[name] for each in tasks))
-    return measure_spread(tasks, variant, rival).seed_share
+def _lose_most(scores: Scores, variant: str, level: float) -> dict[str, float]:
+    """What a variant loses in the mean against the best single other, with bounds.
 
-
-def _best_probabilities(drawn: Mapping[str, TaskDraws], overall: pd.DataFrame) -> dict[str, float]:
-    """Share of resamples in which a complete set has the best mean over tasks; ties are split."""
-    rows = overall[overall["is_complete"] & (overall["target_set"] != BASE)]
-    names = list(rows["variant"])
-    if not names:
+    Against whichever is truly best, all variants' bounds hold together; so the largest of a
+    variant's bounds over all rivals does too (multiple comparisons with the best: Hsu, Journal of
+    the American Statistical Association 79:136, 1984). No bound is below its estimate.
+    """
+    rivals = [name for name in scores.names if name != variant]
+    found = {name: scores.compare(name, variant) for name in rivals}
+    known = {name: each for name, each in found.items() if each is not None}
+    if not known:
         return {}
-    means = np.array([average_draws(drawn.values(), name) for name in names])
-    if np.isnan(means).any():
-        return dict.fromkeys(names, math.nan)
+    tail = level / max(1, len(scores.complete) - 1)
+    most = max(known, key=lambda name: (known[name].value, name))
+    values = np.array([each.value for each in known.values()])
+    critical = scores.find_critical(level) if variant in scores.complete else {}
+    reach = np.array(
+        [
+            critical[name] * each.error if name in critical else each.reach(tail)
+            for name, each in known.items()
+        ]
+    )
+    # numpy's maximum keeps NaN; Python's drops it or keeps it, as the order has it.
+    return {
+        "mean_regret": max(0.0, float(values.max())),
+        "mean_regret_low": float(np.max([0.0, *(values - reach)])),
+        "mean_regret_high": float(np.max([0.0, *(values + reach)])),
+        "seed_share": known[most].seed_share,
+    }
+
+
+def find_needs(comparison: Comparison, variant: str, delta: float) -> tuple[float, float]:
+    """Return roughly how many seeds, or how many times the examples, would let a variant qualify.
+
+    Where the means stay as they are; infinite where no number would.
+    """
+    scores = comparison.scores
+    tail = find_level(comparison.look + 1) / max(1, len(scores.complete) - 1)
+    seeds = examples = 0.0
+    for rival in scores.complete:
+        found = scores.compare(rival, variant) if rival != variant else None
+        if found is None or math.isnan(found.freedom):
+            continue
+        # The variance at which the bound would meet the tolerance.
+        room = max(0.0, delta - found.value) * found.error / found.reach(tail)
+        most = room**2
+        whole = found.of_examples + found.of_seeds
+        if whole > most:
+            count = min(len(own) for own in scores.seeds_of(rival, variant))
+            seeds = max(seeds, count * _divide(found.of_seeds, most - found.of_examples))
+            examples = max(examples, _divide(found.of_examples, most - found.of_seeds))
+    return float(np.ceil(seeds)), examples
+
+
+def _divide(part: float, room: float) -> float:
+    return part / room if room > 0 else math.inf
+
+
+def find_chances(scores: Scores, within: float = 0.0) -> dict[str, float]:
+    """Return how likely each complete variant's mean is within `within` of the best; ties split."""
+    draws = scores.draw()
+    if not draws:
+        return {}
     # Rounded, so that equal scores summed in another order still tie.
-    rounded = means.round(12)
-    is_best = rounded == rounded.max(axis=0)
-    return dict(zip(names, (is_best / is_best.sum(axis=0)).mean(axis=1).tolist(), strict=True))
+    means = np.array(list(draws.values())).round(DIGITS)
+    if np.isnan(means).any():
+        return dict.fromkeys(draws, math.nan)
+    is_near = (means >= means.max(axis=0) - within).astype(float)
+    if not within:
+        is_near /= is_near.sum(axis=0)
+    return dict(zip(draws, is_near.mean(axis=1).tolist(), strict=True))
 
 
 def _average_over_tasks(

@@ -1,7 +1,8 @@
-"""The decision: the cheapest of the sets shown to be close enough to the best, or none.
+"""The decision: the cheapest variant shown to be close enough to the best, the base among them.
 
-A set qualifies if the score it loses against the best set (regret) has small upper 95% bounds, on
-average over tasks and on its worst task. A profile sets the tolerance and the cost that decides.
+A variant qualifies if the mean score it loses against the best single variant (regret) is within
+the tolerance by a bound that holds for all variants at once, unless a task vetoes it. A profile
+sets the tolerance and the cost that decides. Where the base qualifies, training is not worth it.
 This module decides; harness.analysis.wording writes the sentences.
 """
 
@@ -14,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from harness.analysis.comparison import Comparison, restrict_tasks
+from harness.analysis.comparison import BOUNDS, Comparison, find_chances, restrict_tasks
 from harness.errors import UserError
 from harness.records.record import BASE
 
@@ -62,28 +63,30 @@ def find_profile(name: str) -> Profile:
     raise UserError(f"profile is {name!r}; expected one of {known}")
 
 
-LEVEL = 0.05
-"""How often a study in which no set learned anything may appear to show a gain."""
-
-
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence on one set. Regrets and scores are in score units, ratios are to the base."""
+    """What is known of one variant. Regrets and scores are in score units, ratios to the base."""
 
     variant: str
     is_complete: bool
     """Whether it has scores on every compared task."""
     score: float
     """Mean over the compared tasks."""
+    difference: float
+    """Gain over the base."""
+    difference_low: float
+    difference_high: float
     mean_regret: float
     mean_regret_low: float
-    """The true mean regret is below this in 1 case of 20."""
+    """Bounds of all variants hold at once in 95% of studies."""
     mean_regret_high: float
-    """The true mean regret is above this in 1 case of 20."""
     worst_regret: float
+    """Of its tasks, against the variant that is best over all of them."""
     worst_regret_low: float
-    worst_regret_high: float
+    worst_task: str | None
     best_probability: float
+    near_probability: float
+    """Chance that it loses no more than the tolerance."""
     end_to_end_ratio: float
     """Unmerged against base, geometric mean over tasks."""
     end_to_end_ratio_low: float
@@ -94,22 +97,25 @@ class Evidence:
     tpot_ratio_high: float
     trainable_parameters: float
     seed_share: float
-    """Share of the uncertainty of its regret that is due to seeds; NaN with one seed."""
+    """Share of the uncertainty of its regret that is due to seeds."""
+
+    def is_vetoed(self, delta: float) -> bool:
+        """Whether it was seen to lose more than twice the tolerance on a task."""
+        return self.worst_regret > 2 * delta
 
     def qualifies(self, delta: float) -> bool:
-        """Whether its upper bounds are within the rule's limits."""
-        within = self.mean_regret_high <= delta and self.worst_regret_high <= 2 * delta
-        return self.is_complete and within
+        """Whether it is shown to be close enough to the best."""
+        return self.is_complete and self.mean_regret_high <= delta and not self.is_vetoed(delta)
 
     def is_excluded(self, delta: float) -> bool:
-        """Whether even its lower bounds are beyond the limits."""
+        """Whether it is ruled out: shown to lose more, on average or on a task, or incomplete."""
         beyond = self.mean_regret_low > delta or self.worst_regret_low > 2 * delta
         return not self.is_complete or beyond
 
     @property
     def is_bounded(self) -> bool:
-        """Whether its regrets have bounds; one example gives none."""
-        return not math.isnan(self.needed_delta)
+        """Whether its regret has a bound; one example gives none."""
+        return not math.isnan(self.mean_regret_high)
 
     def cost(self, name: str) -> tuple[float, float, float]:
         """Estimate and 95% bounds of a profile's cost; a number of parameters is known exactly."""
@@ -118,62 +124,33 @@ class Evidence:
 
     @property
     def needed_delta(self) -> float:
-        """Smallest delta at which it would qualify; NaN where either bound is unknown."""
-        return float(np.maximum(self.mean_regret_high, self.worst_regret_high / 2))
-
-    def needed_examples(self, delta: float) -> float:
-        """About how many times the examples would let it qualify, if the means stay as they are."""
-        seeds = 0.0 if math.isnan(self.seed_share) else self.seed_share
-        return self._needed_factor(delta, 1 - seeds)
-
-    def needed_seeds(self, delta: float) -> float:
-        """About how many times the seeds would; infinite where it is not seeds that are lacking."""
-        return (
-            math.inf if math.isnan(self.seed_share) else self._needed_factor(delta, self.seed_share)
-        )
-
-    def _needed_factor(self, delta: float, share: float) -> float:
-        """Times of what brings `share` of the variance that make both bounds narrow enough."""
-        rooms = [
-            _leave_room(self.mean_regret, self.mean_regret_high, delta),
-            _leave_room(self.worst_regret, self.worst_regret_high, 2 * delta),
-        ]
-        rest = min(rooms) ** 2 - (1 - share)
-        if min(rooms) == 1:
-            return 1.0
-        return share / rest if rest > 0 else math.inf
+        """Smallest delta at which it would qualify; NaN where its bound is unknown."""
+        return float(np.maximum(self.mean_regret_high, self.worst_regret / 2))
 
 
-def gather_evidence(comparison: Comparison) -> list[Evidence]:
-    """Return the evidence of every set of a comparison; the base is not one."""
+def gather_evidence(comparison: Comparison, delta: float) -> list[Evidence]:
+    """Return the evidence on every variant of a comparison, the base first."""
+    near = find_chances(comparison.scores, within=delta)
+    rows = comparison.overall.assign(
+        near_probability=comparison.overall["variant"].map(near),
+        is_base=comparison.overall["target_set"] == BASE,
+    )
+    rows = rows.sort_values(["is_base", "variant"], ascending=[False, True])
+    # The base costs what the base costs, and nothing to train.
+    ratios = [f"{name}_ratio{bound}" for name in ("end_to_end", "tpot") for bound in BOUNDS]
+    rows.loc[rows["is_base"], ratios] = 1.0
+    rows.loc[rows["is_base"], "trainable_parameters"] = 0.0
+    rows.loc[rows["is_base"], [f"difference{bound}" for bound in BOUNDS]] = 0.0
     names = [field.name for field in dataclasses.fields(Evidence)]
-    rows = comparison.overall[comparison.overall["target_set"] != BASE]
     return [Evidence(**values) for values in rows[names].to_dict(orient="records")]
 
 
-def shows_skill(comparison: Comparison) -> bool | None:
-    """Whether any set beats the base on any task; None where no difference is known.
-
-    Tested at 5% for all sets and tasks together (Bonferroni), since of twenty chances one is lucky.
-    """
-    tested = comparison.by_task.dropna(subset=["difference_p"])
-    beats = (tested["difference"] > 0) & (tested["difference_p"] * len(tested) < LEVEL)
-    return bool(beats.any()) if len(tested) else None
-
-
-def _leave_room(estimate: float, bound: float, limit: float) -> float:
-    """Part of its distance from the estimate at which the bound would meet the limit."""
-    if bound <= limit:
-        return 1.0
-    return (limit - estimate) / (bound - estimate) if estimate < limit else 0.0
-
-
-Verdict = Literal["chosen", "undecided", "no skill"]
+Verdict = Literal["chosen", "train nothing", "undecided"]
 
 VERDICT_NAMES: dict[str, str] = {
     "chosen": "recommended",
+    "train nothing": "train nothing",
     "undecided": "undecided",
-    "no skill": "no gain over base",
 }
 """Verdict as files store it -> what pages call it."""
 
@@ -182,34 +159,44 @@ VERDICT_NAMES: dict[str, str] = {
 class Ruling:
     verdict: Verdict
     choice: Evidence | None
-    """None unless `verdict` is `chosen`."""
+    """None where undecided; the base where training is not worth it."""
     inputs: tuple[Evidence, ...]
-    """The evidence, one entry per set."""
+    """The evidence, one entry per variant, the base first."""
     eligible: tuple[Evidence, ...]
-    """Sets that qualify, cheapest first; those of unknown cost last."""
+    """Variants that qualify, cheapest first; those of unknown cost last."""
     tied: tuple[Evidence, ...]
-    """Sets of `eligible` whose cost is not separated from the cheapest; the smallest is taken."""
+    """Those of `eligible` whose cost is not separated from the cheapest; the smallest is taken."""
     candidates: tuple[Evidence, ...]
-    """Sets that the bounds do not rule out."""
+    """Variants that are not ruled out."""
+    today: Evidence | None
+    """What to take if a choice must be made today: the likeliest to be close enough to the best."""
 
 
 def apply_rule(comparison: Comparison, delta: float, profile: Profile) -> Ruling:
     """Apply the rule; `delta` is the tolerance in mean score."""
-    inputs = gather_evidence(comparison)
+    inputs = gather_evidence(comparison, delta)
     eligible = sorted(
         (each for each in inputs if each.qualifies(delta)),
         key=lambda each: _order(each, profile.cost),
     )
     tied = _find_tied(eligible, profile.cost)
+    is_base = {name: name == BASE for name in (each.variant for each in inputs)}
+    rivals = [each for each in inputs if each.is_complete]
     choice: Evidence | None = None
-    verdict: Verdict = "undecided"
-    if shows_skill(comparison) is False:
-        verdict = "no skill"
-    elif tied and len(inputs) > 1:
+    # With one seed nothing says how far another would move the scores, and a choice among one is
+    # none.
+    if tied and len(rivals) > 1 and comparison.can_decide and not comparison.scores.is_one_seed:
         choice = min(tied, key=lambda each: (each.trainable_parameters, each.variant))
-        verdict = "chosen"
-    candidates = [each for each in inputs if not each.is_excluded(delta)]
-    return Ruling(verdict, choice, tuple(inputs), tuple(eligible), tuple(tied), tuple(candidates))
+    verdict: Verdict = "undecided" if choice is None else "chosen"
+    if choice is not None and is_base[choice.variant]:
+        verdict = "train nothing"
+    candidates = tuple(each for each in inputs if not each.is_excluded(delta))
+    today = choice or max(
+        (each for each in candidates if not math.isnan(each.near_probability)),
+        key=lambda each: (round(each.near_probability, 1), -each.trainable_parameters),
+        default=None,
+    )
+    return Ruling(verdict, choice, tuple(inputs), tuple(eligible), tuple(tied), candidates, today)
 
 
 def _order(each: Evidence, cost: str) -> tuple[float, float, str]:
@@ -255,7 +242,7 @@ def trace_delta(comparison: Comparison, profile: Profile) -> pd.DataFrame:
 
     One row a change of the verdict or the choice; the first is from 0.
     """
-    inputs = gather_evidence(comparison)
+    inputs = gather_evidence(comparison, 0.0)
     steps = sorted({each.needed_delta for each in inputs if each.is_complete and each.is_bounded})
     rows: list[dict[str, object]] = []
     for delta in (0.0, *steps):

@@ -50,7 +50,7 @@ def count_wins(comparison: Comparison, one: str, other: str) -> pd.DataFrame:
     rows = []
     for paired in _list_shared_tasks(comparison, one, other):
         own, others = (
-            pd.DataFrame(paired.scores[name].T, columns=list(paired.seeds[name]))
+            pd.DataFrame(paired.scores[name].T, columns=list(paired.seeds[name])).dropna()
             for name in (one, other)
         )
         pairs = _pair_seeds(one, other, own, others)
@@ -96,9 +96,9 @@ def _list_shared_tasks(comparison: Comparison, one: str, other: str) -> Iterator
     for name in (one, other):
         if name not in known:
             raise UserError(f"variant is {name!r}; this study has {join_words(known)}")
-    for each in comparison.drawn.values():
-        if one in each.means and other in each.means:
-            yield each.paired
+    for each in comparison.all_scores.tasks.values():
+        if one in each.scores and other in each.scores:
+            yield each
 
 
 def _pair_seeds(one: str, other: str, own: pd.DataFrame, others: pd.DataFrame) -> Pairs:

@@ -1,11 +1,13 @@
-"""Lines the runs of one task up, so that every variant is compared on the same examples and seeds.
+"""Lines the runs of one task up, so that any two variants can be compared on what both have.
 
-A mean over other examples, or over other seeds, is no comparison. What not every run has is left
-out for all of them, and each such step leaves a note that the report shows.
+A mean over other examples is no comparison: pairs are compared on the examples that all runs of
+both have (analysis.differences). What is left out altogether leaves a note that the report shows.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement
 
 import numpy as np
 import pandas as pd
@@ -21,15 +23,49 @@ MINIMUM_SHARE = 0.5
 class TaskScores:
     task: str
     scores: Mapping[str, np.ndarray]
-    """Variant -> its scores [seeds, examples], without NaN; the same examples for every variant."""
+    """Variant -> its scores [seeds, examples]; NaN where a run lacks an example."""
     seeds: Mapping[str, tuple[int, ...]]
     """Variant -> the seeds behind the rows of its scores."""
-    notes: tuple[str, ...]
+    clusters: np.ndarray
+    """Number of each example's cluster, [examples]: examples of one document, say, share one."""
+    notes: tuple[str, ...] = ()
     """What was left out, in sentences."""
 
     @property
     def example_count(self) -> int:
-        return next((table.shape[1] for table in self.scores.values()), 0)
+        return len(self.clusters)
+
+    @cached_property
+    def largest_difference(self) -> float:
+        """Most that two variants differ on any example; 1 where all answer alike."""
+        means = [self.example_means(name) for name in self.scores]
+        apart = np.fmax.reduce(means) - np.fmin.reduce(means)
+        return float(np.nanmax(apart, initial=0.0)) or 1.0
+
+    def count_independent(self) -> int:
+        """Clusters of the examples that the two variants with the fewest in common both have."""
+        has = [self.has_example(name) for name in self.scores]
+        return min(
+            (
+                len(np.unique(self.clusters[a & b]))
+                for a, b in combinations_with_replacement(has, 2)
+            ),
+            default=0,
+        )
+
+    def has_example(self, variant: str) -> np.ndarray:
+        """Whether all runs of a variant have an example, [examples]."""
+        has: np.ndarray = ~np.isnan(self.scores[variant]).any(axis=0)
+        return has
+
+    def example_means(self, variant: str) -> np.ndarray:
+        """Mean over seeds of each example's score, [examples]; NaN where a run lacks it."""
+        means: np.ndarray = self.scores[variant].mean(axis=0)
+        return means
+
+    def mean(self, variant: str) -> float:
+        """Mean score of a variant over the examples that all of its runs have."""
+        return float(np.nanmean(self.example_means(variant)))
 
 
 def pair_task(task: str, results: pd.DataFrame, examples: pd.DataFrame) -> TaskScores:
@@ -37,16 +73,34 @@ def pair_task(task: str, results: pd.DataFrame, examples: pd.DataFrame) -> TaskS
     notes: list[str] = []
     runs = results[results["score"].notna() | results["metric"].notna()].set_index("run_id")
     runs = _keep_one_source(task, runs, notes)
-    table = _lay_out(examples.loc[examples["run_id"].isin(runs.index), ["id", "run_id", "score"]])
+    own = examples[examples["run_id"].isin(runs.index)]
+    table = _lay_out(own[["id", "run_id", "score"]])
     table = _drop_other_runs(task, table, runs, notes)
-    table = _keep_common_seeds(task, table, runs, notes)
-    kept = table.dropna()
-    if len(kept) < len(table):
+    table = table.dropna(how="all")
+    lacking = int(table.isna().any(axis=1).sum())
+    if lacking:
         notes.append(
-            f"{task}: compared on the {len(kept)} of {len(table)} examples that all runs have"
+            f"{task}: {lacking} of {len(table)} examples {'lacks' if lacking == 1 else 'lack'} a "
+            "score in some run; each pair of sets is compared on the examples that both have"
         )
-    by_variant, seeds = _group_by_variant(kept, runs)
-    return TaskScores(task, by_variant, seeds, tuple(notes))
+    by_variant, seeds = _group_by_variant(table, runs)
+    left_out = set(runs.loc[table.columns, "variant"]) - set(by_variant)
+    if left_out:
+        notes.append(
+            f"{task}: the runs of {join_words(sorted(left_out))} share no example; not compared"
+        )
+    _note_seeds(task, seeds, notes)
+    return TaskScores(task, by_variant, seeds, _find_clusters(own, table.index), tuple(notes))
+
+
+def _find_clusters(examples: pd.DataFrame, ids: pd.Index) -> np.ndarray:
+    """Number of each example's cluster; its own where the runs name none."""
+    names = pd.Series(ids.astype(str), index=ids)
+    if "cluster" in examples:
+        known = examples.dropna(subset=["cluster"]).drop_duplicates("id")
+        names.update(known.set_index("id")["cluster"].astype(str))
+    numbers, _ = pd.factorize(names)
+    return np.asarray(numbers)
 
 
 def _lay_out(examples: pd.DataFrame) -> pd.DataFrame:
@@ -120,24 +174,16 @@ def _share_examples(present: np.ndarray) -> np.ndarray:
     return share
 
 
-def _keep_common_seeds(
-    task: str, table: pd.DataFrame, runs: pd.DataFrame, notes: list[str]
-) -> pd.DataFrame:
-    """Keep the seeds that all variants share; where none is shared, each keeps its own."""
-    seeds = runs.loc[table.columns, "seed"]
-    names = runs.loc[table.columns, "variant"]
-    trained = seeds[names != BASE].groupby(names).agg(set)
-    if trained.empty:
-        return table
-    everywhere, anywhere = set.intersection(*trained), set.union(*trained)
-    if everywhere == anywhere:
-        return table
-    if not everywhere:
-        notes.append(f"{task}: the sets share no seed; each is averaged over the seeds it has")
-        return table
-    listed = ", ".join(str(seed) for seed in sorted(everywhere))
-    notes.append(f"{task}: some sets lack a seed; compared on the common seeds: {listed}")
-    return table.loc[:, seeds.isin(everywhere) | (names == BASE)]
+def _note_seeds(task: str, seeds: Mapping[str, tuple[int, ...]], notes: list[str]) -> None:
+    counts = {len(own) for name, own in seeds.items() if name != BASE}
+    if len({own for name, own in seeds.items() if name != BASE}) > 1:
+        few = [name for name, own in seeds.items() if name != BASE and len(own) == min(counts)]
+        whose = (
+            f": {join_words(sorted(few))} has the fewest ({min(counts)})" if len(counts) > 1 else ""
+        )
+        notes.append(
+            f"{task}: the sets have different seeds, and each is averaged over its own{whose}"
+        )
 
 
 def _group_by_variant(
@@ -148,6 +194,8 @@ def _group_by_variant(
     chosen = runs.loc[table.columns].sort_values(["variant", "seed"])
     for variant, rows in chosen.groupby("variant") if len(table) else ():
         values = table[list(rows.index)].to_numpy(dtype=float).T
+        if np.isnan(values).any(axis=0).all():
+            continue
         # Repeats of the base measure the same frozen model: one mean, no seeds.
         scores[str(variant)] = values.mean(0, keepdims=True) if variant == BASE else values
         seeds[str(variant)] = (0,) if variant == BASE else tuple(int(s) for s in rows["seed"])

@@ -104,11 +104,11 @@ RULES = (
     Rule(
         "harder tasks separate more",
         "The lower the base scores on a task, the larger the variance between the sets' mean "
-        "scores after subtracting noise: the two covary negatively over the tasks.",
+        "scores after subtracting noise: over the tasks, difficulty and that variance correlate.",
         judge_separation,
         needs_base=True,
         least_sets=2,
-        least_tasks=3,
+        least_tasks=5,
     ),
 )
 
@@ -167,17 +167,17 @@ def _list_untimed(rule: Rule, comparison: Comparison, variants: Sequence[str]) -
 
 
 def _list_unscored(rule: Rule, comparison: Comparison, variants: Sequence[str]) -> Iterator[str]:
-    drawn = comparison.drawn
-    if len(drawn) < rule.least_tasks:
-        yield f"This needs {_count(rule.least_tasks, 'task')}; {len(drawn)} can be compared."
+    tasks = comparison.scores.tasks
+    if len(tasks) < rule.least_tasks:
+        yield f"This needs {_count(rule.least_tasks, 'task')}; {len(tasks)} can be compared."
     complete = len(average_scores(comparison))
     if complete < rule.least_sets:
         yield f"This needs {_count(rule.least_sets, 'target set')}; {complete} can be compared."
     for name in [*variants, *([BASE] if rule.needs_base else [])]:
-        lacking = [task for task, each in drawn.items() if name not in each.means]
+        lacking = [task for task, each in tasks.items() if name not in each.scores]
         if lacking:
             yield f"{name} has no scores on {join_words(lacking)}."
-    single = [task for task, each in drawn.items() if each.paired.example_count < 2]
+    single = [task for task, each in tasks.items() if each.example_count < 2]
     if single:
         yield f"One example gives no interval ({join_words(single)})."
 

@@ -1,7 +1,6 @@
-"""How certain a recommendation is: pairs of sets, ranks, the Pareto front, and new tasks.
+"""How certain a recommendation is: pairs of variants, ranks, the Pareto front, and new tasks.
 
-Everything starts from `comparison.drawn`, whose resamples draw examples and seeds anew, and tasks
-not: `generalize_regret` draws them too. Bounds are 95% intervals.
+Everything starts from `comparison.scores`. Bounds are 95% intervals.
 """
 
 import math
@@ -13,69 +12,75 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from harness.analysis.comparison import DIGITS
+from harness.analysis.differences import Scores
 from harness.analysis.inference import correct_holm
-from harness.analysis.regret import TaskDraws, average_draws, find_complete
-from harness.analysis.spread import measure_spread
 from harness.records.record import BASE
 
 POWER = 0.8
 """Chance with which a detectable difference is found."""
 
-DIGITS = 12
-"""Equal scores that were summed in another order still tie."""
 
-
-def compare_pairs(drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
+def compare_pairs(scores: Scores) -> pd.DataFrame:
     """Test the difference in mean score of every pair of sets that have scores on all tasks.
 
-    `drawn` is `Comparison.drawn`. One row per pair: `better` and `worse` by observed mean;
-    `difference` with its 95% interval `low`, `high`, in score units; `p` of a two-sided paired t
-    test over examples and seeds; `p_holm` with Holm's correction for all pairs (Scandinavian
-    Journal of Statistics 6:65, 1979); `detectable`, the smallest true difference that a test of one
-    pair finds in 80% of studies of this size; and `seed_share`, the share of the variance due to
-    seeds, NaN with one seed.
+    `scores` is `Comparison.scores`. One row per pair: `better` and `worse` by observed mean;
+    `difference` with the interval `low`, `high`, in score units; `p` of a two-sided paired t test
+    over examples and seeds; `p_holm` with Holm's correction for all pairs (Scandinavian Journal of
+    Statistics 6:65, 1979), to which the interval corresponds: it holds for all pairs at once
+    (Bonferroni); `detectable`, the smallest true difference that a test of one pair finds in 80% of
+    studies of this size; and `seed_share`, the share of the variance due to seeds.
     """
-    means, _ = average_tasks(drawn)
-    tasks = list(drawn.values())
-    rows = []
-    for one, other in combinations(sorted(means, key=lambda name: (-means[name], name)), 2):
-        spread, difference = measure_spread(tasks, one, other), means[one] - means[other]
-        row: dict[str, Any] = {"better": one, "worse": other, "difference": difference}
-        known = spread.freedom > 0
-        quantiles = stats.t.ppf([0.975, POWER], spread.freedom) if known else [math.nan]
-        row |= dict(zip(("low", "high"), spread.bound(difference), strict=True))
-        row["p"] = spread.test(difference)
-        row["detectable"] = float(spread.error * sum(quantiles))
-        rows.append(row | {"seed_share": spread.seed_share})
+    names = [name for name in scores.complete if name != BASE]
+    pairs = list(combinations(names, 2))
+    rows: list[dict[str, Any]] = []
+    for one, other in pairs:
+        found = scores.compare(one, other)
+        assert found is not None
+        reach = found.reach(0.025 / len(pairs))
+        better, worse = (one, other) if found.value >= 0 else (other, one)
+        value = abs(found.value)
+        row: dict[str, Any] = {"better": better, "worse": worse, "difference": value}
+        row |= {"low": value - reach, "high": value + reach, "p": found.test()}
+        row["detectable"] = found.reach(0.025) + found.reach(1 - POWER)
+        rows.append(row | {"seed_share": found.seed_share})
     columns = ["better", "worse", "difference", "low", "high", "p", "detectable", "seed_share"]
     frame = pd.DataFrame(rows, columns=columns)
+    means = {name: scores.measure(name) for name in names}
+    place = {name: -each.value for name, each in means.items() if each is not None}
+    frame = frame.sort_values(["better", "worse"], key=lambda own: own.map(place), kind="stable")
+    frame = frame.reset_index(drop=True)
     return frame.assign(p_holm=correct_holm(frame["p"].to_numpy(dtype=float)))
 
 
-def average_tasks(
-    drawn: Mapping[str, TaskDraws],
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Mean over tasks of every set that has them all: as observed, and in each resample."""
-    tasks = drawn.values()
-    names = find_complete(tasks)
-    observed = {name: float(np.mean([each.means[name] for each in tasks])) for name in names}
-    return observed, {name: average_draws(tasks, name) for name in names}
+def average_tasks(scores: Scores) -> dict[str, float]:
+    """Mean over tasks of every variant that has them all."""
+    means = {name: scores.measure(name) for name in scores.complete}
+    return {name: each.value for name, each in means.items() if each is not None}
 
 
-def rank_sets(drawn: Mapping[str, TaskDraws]) -> pd.DataFrame:
+def draw_tasks(scores: Scores) -> list[dict[str, np.ndarray]]:
+    """What the means of the complete variants may be on each task, independently of the others."""
+    complete = set(scores.complete)
+    drawn = [scores.restrict([task]).draw() for task in scores.tasks]
+    return [{name: own[name] for name in sorted(complete)} for own in drawn]
+
+
+def rank_sets(scores: Scores) -> pd.DataFrame:
     """Return the average rank over tasks of every set that has scores on all of them.
 
-    `drawn` is `Comparison.drawn`. Rank 1 is best; equal scores share a rank. One row per set:
+    `scores` is `Comparison.scores`. Rank 1 is best; equal scores share a rank. One row per set:
     `variant`, and `average_rank` with its 95% interval `average_rank_low`, `average_rank_high`.
     """
-    names = find_complete(drawn.values())
+    names = [name for name in scores.complete if name != BASE]
     columns = ["variant", "average_rank", "average_rank_low", "average_rank_high"]
     if not names:
         return pd.DataFrame(columns=columns)
-    observed = np.mean([_rank([[t.means[n]] for n in names]) for t in drawn.values()], axis=0)[:, 0]
-    ranks = np.mean([_rank([t.draws[n] for n in names]) for t in drawn.values()], axis=0)
+    tasks = scores.tasks.values()
+    observed = np.mean([_rank([[task.mean(name)] for name in names]) for task in tasks], axis=0)
+    ranks = np.mean([_rank([own[name] for name in names]) for own in draw_tasks(scores)], axis=0)
     low, high = np.quantile(ranks, [0.025, 0.975], axis=1)
-    rows = zip(names, observed, low, high, strict=True)
+    rows = zip(names, observed[:, 0], low, high, strict=True)
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -86,48 +91,34 @@ def _rank(scores: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
     return ranks
 
 
-def find_near_best(drawn: Mapping[str, TaskDraws], delta: float) -> dict[str, float]:
-    """Share of resamples in which a set's mean over tasks is within `delta` of the best set's."""
-    _, draws = average_tasks(drawn)
-    if not draws:
-        return {}
-    table = np.array(list(draws.values()))
-    if np.isnan(table).any():
-        return dict.fromkeys(draws, math.nan)
-    is_near = table >= table.max(axis=0) - delta - 10.0**-DIGITS
-    return dict(zip(draws, is_near.mean(axis=1).tolist(), strict=True))
+def generalize_regret(scores: Scores, seed: int = 0) -> dict[str, float]:
+    """Upper 95% bound of each variant's mean regret over new tasks of the same kind.
 
-
-def generalize_regret(drawn: Mapping[str, TaskDraws], seed: int = 0) -> dict[str, float]:
-    """Upper 95% bound of each set's mean regret over new tasks of the same kind.
-
-    In each resample the tasks are drawn anew too, with replacement. NaN with fewer than two tasks;
-    with three or four it is a rough figure.
+    In each draw the tasks are drawn anew too, with replacement, and the best single variant is
+    found anew.
+    NaN with fewer than two tasks; with three or four it is a rough figure.
     """
-    names = find_complete(drawn.values())
-    tasks, bounds = list(drawn.values()), dict.fromkeys(names, math.nan)
-    if len(tasks) < 2:
-        return bounds
-    count = len(tasks[0].draws[names[0]]) if names else 0
-    picks = np.random.default_rng(seed).integers(len(tasks), size=(len(tasks), count))
-    for name in names:
-        regrets = np.array([each.regret(name).draws for each in tasks])
-        bounds[name] = float(np.quantile(np.take_along_axis(regrets, picks, 0).mean(axis=0), 0.95))
-    return bounds
+    names = scores.complete
+    if len(scores.tasks) < 2 or not names:
+        return dict.fromkeys(names, math.nan)
+    drawn = np.array([[own[name] for name in names] for own in draw_tasks(scores)])
+    count, _, draws = drawn.shape
+    picks = np.random.default_rng(seed).integers(count, size=(count, 1, draws))
+    means = np.take_along_axis(drawn, picks, axis=0).mean(axis=0)
+    bounds = np.quantile(means.max(axis=0) - means, 0.95, axis=1)
+    return dict(zip(names, bounds.tolist(), strict=True))
 
 
 def find_front_probability(
-    overall: pd.DataFrame, drawn: Mapping[str, TaskDraws], seed: int = 0
+    overall: pd.DataFrame, scores: Scores, seed: int = 0
 ) -> dict[str, float]:
     """How likely a set, or the base, is on the Pareto front of mean score and latency.
 
-    Scores are those of the resamples. Latency ratios are drawn beside them, independently, from log
-    normal distributions with the intervals of `overall`'s end-to-end ratios; the base's is 1. Sets
-    without a latency, or without some task, have no place on it: NaN.
+    Latency ratios are drawn beside the scores, independently, from log normal distributions with
+    the intervals of `overall`'s end-to-end ratios; the base's is 1. Sets without a latency, or
+    without some task, have no place on it: NaN.
     """
-    _, draws = average_tasks(drawn)
-    if draws and all(BASE in each.means for each in drawn.values()):
-        draws[BASE] = average_draws(drawn.values(), BASE)
+    draws = scores.draw()
     count = len(next(iter(draws.values()), []))
     names, costs, values = [], [], []
     rng = np.random.default_rng(seed)

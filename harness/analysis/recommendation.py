@@ -35,6 +35,7 @@ from harness.analysis.wording import (
     describe_flips,
     describe_needs,
     describe_open,
+    describe_rates,
     describe_reasons,
     describe_rule,
 )
@@ -47,7 +48,9 @@ class Recommendation:
     model: str
     verdict: Verdict
     choice: str | None
-    """The recommended set; None unless `verdict` is `chosen`."""
+    """The recommended set; the base where the verdict is `train nothing`; else None."""
+    if_today: str | None
+    """What to take if a choice must be made today: the likeliest to be close enough."""
     headline: str
     """The verdict in one or two sentences."""
     rule: str
@@ -92,15 +95,17 @@ def recommend(
     examples: pd.DataFrame,
     delta: float | None = None,
     profile: str = BALANCED.name,
+    look: int = 1,
 ) -> Recommendation:
     """Compare the variants of one model in one study and apply the decision rule.
 
+    `look` says how often the study was looked at, this time included (see `compare`).
     `delta` is the tolerance: the mean score, in score units, that may be lost against the best
     set. Its default is the profile's. `analysis.decision` lists the profiles. Raises UserError if
     delta is not a positive number, if the profile is unknown, or if the tables hold several models
     or studies.
     """
-    return decide(compare(results, examples), results, delta, find_profile(profile))
+    return decide(compare(results, examples, look=look), results, delta, find_profile(profile))
 
 
 def decide(
@@ -122,13 +127,15 @@ def decide(
     without_task = leave_tasks_out(comparison, delta, profile)
     by_delta = trace_delta(comparison, profile)
     if choice is None:
-        headline = describe_open(ruling)
+        headline = describe_open(ruling, comparison, delta)
     else:
-        headline = describe_choice(choice, comparison, delta, profile)
+        headline = describe_choice(ruling, comparison, delta, profile)
+        headline += describe_rates(results)
     return Recommendation(
         model=comparison.model,
         verdict=ruling.verdict,
         choice=choice.variant if choice else None,
+        if_today=ruling.today.variant if ruling.today else None,
         headline=headline,
         rule=describe_rule(delta, profile),
         profile=profile.name,
@@ -137,7 +144,7 @@ def decide(
         reasons=tuple(describe_reasons(ruling, comparison, delta, profile)),
         candidates=tuple(each.variant for each in ruling.candidates),
         runners_up=tuple(each.variant for each in ruling.eligible if choice and each is not choice),
-        what_would_decide=None if choice else describe_needs(ruling, comparison, delta),
+        what_would_decide=None if choice else describe_needs(ruling, comparison, results, delta),
         what_would_flip_it=tuple(describe_flips(delta, without_task, by_delta)) if choice else (),
         by_profile=_list_rows(profiles),
         without_task=_list_rows(without_task),

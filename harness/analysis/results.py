@@ -161,12 +161,13 @@ def load_results(path: Paths) -> pd.DataFrame:
 def load_examples(path: Paths, *, texts: bool = True) -> pd.DataFrame:
     """Return one row per scored example: KEYS, id, score (the headline), truncated, score_<name>.
 
-    Also completion_tokens and reasoning_tokens, where the run recorded them, and with `texts`
+    Also cluster (examples that share one are alike, such as questions about one document),
+    completion_tokens and reasoning_tokens, where the run recorded them, and with `texts`
     prediction and reference, which are most of the bytes. Raises UserError if `path` has no study.
     """
     found = read_runs(path)
     problems = list(found.problems)
-    others = ("truncated", "prediction", "reference") if texts else ("truncated",)
+    others = ("cluster", "truncated", *(("prediction", "reference") if texts else ()))
     tables = []
     for run, scored in _list_scored(found):
         numbers = {f"score_{name}": name for name in scored.scores}
@@ -354,7 +355,8 @@ def _find_rule(run: Run) -> Rule | None:
 
 def _tabulate_headline(found: Runs, problems: list[str]) -> pd.DataFrame:
     tables = [
-        (run, _read_examples(run, scored, (), {}, problems)) for run, scored in _list_scored(found)
+        (run, _read_examples(run, scored, ("cluster",), {}, problems))
+        for run, scored in _list_scored(found)
     ]
     return _join(tables, EXAMPLE_COLUMNS, has_categories=True)
 

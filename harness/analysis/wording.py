@@ -6,9 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.comparison import Comparison
+from harness.analysis.comparison import FEW_EXAMPLES, Comparison, find_needs
 from harness.analysis.decision import VERDICT_NAMES, Evidence, Profile, Ruling
-from harness.formatting import format_count, format_ratio_interval, format_score, join_words
+from harness.formatting import (
+    format_chance,
+    format_count,
+    format_difference_interval,
+    format_duration,
+    format_ratio_interval,
+    format_score,
+    join_words,
+)
+from harness.records.record import BASE
 
 COSTS = {
     "end_to_end_ratio": (
@@ -23,6 +32,9 @@ COSTS = {
 }
 """Cost of a profile -> which of the qualifying sets the rule takes."""
 
+MOST_LISTED = 6
+"""Names, or seeds, that are written out in a sentence."""
+
 REMEASURE = "run the same command with latency.remeasure=true to time it again"
 """What to do about a timing that is not trusted."""
 
@@ -30,11 +42,14 @@ REMEASURE = "run the same command with latency.remeasure=true to time it again"
 def describe_rule(delta: float, profile: Profile) -> str:
     tie = "If latency does not separate them, recommend the one with fewer trainable parameters. "
     return (
-        "A target set qualifies if its score lost against the best set (regret) has an upper 95% "
-        f"bound of at most {delta:g}, the tolerance (delta), on average over tasks, and of at most "
-        f"{2 * delta:g} on its worst task. Of the sets that qualify, recommend "
-        f"{COSTS[profile.cost]}. {tie if _is_latency(profile) else ''}If no set qualifies, the "
-        "verdict is undecided."
+        "A variant qualifies if its mean score over tasks is at most "
+        f"{delta:g}, the tolerance (delta), below that of the best single variant, by a 95% bound "
+        "that holds for all variants at once. A task vetoes a variant that scores more than "
+        f"{2 * delta:g} below that variant on it. The base takes part: if it qualifies, the "
+        "verdict is to train nothing with this recipe. Otherwise, of those that qualify, recommend "
+        f"{COSTS[profile.cost]}. {tie if _is_latency(profile) else ''}If none qualifies, the "
+        f"verdict is undecided. Tasks with fewer than {FEW_EXAMPLES} examples, and tasks on which "
+        "no variant is above the majority-class baseline, take no part."
     )
 
 
@@ -44,46 +59,59 @@ def _is_latency(profile: Profile) -> bool:
 
 def describe_bounds(each: Evidence, delta: float) -> str:
     if not each.is_complete:
-        return f"{each.variant} has no scores on at least one task."
+        return f"{each.variant} has no scores on at least one task, so it cannot be recommended."
     if not each.is_bounded:
-        return f"{each.variant}: its score lost has no bound, because a task has only one example."
-    state = "is ruled out" if each.is_excluded(delta) else "is neither confirmed nor ruled out"
-    return (
-        f"{each.variant} {state}. Score lost: {format_score(each.mean_regret)} on average, up to "
-        f"{format_score(each.mean_regret_high)} (allowed {delta:g}); "
-        f"{format_score(each.worst_regret)} on its worst task, up to "
-        f"{format_score(each.worst_regret_high)} (allowed {2 * delta:g})."
+        return (
+            f"{each.variant}: its score lost has no bound, because a task has only one independent "
+            "example."
+        )
+    lost = (
+        f"Mean score lost: {format_score(each.mean_regret)}, up to "
+        f"{format_score(each.mean_regret_high)} (allowed {delta:g})."
     )
+    veto = ""
+    if each.is_vetoed(delta):
+        veto = (
+            f" On {each.worst_task} it scores {format_score(each.worst_regret)} below the best "
+            f"variant (allowed {2 * delta:g})."
+        )
+    if each.qualifies(delta):
+        return f"{each.variant} is within the tolerance. {lost}"
+    state = "is ruled out" if each.is_excluded(delta) else "is neither confirmed nor ruled out"
+    return f"{each.variant} {state}. {lost}{veto}"
 
 
 def describe_reasons(
     ruling: Ruling, comparison: Comparison, delta: float, profile: Profile
 ) -> Iterator[str]:
     """Yield how the rule reached its verdict."""
+    for task, why in comparison.uncounted.items():
+        yield f"{task} takes no part in the verdict: {why}."
     if len(ruling.inputs) < 2:
-        yield "Fewer than two target sets were run, so there is nothing to compare."
+        yield "Fewer than two variants were scored, so there is nothing to compare."
         return
-    if not ruling.eligible:
+    if ruling.choice is None or ruling.verdict == "train nothing":
         yield from (describe_bounds(each, delta) for each in ruling.inputs)
         return
+    choice = ruling.choice
     names = join_words([each.variant for each in ruling.eligible])
-    yield f"Within both bounds on score lost: {names}."
-    choice = min(ruling.tied, key=lambda each: (each.trainable_parameters, each.variant))
+    yield f"Within the tolerance of the best variant: {names}."
     if _is_latency(profile):
         yield _describe_fastest(choice, ruling, comparison, profile)
     else:
         size = format_count(choice.trainable_parameters)
         yield f"Of these, {choice.variant} has the fewest trainable parameters ({size})."
     cheaper = [
-        f"{each.variant} (score lost: up to {format_score(each.mean_regret_high)} on average, up "
-        f"to {format_score(each.worst_regret_high)} on its worst task)"
+        f"{each.variant} (mean score lost: up to {format_score(each.mean_regret_high)})"
         for each in ruling.candidates
-        if each not in ruling.eligible and each.cost(profile.cost)[2] < choice.cost(profile.cost)[1]
+        if each not in ruling.eligible
+        and not each.is_vetoed(delta)
+        and each.cost(profile.cost)[2] < choice.cost(profile.cost)[1]
     ]
     if cheaper:
         yield (
             f"{'Faster' if _is_latency(profile) else 'Smaller'} and not ruled out: "
-            f"{join_words(cheaper)}. More examples may change the recommendation."
+            f"{join_words(cheaper)}. More examples or seeds may change the recommendation."
         )
 
 
@@ -118,23 +146,42 @@ def _describe_latency(each: Evidence, profile: Profile) -> str:
     return f"{format_ratio_interval(*each.cost(profile.cost))} the base's {what}"
 
 
-def describe_choice(
-    choice: Evidence, comparison: Comparison, delta: float, profile: Profile
-) -> str:
-    firmness = (
-        " Provisional: with one seed, seed noise is unknown." if comparison.seed_count < 2 else ""
-    )
+def describe_choice(ruling: Ruling, comparison: Comparison, delta: float, profile: Profile) -> str:
+    """Return the headline of a decided study."""
+    choice = ruling.choice
+    assert choice is not None
+    if ruling.verdict == "train nothing":
+        sets = [each for each in ruling.inputs if each is not choice and each.is_complete]
+        best = max(sets, key=lambda each: (each.score, each.variant))
+        return (
+            "Train nothing with this recipe: with 95% confidence, no target set gains more than "
+            f"{format_score(choice.mean_regret_high)} over the base in mean score over "
+            f"{_count_tasks(comparison)} (tolerance: {delta:g}). The highest, {best.variant}, "
+            f"gains {_format_gain(best)}."
+        )
     speed = ""
     if not math.isnan(choice.end_to_end_ratio) and _is_latency(profile):
         speed = (
             f" Unmerged, it takes {choice.end_to_end_ratio:.2f} times the base's end-to-end time."
         )
+    gain = (
+        "" if math.isnan(choice.difference) else f", a gain of {_format_gain(choice)} over the base"
+    )
     return (
         f"Recommended: {choice.variant}. Its mean score over {_count_tasks(comparison)} is "
-        f"{format_score(choice.score)}, and with 95% confidence at most "
-        f"{format_score(choice.mean_regret_high)} below the best set's (tolerance: {delta:g})."
-        f"{speed}{firmness}"
+        f"{format_score(choice.score)}{gain}. With 95% confidence {_describe_lead(choice)} "
+        f"(tolerance: {delta:g}).{speed}"
     )
+
+
+def _describe_lead(choice: Evidence) -> str:
+    if choice.mean_regret_high == 0:
+        return "no variant is better"
+    return f"it is at most {format_score(choice.mean_regret_high)} below the best variant"
+
+
+def _format_gain(each: Evidence) -> str:
+    return format_difference_interval(each.difference, each.difference_low, each.difference_high)
 
 
 def _count_tasks(comparison: Comparison) -> str:
@@ -142,32 +189,54 @@ def _count_tasks(comparison: Comparison) -> str:
     return "1 task" if count == 1 else f"{count} tasks"
 
 
-def describe_open(ruling: Ruling) -> str:
-    inputs = ruling.inputs
-    if ruling.verdict == "no skill":
-        return (
-            "No gain over the base: no target set scores significantly above the base on any task "
-            "(5% level over all sets and tasks together), so none is recommended."
-        )
-    if len(inputs) < 2:
-        only = f" ({inputs[0].variant})" if inputs else ""
-        return (
-            f"Undecided: fewer than two target sets were run{only}, so there is nothing to compare."
-        )
-    if not any(each.is_complete for each in inputs):
+def describe_open(ruling: Ruling, comparison: Comparison, delta: float) -> str:
+    """Return the headline of an undecided study: what stands in the way, and what to do today."""
+    scored = [each for each in ruling.inputs if not math.isnan(each.mean_regret)]
+    if len(scored) < 2:
+        only = f" ({scored[0].variant})" if scored else ""
+        return f"Undecided: fewer than two variants have scores{only}, so nothing can be compared."
+    if not any(each.is_complete for each in scored):
         return "Undecided: no task has scores for every target set, so they cannot be compared."
-    if not ruling.candidates:
-        complete = [each for each in inputs if each.is_complete]
-        nearest = min(complete, key=lambda each: (each.needed_delta, each.variant))
-        return (
-            "Undecided: every target set is shown to lose more score than the tolerance allows, on "
-            f"average or on its worst task. {nearest.variant} comes closest."
+    lacking = []
+    if comparison.scores.is_one_seed:
+        lacking.append("one seed does not show how far another would move the scores")
+    if not comparison.can_decide:
+        lacking.append(
+            f"no task has {FEW_EXAMPLES} examples and a variant above the majority-class baseline"
         )
-    names = join_words([each.variant for each in ruling.candidates])
-    return (
-        "Undecided: no target set is shown to be close enough to the best one. Not ruled out: "
-        f"{names}."
-    )
+    if lacking:
+        start = f"Undecided, because the study is too small: {join_words(lacking)}."
+    elif not ruling.candidates:
+        start = (
+            "Undecided: every variant is shown to lose more score than the tolerance allows, on "
+            "average or on some task."
+        )
+    else:
+        start = "Undecided: no variant is shown to be close enough to the best one."
+    return " ".join([start, *_describe_today(ruling, delta)])
+
+
+def _describe_today(ruling: Ruling, delta: float) -> Iterator[str]:
+    complete = [each for each in ruling.inputs if each.is_complete]
+    best = max(complete, key=lambda each: (each.score, each.variant))
+    if not math.isnan(best.difference) and best.variant != BASE:
+        yield f"Best so far: {best.variant}, which gains {_format_gain(best)} over the base."
+    else:
+        yield f"Best so far: {best.variant}."
+    open_names = [each.variant for each in ruling.candidates]
+    if open_names:
+        named = len(open_names) <= MOST_LISTED
+        listed = (
+            join_words(open_names) if named else f"{len(open_names)} of {len(complete)} variants"
+        )
+        yield f"Not ruled out: {listed}."
+    today = ruling.today
+    if today is not None:
+        what = "train nothing" if today.variant == BASE else today.variant
+        yield (
+            f"If you must choose today: {what}, which is within {delta:g} of the best with a "
+            f"chance of {format_chance(today.near_probability)}."
+        )
 
 
 def describe_flips(
@@ -187,58 +256,93 @@ def describe_flips(
     for row in others:
         yield f"Without {row['without_task']}: {_name_outcome(row)}."
     if len(without_task) and not others:
-        yield f"Without any one task: still {choice}."
+        yield f"Without any one task: still {_name_outcome(steps[at])}."
 
 
 def _name_outcome(row: Mapping[Hashable, Any]) -> str:
     return str(row["choice"] if row["verdict"] == "chosen" else VERDICT_NAMES[row["verdict"]])
 
 
-def describe_needs(ruling: Ruling, comparison: Comparison, delta: float) -> str:
-    """Return roughly how many more examples or seeds would decide, and which tolerance would."""
-    if ruling.verdict == "no skill":
-        return (
-            "Train until the scores move: more steps or examples, another learning rate, or an "
-            "easier task. If they already move, use more test examples."
-        )
+def describe_rates(results: pd.DataFrame) -> str:
+    """Return a remark where all sets were trained at one given rate; empty elsewhere."""
+    trained = results[(results["target_set"] != BASE) & results["score"].notna()]
+    rates = trained["learning_rate"].dropna().unique()
+    if len(rates) != 1 or trained["learning_rate_tuned"].eq(True).any():
+        return ""
+    return (
+        f" All target sets were trained at one learning rate, {rates[0]:g}; tuned ones may differ."
+    )
+
+
+def describe_needs(
+    ruling: Ruling, comparison: Comparison, results: pd.DataFrame, delta: float
+) -> str:
+    """Return what would decide soonest, and which tolerance would decide now."""
     if len(ruling.inputs) < 2:
         return "Run at least two target sets."
+    if comparison.scores.is_one_seed and comparison.can_decide:
+        seconds = _estimate_seconds(results, [each.variant for each in ruling.inputs])
+        return (
+            "Run a second seed: add seed=0,1 to the same command; what is finished is kept."
+            f"{f' It takes about {format_duration(seconds)}.' if seconds else ''}"
+        )
     known = [each for each in ruling.inputs if each.is_complete and each.is_bounded]
-    if not known:
-        return "Score every target set on the same tasks, with more than one example per task."
+    if not known or not comparison.can_decide:
+        return (
+            f"Score every target set on the same tasks, with at least {FEW_EXAMPLES} test examples "
+            "a task (task.test_examples) on which some variant is above the majority-class "
+            "baseline, and two seeds or more (seed=0,1)."
+        )
     loosest = min(known, key=lambda each: (each.needed_delta, each.variant))
     tolerance = f"{_round_up(loosest.needed_delta):g}"
-    larger = f"At a tolerance of {tolerance}, target set {loosest.variant} would qualify now."
-    ways = [_describe_examples(known, comparison, delta), _describe_seeds(known, comparison, delta)]
-    if not any(ways):
-        return (
-            "More examples or seeds alone would hardly help: no target set's observed score lost "
-            f"is small enough. {larger}"
+    larger = f"At a tolerance of {tolerance}, {loosest.variant} would qualify now."
+    return " ".join([*_describe_more(ruling, comparison, results, delta), larger])
+
+
+def _describe_more(
+    ruling: Ruling, comparison: Comparison, results: pd.DataFrame, delta: float
+) -> Iterator[str]:
+    """Yield how much more of what would let the likeliest variant qualify, if means stay."""
+    today = ruling.today
+    if today is None:
+        return
+    seeds, factor = find_needs(comparison, today.variant, delta)
+    seconds = _estimate_seconds(results, [each.variant for each in ruling.candidates])
+    now = comparison.seed_count
+    ways = []
+    if math.isfinite(seeds) and seeds > now:
+        numbers = ",".join(str(number) for number in range(int(seeds)))
+        listed = numbers if seeds <= MOST_LISTED else f"0,1,...,{seeds - 1:.0f}"
+        time = f"; about {format_duration((seeds - now) * seconds)}" if seconds else ""
+        ways.append(((seeds - now) * seconds, f"{seeds:.0f} seeds (seed={listed}{time})"))
+    if math.isfinite(factor) and factor > 1:
+        # Other test examples make other runs, which are trained again.
+        time = f"; at most {format_duration(now * factor * seconds)}" if seconds else ""
+        ways.append(
+            (
+                now * factor * seconds,
+                f"{_round_up(factor):g} times the test examples (task.test_examples{time})",
+            )
         )
-    return f"If the means stay as they are, {', or '.join(filter(None, ways))}. {larger}"
+    if ways:
+        soonest, *others = [text for _, text in sorted(ways)]
+        rest = f" Or with {others[0]}." if others else ""
+        yield (
+            f"If the means stay as they are, {today.variant} would qualify soonest with {soonest}, "
+            f"added to the same command with the target sets that are not ruled out.{rest}"
+        )
+    else:
+        yield (
+            f"Neither more seeds nor more test examples alone would let {today.variant} qualify: "
+            "it takes both, or a larger tolerance."
+        )
 
 
-def _describe_examples(known: Sequence[Evidence], comparison: Comparison, delta: float) -> str:
-    nearest = min(known, key=lambda each: (each.needed_examples(delta), each.variant))
-    factor = nearest.needed_examples(delta)
-    counts = comparison.by_task["examples"].dropna()
-    if math.isinf(factor):
-        return ""
-    return (
-        f"{nearest.variant} would qualify first with roughly {_round_up(factor):g} times as many "
-        f"test examples (now {counts.min():.0f} to {counts.max():.0f} per task)"
-    )
-
-
-def _describe_seeds(known: Sequence[Evidence], comparison: Comparison, delta: float) -> str:
-    nearest = min(known, key=lambda each: (each.needed_seeds(delta), each.variant))
-    seeds = nearest.needed_seeds(delta) * comparison.seed_count
-    if math.isinf(seeds):
-        return ""
-    return (
-        f"{nearest.variant} would qualify with roughly {math.ceil(seeds):.0f} seeds "
-        f"(now {comparison.seed_count})"
-    )
+def _estimate_seconds(results: pd.DataFrame, variants: Sequence[str]) -> float:
+    """Training and scoring of one more seed of these variants on every task, as the runs took."""
+    own = results[results["variant"].isin(list(variants)) & (results["target_set"] != BASE)]
+    spent = own[["train_seconds", "eval_seconds"]].sum(axis=1)
+    return float(spent.groupby([own["variant"], own["task"]]).mean().sum())
 
 
 def _round_up(value: float) -> float:

@@ -44,6 +44,8 @@ class ScoredExample:
     """Length of what was written, end token left out; None where a choice was made."""
     reasoning_tokens: int | None = None
     """Length of the part of it that only leads to the answer, for tasks that tell it apart."""
+    cluster: str = ""
+    """What it shares with examples that are alike; empty where nothing is known of that."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,7 @@ def _score_loss(item: EncodedExample, loss: float) -> ScoredExample:
         reference=item.example.reference,
         is_truncated=item.cut_tokens > 0,
         scores={VALIDATION_METRIC: math.exp(-loss), "loss": loss},
+        cluster=item.example.cluster,
     )
 
 
@@ -202,6 +205,7 @@ def _score(
             log_likelihoods=answer.log_likelihoods,
             completion_tokens=answer.completion_tokens,
             reasoning_tokens=_count_reasoning(answer, spec, tokenizer),
+            cluster=item.example.cluster,
         )
         for item, answer, own in zip(items, answers, scores, strict=True)
     ]

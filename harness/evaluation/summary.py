@@ -79,6 +79,7 @@ def tabulate(scored: Sequence[ScoredExample]) -> list[dict[str, Any]]:
 def _to_row(item: ScoredExample) -> dict[str, Any]:
     row = {
         "id": item.id,
+        "cluster": item.cluster or item.id,
         "prediction": item.prediction,
         "reference": item.reference,
         "truncated": item.is_truncated,

@@ -53,7 +53,7 @@ def list_duels(
 ) -> Iterator[Duel]:
     """Yield the leading set against the base and against the next best set, where there are any.
 
-    The leading set is the choice or, where there is none, the one of the highest mean score.
+    The leading set is the chosen one or, where none is, the one of the highest mean score.
     """
     ranked = comparison.overall.dropna(subset=["score"]).sort_values(
         ["score", "variant"], ascending=[False, True]
@@ -61,7 +61,7 @@ def list_duels(
     sets = [name for name in ranked["variant"] if name != BASE]
     if not sets:
         return
-    leader = choice or sets[0]
+    leader = choice if choice and choice != BASE else sets[0]
     others = [BASE] if BASE in set(ranked["variant"]) else []
     others += [name for name in sets if name != leader][:1]
     for other in others:

@@ -13,6 +13,7 @@ from harness.analysis.published_claims import check_claims
 from harness.analysis.recommendation import Recommendation, decide
 from harness.analysis.results import Study
 from harness.formatting import join_words
+from harness.records.record import BASE
 from harness.reporting.duels import Duel, list_duels
 from harness.reporting.exports import Export, export_choice
 from harness.reporting.plots.regret_plot import plot_regret
@@ -59,7 +60,7 @@ class ModelReport:
     duels: tuple[Duel, ...]
     """Examples that the leading set wins and loses."""
     exports: tuple[Export, ...]
-    """The recommended set as text for other tools; empty where there is none."""
+    """What to take, as text for other tools; empty where that is nothing."""
     pictures: tuple[Picture, ...]
     unskilled: tuple[str, ...]
     """A sentence for each task on which no set is above the majority-class baseline."""
@@ -92,9 +93,9 @@ def report_model(
             _describe_tradeoff(comparison),
         ),
         save_picture(
-            *(regret, study, f"regret{suffix}", "Score lost against the best set"),
-            "Score lost against the best set, on average and on the worst task, with 95% bounds "
-            "and the rule's limits. The table of the evidence has the numbers.",
+            *(regret, study, f"regret{suffix}", "Score lost against the best variant"),
+            "Score lost against the best variant, on average and on the worst task, with 95% "
+            "bounds and the rule's limits. The table of the evidence has the numbers.",
         ),
         save_picture(
             *(curves, study, f"learning_curves{suffix}", "Learning curves"),
@@ -117,11 +118,16 @@ def report_model(
         pairs=make_pair_table(comparison),
         claims=make_claim_table(check_claims(comparison)),
         duels=tuple(list_duels(study, results, comparison, choice)),
-        exports=export_choice(results, choice) if choice else (),
+        exports=_export(results, recommendation.if_today),
         pictures=pictures,
         unskilled=tuple(list_unskilled_tasks(comparison)),
         text=f"{text_table(comparison, choice)}\n\n{comparison.model}: {recommendation.headline}",
     )
+
+
+def _export(results: pd.DataFrame, variant: str | None) -> tuple[Export, ...]:
+    """What to take, as text for other tools; nothing where that is the base."""
+    return export_choice(results, variant) if variant and variant != BASE else ()
 
 
 def _describe_tradeoff(comparison: Comparison) -> str:

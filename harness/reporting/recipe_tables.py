@@ -1,11 +1,12 @@
 """Methods, ranks and learning rates of the variants, and what tuning the rates changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import pandas as pd
 
-from harness.analysis.comparison import Comparison
+from harness.analysis.comparison import LEVEL, Comparison
 from harness.analysis.ranking import average_tasks, compare_pairs
 from harness.config.catalog import METHODS
 from harness.formatting import (
@@ -73,8 +74,8 @@ def make_rate_table(results: pd.DataFrame, comparison: Comparison) -> Table | No
     pairs = list(_pair_rates(results))
     if not pairs:
         return None
-    means, _ = average_tasks(comparison.drawn)
-    tested = compare_pairs(comparison.drawn).to_dict("records")
+    means = average_tasks(comparison.scores)
+    tested = compare_pairs(comparison.scores).to_dict("records")
     found = {(row["better"], row["worse"]): row for row in tested}
     rows = []
     for fixed, tuned in pairs:
@@ -107,8 +108,14 @@ def _pair_rates(results: pd.DataFrame) -> Iterator[tuple[str, str]]:
 
 
 def describe_order(results: pd.DataFrame, comparison: Comparison) -> tuple[str, ...]:
-    """Return a sentence per method: whether tuned rates change the order of its target sets."""
-    means, _ = average_tasks(comparison.drawn)
+    """Return a sentence per method: whether tuned rates change the order of its target sets.
+
+    A change is one of a pair that is told apart, corrected for all pairs, at both rates.
+    """
+    tested = compare_pairs(comparison.scores)
+    known = tested[tested["p_holm"] <= LEVEL]
+    above = set(zip(known["better"], known["worse"], strict=True))
+    means = average_tasks(comparison.scores)
     described = results.drop_duplicates("variant").set_index("variant")
     by_method: dict[str, dict[str, tuple[str, str]]] = {}
     for fixed, tuned in _pair_rates(results):
@@ -120,13 +127,26 @@ def describe_order(results: pd.DataFrame, comparison: Comparison) -> tuple[str, 
     for method, chosen in by_method.items():
         if len(chosen) < 2:
             continue
-        before = sorted(chosen, key=lambda name: -means[chosen[name][0]])
-        after = sorted(chosen, key=lambda name: -means[chosen[name][1]])
+        orders = [_sort_sets(chosen, means, rate) for rate in (0, 1)]
+        turned = [
+            f"{one} above {other}"
+            for one, other in permutations(chosen, 2)
+            if (chosen[one][0], chosen[other][0]) in above
+            and (chosen[other][1], chosen[one][1]) in above
+        ]
         title = METHODS[method].title if method in METHODS else method
-        verb = "stays the same" if before == after else "changes"
-        then = "" if before == after else f"; at tuned rates: {', '.join(after)}"
+        change = (
+            f"tuned rates change the order of {join_words(turned)} at given rates"
+            if turned
+            else "no pair of target sets is shown to change its order with tuned rates"
+        )
         lines.append(
-            f"{title}: the order of the target sets {verb} with tuned rates. From best to worst at "
-            f"given rates: {', '.join(before)}{then}."
+            f"{title}: {change}. Observed, from best to worst: {orders[0]} at given rates; "
+            f"{orders[1]} at tuned rates."
         )
     return tuple(lines)
+
+
+def _sort_sets(chosen: Mapping[str, tuple[str, str]], means: Mapping[str, float], rate: int) -> str:
+    """Target sets by their mean at given (0) or tuned (1) rates, the best first."""
+    return ", ".join(sorted(chosen, key=lambda name: -means[chosen[name][rate]]))

@@ -6,13 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.comparison import UNTRUSTED, Comparison
-from harness.analysis.decision import VERDICT_NAMES
+from harness.analysis.comparison import UNTRUSTED, Comparison, find_chances
+from harness.analysis.decision import VERDICT_NAMES, Evidence
 from harness.analysis.published_claims import Claim
 from harness.analysis.ranking import (
     compare_pairs,
     find_front_probability,
-    find_near_best,
     generalize_regret,
     rank_sets,
 )
@@ -104,9 +103,12 @@ def make_evidence_table(recommendation: Recommendation) -> Table:
         rows.append(
             (
                 each.variant,
+                format_difference_interval(
+                    each.difference, each.difference_low, each.difference_high
+                ),
                 f"{format_score(each.mean_regret)}, up to {format_score(each.mean_regret_high)}",
-                f"{format_score(each.worst_regret)}, up to {format_score(each.worst_regret_high)}",
-                UNKNOWN if pd.isna(each.best_probability) else f"{each.best_probability:.0%}",
+                _describe_worst(each),
+                format_chance(each.near_probability),
                 format_ratio_interval(
                     each.end_to_end_ratio, each.end_to_end_ratio_low, each.end_to_end_ratio_high
                 ),
@@ -115,22 +117,23 @@ def make_evidence_table(recommendation: Recommendation) -> Table:
             )
         )
     headers = (
-        *("Target set", "Score lost, mean (95% bound)", "Score lost, worst task (95% bound)"),
-        *("Best in resamples", "End to end / base", "Trainable parameters", "Outcome"),
+        *("Target set", "Gain over base", "Mean score lost (95% bound)"),
+        *("Score lost, worst task", f"Within {recommendation.delta:g} of the best"),
+        *("End to end / base", "Trainable parameters", "Outcome"),
     )
     return Table(headers, tuple(rows), recommendation.choice)
 
 
 def make_certainty_table(comparison: Comparison, delta: float, chosen: str | None = None) -> Table:
     """Return how certain each set's place is: near the best, on the front, rank, new tasks."""
-    near = find_near_best(comparison.drawn, delta)
-    front = find_front_probability(comparison.overall, comparison.drawn)
-    ranks = rank_sets(comparison.drawn).set_index("variant")
-    new_tasks = generalize_regret(comparison.drawn)
+    near = find_chances(comparison.scores, within=delta)
+    front = find_front_probability(comparison.overall, comparison.scores)
+    ranks = rank_sets(comparison.scores).set_index("variant")
+    new_tasks = generalize_regret(comparison.scores)
     rows = []
     for row in sort_rows(comparison):
         name = str(row["variant"])
-        if name in near:
+        if name in near and name in ranks.index:
             low, high = ranks.loc[name, ["average_rank_low", "average_rank_high"]]
             rank = f"{ranks.loc[name, 'average_rank']:.1f} ({low:.1f} to {high:.1f})"
             chances = map(format_chance, (near[name], front[name]))
@@ -147,7 +150,7 @@ def make_profile_table(recommendation: Recommendation) -> Table:
     rows = [
         (
             *(row["profile"], row["meaning"], f"{row['delta']:g}"),
-            row["choice"] or VERDICT_NAMES[row["verdict"]],
+            row["choice"] if row["verdict"] == "chosen" else VERDICT_NAMES[row["verdict"]],
         )
         for row in recommendation.by_profile
     ]
@@ -158,7 +161,7 @@ def make_profile_table(recommendation: Recommendation) -> Table:
 
 def make_pair_table(comparison: Comparison) -> Table:
     """Return the tests of the set with the highest mean against each other set."""
-    pairs = compare_pairs(comparison.drawn)
+    pairs = compare_pairs(comparison.scores)
     first = pairs["better"].iloc[0] if len(pairs) else None
     rows = [
         (
@@ -317,9 +320,15 @@ def _describe_ratio(row: Mapping[str, Any], name: str) -> str:
     return format_ratio_interval(*_bounds(row, name))
 
 
+def _describe_worst(each: Evidence) -> str:
+    if pd.isna(each.worst_regret):
+        return UNKNOWN
+    return f"{format_score(each.worst_regret)} ({each.worst_task})"
+
+
 def _describe_state(variant: str, recommendation: Recommendation) -> str:
     if variant == recommendation.choice:
-        return "recommended"
+        return VERDICT_NAMES[recommendation.verdict]
     if variant in recommendation.runners_up:
         return "qualifies"
     return "not ruled out" if variant in recommendation.candidates else "ruled out"

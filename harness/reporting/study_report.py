@@ -31,6 +31,7 @@ from harness.analysis.results import Study, load_study
 from harness.analysis.size_choice import describe_larger_size, describe_size
 from harness.errors import UserError
 from harness.records.files import write_table, write_text
+from harness.records.looks import count_look
 from harness.records.record import BASE
 from harness.records.study_size import read_size
 from harness.reporting.latency_report import LatencyReport, build_latency_report
@@ -49,9 +50,9 @@ SCORES_NOTE = (
     "Means over all examples and runs; corpus-level scores are computed once per run and averaged."
 )
 CERTAINTY_NOTE = (
-    "Percentages are shares of resamples of examples and seeds, with latency varied within its "
+    "Percentages are chances over new examples and seeds, with latency varied within its "
     "interval. Ranks are averaged over tasks (1 is best), with 95% intervals. The last column also "
-    "resamples tasks, and is rough with few tasks."
+    "draws the tasks anew, and is rough with few tasks."
 )
 PAIRS_NOTE = (
     "The set with the highest mean against each other set: paired difference with its 95% "
@@ -103,7 +104,8 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
         )
     loaded = load_study(study)
     models = sorted(loaded.results["model"].unique()) or [None]
-    comparisons = {model: compare(*_select_model(loaded, model)) for model in models}
+    look = _count_look(study, loaded.results)
+    comparisons = {model: compare(*_select_model(loaded, model), look=look) for model in models}
     parts = [
         report_model(study, loaded, comparison, delta, weighed, is_only=len(models) == 1)
         for comparison in comparisons.values()
@@ -144,11 +146,20 @@ def _select_model(loaded: Study, model: str | None) -> tuple[pd.DataFrame, pd.Da
     return results[results["model"] == model], examples[examples["model"] == model]
 
 
+def _count_look(study: Path, results: pd.DataFrame) -> int:
+    """The number of this look at the scores that there are."""
+    trained = results[results["target_set"] != BASE]
+    return count_look(study, trained.loc[trained["score"].notna(), "run_id"])
+
+
 def _gather_values(study: Path, loaded: Study, parts: Sequence[ModelReport]) -> dict[str, Any]:
     results = loaded.results
     trained = results[results["target_set"] != BASE]
-    variants, tasks = trained["variant"].nunique(), sorted(results["task"].unique())
-    counts = f"{_count(variants, 'target set')} on {_count(len(tasks), 'task')}"
+    variants, sets = trained["variant"].nunique(), trained["target_set"].nunique()
+    tasks = sorted(results["task"].unique())
+    of_sets = _count(sets, "target set")
+    counts = of_sets if variants == sets else f"{_count(variants, 'variant')} of {of_sets}"
+    counts = f"{counts} on {_count(len(tasks), 'task')}"
     return {
         "study": study.resolve().name,
         "parts": parts,

@@ -19,7 +19,7 @@ from harness.records.record import BASE, ErrorRecord
 
 def load(study: Path) -> tuple[pd.DataFrame, Comparison]:
     results = load_results(study)
-    return results, compare(results, load_examples(study, texts=False), resamples=50)
+    return results, compare(results, load_examples(study, texts=False))
 
 
 def find(study: Path, one: str, other: str, limit: int = 3) -> pd.DataFrame:
@@ -190,7 +190,7 @@ def test_no_common_examples_or_scores_leave_empty_tables(tmp_path: Path) -> None
     results = load_results(study)
     with pytest.warns(UserWarning, match="column field_f1_micro is missing"):
         examples = load_examples(study)
-    comparison = compare(results, examples, resamples=50)
+    comparison = compare(results, examples)
     wins = count_wins(comparison, "qkv", "all")
     assert wins.empty
     assert list(wins.columns) == list(WIN_COLUMNS)
@@ -258,7 +258,7 @@ def test_other_models_runs_are_left_out(tmp_path: Path) -> None:
     results = load_results(study)
     examples = load_examples(study)
     own = results[results["model"] == "tiny"]
-    comparison = compare(own, examples[examples["model"] == "tiny"], resamples=50)
+    comparison = compare(own, examples[examples["model"] == "tiny"])
     found = find_examples(study, results, comparison, "qkv", "all")
     assert found["prediction_one"].tolist() == ["qkv 0 e0"]
 
@@ -290,7 +290,7 @@ def test_an_unknown_variant_is_the_users_mistake(tmp_path: Path) -> None:
 def test_the_difference_counted_is_that_of_the_compared_scores(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",), seeds=(0, 1, 2))
     results, comparison = load(study)
-    paired = comparison.drawn["fincot"].paired.scores
+    paired = comparison.all_scores.tasks["fincot"].scores
     expected = paired["all"].mean(axis=0) - paired["qkv"].mean(axis=0)
     (row,) = count_wins(comparison, "all", "qkv").to_dict("records")
     assert (row["won"], row["lost"]) == ((expected > 0).sum(), (expected < 0).sum())

@@ -12,7 +12,7 @@ from synthetic_study import write_run, write_study
 
 from harness.analysis.comparison import Comparison, compare
 from harness.analysis.majority import LONGEST_ANSWER, make_majority_line
-from harness.analysis.recommendation import decide
+from harness.analysis.recommendation import Recommendation, decide
 from harness.analysis.results import load_examples, load_results
 from harness.records.record import BASE, read_record, write_record
 
@@ -38,7 +38,7 @@ def load_row(study: Path) -> pd.Series:
 
 
 def compare_study(study: Path) -> Comparison:
-    return compare(load_results(study), load_examples(study, texts=False), resamples=100)
+    return compare(load_results(study), load_examples(study, texts=False))
 
 
 @pytest.mark.parametrize(
@@ -160,29 +160,59 @@ def test_lines_that_differ_are_named_and_the_commonest_counts(tmp_path: Path) ->
     assert "not with always B (0.400" in note
 
 
-def test_the_line_takes_no_part_in_the_verdict(tmp_path: Path) -> None:
-    verdicts = []
-    for share in (math.nan, 0.95):
-        study = tmp_path / str(share)
-        write_study(
-            study,
-            ("qkv", "all"),
-            ("medmcqa",),
-            gains={"qkv": 0.3, "all": 0.3},
-            ratios={"qkv": 1.02, "all": 1.5},
-            examples=400,
-        )
-        for folder in (study / "runs").iterdir():
-            record = read_record(folder)
-            assert record.eval is not None
-            changed = dataclasses.replace(record.eval, **answer(share))
-            write_record(folder, dataclasses.replace(record, eval=changed))
-        comparison = compare_study(study)
-        verdicts.append(decide(comparison, load_results(study)))
-    without, with_line = verdicts
+def judge(study: Path, share: float) -> tuple[Comparison, Recommendation]:
+    """The verdict where always A scores `share`: two good sets, one that is not much above base."""
+    write_study(
+        study,
+        ("qkv", "all", "o_proj"),
+        ("medmcqa",),
+        gains={"qkv": 0.3, "all": 0.3, "o_proj": 0.1},
+        ratios={"qkv": 1.02, "all": 1.5, "o_proj": 1.01},
+        seeds=(0, 1),
+        examples=400,
+    )
+    for folder in (study / "runs").iterdir():
+        record = read_record(folder)
+        assert record.eval is not None
+        changed = dataclasses.replace(record.eval, **answer(share))
+        write_record(folder, dataclasses.replace(record, eval=changed))
+    comparison = compare_study(study)
+    return comparison, decide(comparison, load_results(study))
+
+
+def test_a_line_that_some_set_is_above_takes_no_part_in_the_verdict(tmp_path: Path) -> None:
+    _, without = judge(tmp_path / "without", math.nan)
+    comparison, with_line = judge(tmp_path / "with", 0.55)
+    assert comparison.uncounted == {}
     assert with_line.choice == without.choice == "qkv"
     # Unknown numbers are NaN, and equal nothing.
     assert repr(with_line.inputs) == repr(without.inputs)
     (added,) = set(with_line.caveats) - set(without.caveats)
+    assert added.startswith("Not above the majority-class baseline on medmcqa: o_proj.")
+
+
+def test_a_task_where_nothing_is_above_the_line_tells_nothing_of_the_sets(tmp_path: Path) -> None:
+    _, without = judge(tmp_path / "without", math.nan)
+    comparison, found = judge(tmp_path / "with", 0.95)
+    assert comparison.uncounted == {"medmcqa": "no variant is above the majority-class baseline"}
+    assert (without.verdict, without.choice) == ("chosen", "qkv")
+    assert (found.verdict, found.choice) == ("undecided", None)
+    # The numbers are shown all the same.
+    assert repr(found.inputs) == repr(without.inputs)
+    (added,) = set(found.caveats) - set(without.caveats)
     assert added.startswith("On medmcqa, no target set is above the majority-class baseline")
     assert added.endswith("does not separate the sets.")
+
+
+def test_a_task_where_nothing_is_above_the_line_is_left_out_of_the_means(tmp_path: Path) -> None:
+    scored = {"medmcqa": answer(0.95), "fincot": answer(0.55)}
+    study = write_study(
+        tmp_path / "s", ("qkv", "all"), tuple(scored), gains={"qkv": 0.3, "all": 0.3}, scored=scored
+    )
+    comparison = compare_study(study)
+    assert set(comparison.uncounted) == {"medmcqa"}
+    assert comparison.tasks == ("fincot",)
+    by_task = comparison.by_task.set_index(["task", "variant"])["score"]
+    overall = comparison.overall.set_index("variant")["score"]
+    assert overall.to_dict() == pytest.approx(by_task["fincot"].to_dict())
+    assert by_task["medmcqa"].notna().all()

@@ -100,6 +100,21 @@ def test_a_study_holds_the_scores_that_load_examples_gives(tmp_path: Path) -> No
     assert (tmp_path / "study").name in set(found["study"])
 
 
+def test_clusters_are_read_where_a_run_names_them(tmp_path: Path) -> None:
+    study, names = tmp_path / "study", ["one", "one", "two"]
+    write_run(study, BASE, "fincot", examples=3)
+    write_run(study, "qkv", "fincot", examples=3, columns={"cluster": names})
+    for examples in (
+        load_examples(study),
+        load_examples(study, texts=False),
+        load_study(study).examples,
+    ):
+        by_run = examples.groupby("run_id", observed=True)["cluster"].agg(list).to_dict()
+        named, unnamed = sorted(by_run.values(), key=lambda own: own != names)
+        assert named == names
+        assert pd.isna(unnamed).all()
+
+
 def test_texts_that_nobody_asked_for_are_not_read(study: Path) -> None:
     folder = next((study / "runs").glob("tiny--fincot--qkv--*"))
     path = folder / "examples.parquet"

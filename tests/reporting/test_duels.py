@@ -26,7 +26,7 @@ def write_duel(study: Path, prediction: str = "forty two") -> Path:
 
 def list_of(study: Path, choice: str | None = None) -> list[Duel]:
     results = load_results(study)
-    comparison = compare(results, load_examples(study, texts=False), resamples=100)
+    comparison = compare(results, load_examples(study, texts=False))
     return list(list_duels(study, results, comparison, choice))
 
 

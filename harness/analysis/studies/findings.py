@@ -26,8 +26,8 @@ def describe_findings(
     single = verdicts.loc[verdicts["seeds"] == 1, "study"]
     if len(single):
         yield (
-            f"{join_words(list(single))} ran one seed only, so these intervals do not include seed "
-            "noise."
+            f"{join_words(list(single))} has sets with one seed only, so seed noise is assumed or "
+            "taken from other sets."
         )
 
 

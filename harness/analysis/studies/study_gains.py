@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.analysis.comparison import BOUNDS, Comparison
+from harness.analysis.comparison import BOUNDS, DIGITS, Comparison
 from harness.analysis.inference import find_mover_widths
-from harness.analysis.ranking import DIGITS, compare_pairs
-from harness.analysis.regret import find_complete
+from harness.analysis.ranking import compare_pairs
+from harness.records.record import BASE
 
 ALL_TASKS = "(all)"
 LEVEL = 0.05
@@ -69,7 +69,7 @@ def compare_orders(comparisons: Mapping[str, Comparison]) -> pd.DataFrame:
     ending `_other`; and order: `same` or `opposite` where both studies tell the two apart, else
     `open`.
     """
-    tested = {name: compare_pairs(each.drawn) for name, each in comparisons.items()}
+    tested = {name: compare_pairs(each.scores) for name, each in comparisons.items()}
     frames = [
         _match_pairs(tested[one], tested[other]).assign(study=one, other=other)
         for one, other in combinations(tested, 2)
@@ -113,7 +113,7 @@ def rank_alike(comparisons: Mapping[str, Comparison], pairs: pd.DataFrame) -> pd
 
 
 def _find_ranked(*comparisons: Comparison) -> list[str]:
-    complete = [set(find_complete(each.drawn.values())) for each in comparisons]
+    complete = [set(each.scores.complete) - {BASE} for each in comparisons]
     return sorted(set.intersection(*complete))
 
 

@@ -18,7 +18,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from harness.analysis.comparison import Comparison
-from harness.records.record import BASE
 from harness.reporting.plots.style import (
     CAPTION_INK,
     CHARACTER_INCHES,
@@ -37,10 +36,10 @@ AXES_INCHES = 6.2
 
 @dataclass(frozen=True)
 class Measure:
-    """One of the two regrets that the rule bounds."""
+    """One of the two regrets that the rule limits."""
 
     column: str
-    """Of `Comparison.overall`, where its bounds stand too."""
+    """Of `Comparison.overall`, where its bounds stand too, if it has any."""
     name: str
     limits: int
     """How many times delta the rule allows."""
@@ -56,20 +55,20 @@ MEASURES = (
     Measure("worst_regret", "Worst task", 2, 0.17, True, ":"),
 )
 CAPTION = (
-    "Left is better. Bars end at one-sided 95% bounds. A set qualifies if its mean bar ends before "
-    "the dashed line and its worst-task bar before the dotted line."
+    "Left is better. Bars end at 95% bounds that hold for all sets at once. A set qualifies if its "
+    "bar ends before the dashed line and its hollow mark stands before the dotted line."
 )
 
 
 def plot_regret(comparison: Comparison, delta: float) -> Figure:
-    """Plot the score lost on average and on the worst task (regret), one row per target set.
+    """Plot the score lost on average and on the worst task (regret), one row per variant.
 
-    The set with the lowest mean is on top.
+    The variant that loses least is on top; the base has a row of its own.
 
     `delta` is the tolerance in score: the rule allows it in the mean, and twice as much on the
     worst task. Sets without scores have no row; they are named below the plot.
     """
-    sets = comparison.overall[comparison.overall["target_set"] != BASE]
+    sets = comparison.overall
     columns = [measure.column for measure in MEASURES]
     is_known = sets[columns].notna().all(axis=1)
     rows = sets[is_known].sort_values([*columns, "variant"]).to_dict("records")
@@ -128,7 +127,7 @@ def _make_axes(names: Sequence[str], remarks: str) -> tuple[Figure, Axes]:
         }
     )
     style_axes(axes, grid="x")
-    axes.set_xlabel("Score lost against the best set (regret)")
+    axes.set_xlabel("Score lost against the best variant (regret)")
     figure.text(
         0.1 / width, 0.1 / height, escape_dollars("\n".join(lines)), fontsize=9, color=CAPTION_INK
     )
@@ -138,10 +137,11 @@ def _make_axes(names: Sequence[str], remarks: str) -> tuple[Figure, Axes]:
 def _draw_regret(
     axes: Axes, place: float, row: dict[str, Any], measure: Measure, style: Style
 ) -> None:
-    bounds = [row[f"{measure.column}_low"], row[f"{measure.column}_high"]]
     look: dict[str, Any] = {"color": style.colour, "zorder": 2}
-    # One example gives no bounds, and no bar.
-    axes.plot(bounds, [place, place], linewidth=1.4, marker="|", markersize=7, **look)
+    if not measure.is_hollow:
+        # One example gives no bounds, and no bar.
+        bounds = [row[f"{measure.column}_low"], row[f"{measure.column}_high"]]
+        axes.plot(bounds, [place, place], linewidth=1.4, marker="|", markersize=7, **look)
     axes.plot(
         row[measure.column],
         place,
@@ -166,7 +166,7 @@ def _draw_limits(axes: Axes, delta: float) -> Iterator[Artist]:
 
 def _limit_width(axes: Axes, rows: Sequence[dict[str, Any]], delta: float) -> None:
     """Start the axis at 0, with room for a marker that stands there."""
-    names = [f"{measure.column}{bound}" for measure in MEASURES for bound in ("", "_high")]
+    names = ("mean_regret", "mean_regret_high", "worst_regret")
     right = np.nanmax([2 * delta, *(row[name] for row in rows for name in names)])
     axes.axvline(0, color=FAINT, linewidth=0.8, zorder=1)
     axes.set_xlim(-0.02 * right, 1.04 * right)

@@ -121,8 +121,11 @@ def _list_panels(comparison: Comparison) -> Iterator[Panel]:
     tasks = comparison.by_task
     names = sorted(tasks["task"].unique())
     if len(names) != 1:
-        listed = f"{len(comparison.tasks)} tasks" if comparison.tasks else "no common task"
-        yield Panel(f"All tasks ({listed})", "Mean score over tasks", comparison.overall)
+        count = len(comparison.tasks)
+        title = f"All tasks ({count} tasks)" if count else "All tasks (no common task)"
+        if 0 < count < len(names):
+            title = f"Tasks of the verdict ({count} of {len(names)})"
+        yield Panel(title, "Mean score over tasks", comparison.overall)
     for task in names:
         rows = tasks[tasks["task"] == task]
         metric = rows["metric"].dropna()

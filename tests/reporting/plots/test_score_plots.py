@@ -21,7 +21,7 @@ from harness.reporting.plots.style import assign_styles, save_plot
 
 
 def compare_study(study: Path) -> Comparison:
-    return compare(load_results(study), load_examples(study, texts=False), resamples=200)
+    return compare(load_results(study), load_examples(study, texts=False))
 
 
 def find_labels(figure: Figure) -> list[list[Annotation]]:
@@ -191,7 +191,7 @@ def test_timing_that_is_not_trusted_is_drawn_hollow_and_said(tmp_path: Path) -> 
     results, examples = load_results(study), load_examples(study)
     measured = results.set_index("variant")["end_to_end_ratio"].dropna()
     results["latency_trusted"] = False
-    figure = plot_tradeoff(compare(results, examples, resamples=100))
+    figure = plot_tradeoff(compare(results, examples))
     (axes,) = figure.axes
     marks = [line for line in axes.lines if line.get_marker() not in ("", "None", None, "*")]
     hollow = [line for line in marks if line.get_markerfacecolor() == "white"]
