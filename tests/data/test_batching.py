@@ -75,6 +75,17 @@ def test_long_prompt_loses_body_by_the_rule_and_nothing_else(
     assert encoded.cut_tokens == full - len(encoded.prompt_ids) > 0
 
 
+def test_a_cut_prompt_takes_all_the_room_that_there_is(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Seams may cost a token at some limits; where they cost none, no token is lost."""
+    long = example("word " * 400)
+    lengths = [
+        len(encode(tokenizer, long, max_prompt_tokens=limit)[0].prompt_ids) - limit
+        for limit in range(70, 90)
+    ]
+    assert max(lengths) == 0
+    assert min(lengths) >= -1
+
+
 def test_context_counts_as_well_as_the_limit(tokenizer: PreTrainedTokenizerBase) -> None:
     long = example("word " * 1000)
     encoded = encode(tokenizer, long, max_prompt_tokens=5000, context_length=300)[0]
