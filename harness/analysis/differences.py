@@ -102,10 +102,16 @@ class Scores:
         self.tasks = {task.task: task for task in tasks}
         self._noise: dict[tuple[str, ...], SeedNoise] = {}
         self._known: dict[tuple[str, str | None, tuple[str, ...]], Estimate] = {}
+        self._critical: dict[float, dict[str, float]] = {}
+        self._parts: dict[tuple[str, ...], Scores] = {}
 
     def restrict(self, tasks: Iterable[str]) -> "Scores":
         """Return the scores of some of the tasks."""
-        return Scores(self.tasks[name] for name in self.tasks if name in set(tasks))
+        wanted = set(tasks)
+        names = tuple(name for name in self.tasks if name in wanted)
+        if names not in self._parts:
+            self._parts[names] = Scores(self.tasks[name] for name in names)
+        return self._parts[names]
 
     @cached_property
     def names(self) -> list[str]:
@@ -197,7 +203,9 @@ class Scores:
         plus so many standard errors, hold together with this error (Dunnett, Journal of the
         American Statistical Association 50:1096, 1955, for any covariance). NaN where unknown.
         """
-        found = {}
+        if level in self._critical:
+            return self._critical[level]
+        found = self._critical[level] = {}
         for place, best in enumerate(self.complete):
             others = [name for name in self.complete if name != best]
             errors = np.array([self._demand(best, name).error for name in others])

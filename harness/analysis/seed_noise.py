@@ -51,8 +51,6 @@ class SeedNoise:
     """Of what is a set's own, by set."""
     seeds: Mapping[str, tuple[int, ...]]
     """The seeds of each set that all tasks have."""
-    is_assumed: bool
-    """Whether no set has two seeds, so that the variance is an assumption."""
 
     def list_parts(self, one: str, other: str | None = None) -> list[Component]:
         """Return the components of a set's mean, or of the difference of two; the base has none."""
@@ -88,7 +86,7 @@ def estimate_seed_noise(tasks: Sequence[TaskScores]) -> SeedNoise:
     if not blocks:
         variance = ASSUMED_DEVIATION**2
         assumed = Component(variance, variance / math.sqrt(ASSUMED_FREEDOM))
-        return SeedNoise(NOTHING, dict.fromkeys(seeds, assumed), seeds, is_assumed=True)
+        return SeedNoise(NOTHING, dict.fromkeys(seeds, assumed), seeds)
     whole = _measure_squares([tasks], blocks)
     apart = _measure_squares([[task] for task in tasks], blocks)
     # Tasks tell more of a seed's effect each by itself, unless it is alike on all of them.
@@ -111,7 +109,7 @@ def estimate_seed_noise(tasks: Sequence[TaskScores]) -> SeedNoise:
         components[name] = Component(
             left, observed / math.sqrt(min(found.freedom, prior + freedom))
         )
-    return SeedNoise(whole.shared, components, seeds, is_assumed=False)
+    return SeedNoise(whole.shared, components, seeds)
 
 
 @dataclass(frozen=True)

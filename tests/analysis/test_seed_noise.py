@@ -73,7 +73,6 @@ def test_flips_of_single_examples_are_not_counted_twice() -> None:
 
 def test_one_seed_is_given_an_assumed_noise() -> None:
     paired = plant(np.random.default_rng(2), own=0.1, seeds=1)
-    assert estimate_seed_noise([paired]).is_assumed
     assert Scores([paired]).is_one_seed
     spread = compare(paired)
     assert spread.of_seeds == pytest.approx(2 * ASSUMED_DEVIATION**2)
