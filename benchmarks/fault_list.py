@@ -96,7 +96,7 @@ ANALYSIS = (
     Fault(
         "wrong_tail_of_mean_regret",
         "analysis",
-        "harness/analysis/comparison.py",
+        "harness/analysis/regret.py",
         "float(np.max([0.0, *(values + reach)]))",
         "float(np.max([0.0, *(values - reach)]))",
         "the upper bound of mean regret is taken from the lower tail",

@@ -21,25 +21,30 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from harness.analysis.differences import Estimate, Scores, find_front
+from harness.analysis.differences import Scores, find_front
 from harness.analysis.latency.ratios import geometric_mean
 from harness.analysis.majority import MajorityLine, add_majority, find_majority_line
 from harness.analysis.pairing import pair_task
+from harness.analysis.regret import (
+    bound_worst,
+    find_best,
+    find_chances,
+    find_level,
+    lose_most,
+    lose_on_task,
+    measure_complete,
+)
 from harness.analysis.results import LENGTHS, RATIO_COLUMNS
 from harness.errors import UserError
 from harness.formatting import join_words
 from harness.records.machine import describe_difference
 from harness.records.record import BASE
 
-LEVEL = 0.05
-"""How often a study may be decided wrongly, however often it is looked at."""
-
 FEW_EXAMPLES = 30
 """A task with fewer is shown and takes no part in a verdict: intervals cover too seldom."""
 
 BOUNDS = ("", "_low", "_high")
-DIGITS = 12
-"""Equal scores that were summed in another order still tie."""
+_REGRETS = tuple(f"regret{bound}" for bound in BOUNDS)
 RATIOS = tuple(name for name in RATIO_COLUMNS if name.endswith("_ratio"))
 UNTRUSTED = "untrusted_"
 """Begins the name of a ratio that is shown and takes no part in a verdict."""
@@ -138,19 +143,13 @@ def compare(results: pd.DataFrame, examples: pd.DataFrame, *, look: int = 1) -> 
     )
 
 
-def find_level(look: int) -> float:
-    """Return how often a look may be wrong; all of them together are in LEVEL at most."""
-    # The first, which is most studies' only one, may err most.
-    return 0.8 * LEVEL if look == 1 else 0.2 * LEVEL / 2 ** (look - 1)
-
-
 def restrict_tasks(comparison: Comparison, tasks: Collection[str]) -> Comparison:
     """Return the comparison restricted to some of its tasks, with means and bounds recomputed."""
     scores = comparison.all_scores.restrict(tasks)
     counted = scores.restrict(comparison.tasks)
     by_task = comparison.by_task[comparison.by_task["task"].isin(tasks)]
     regrets = [
-        _lose(scores.restrict([task]), name, find_best(counted))
+        lose_on_task(scores.restrict([task]), name, find_best(counted))
         for task, name in zip(by_task["task"], by_task["variant"], strict=True)
     ]
     by_task = by_task.assign(**pd.DataFrame(regrets, by_task.index, _REGRETS))
@@ -267,33 +266,6 @@ def _choose_tasks(scores: Scores, notes: list[str]) -> list[str]:
     return list(scores.tasks)
 
 
-def find_best(scores: Scores) -> str | None:
-    """Return the variant with the highest mean over all tasks, the base among them."""
-    means = {name: _measure(scores, name).value for name in scores.complete}
-    return max(sorted(means), key=lambda name: means[name], default=None)
-
-
-def _measure(scores: Scores, variant: str) -> Estimate:
-    found = scores.measure(variant)
-    assert found is not None
-    return found
-
-
-_REGRETS = tuple(f"regret{bound}" for bound in BOUNDS)
-
-
-def _lose(task: Scores, variant: str, best: str | None) -> tuple[float, float, float]:
-    """What a variant loses on a task against the best over all, with one-sided 95% bounds."""
-    if variant == best:
-        return 0.0, 0.0, 0.0
-    found = task.compare(best, variant) if best else None
-    if found is None:
-        return math.nan, math.nan, math.nan
-    # Rounded and added to 0, equal means have no sign.
-    value, reach = round(found.value, DIGITS) + 0.0, found.reach(LEVEL)
-    return value, value - reach, value + reach
-
-
 def _tabulate_tasks(results: pd.DataFrame, scores: Scores, counted: Scores) -> pd.DataFrame:
     rows = []
     best = find_best(counted)
@@ -327,12 +299,12 @@ def _score_task(scores: Scores, task: str, variant: str, best: str | None) -> di
         "examples": int(paired.has_example(variant).sum()),
     }
     row |= _score(scores, variant)
-    row |= dict(zip(_REGRETS, _lose(scores, variant, best), strict=True))
+    row |= dict(zip(_REGRETS, lose_on_task(scores, variant, best), strict=True))
     return row | _compare_to_base(scores, variant)
 
 
 def _score(scores: Scores, variant: str) -> dict[str, float]:
-    found = _measure(scores, variant)
+    found = measure_complete(scores, variant)
     low, high = found.bound_share()
     return {"score": found.value, "score_low": low, "score_high": high}
 
@@ -408,98 +380,13 @@ def _score_overall(scores: Scores, variant: str, level: float) -> dict[str, floa
     row["is_complete"] = bool(having) and len(having) == len(scores.tasks)
     if not having:
         return row
-    row |= _lose_most(scores, variant, level)
-    row["worst_regret_low"] = _bound_worst(scores, variant, level)
+    row |= lose_most(scores, variant, level)
+    row["worst_regret_low"] = bound_worst(scores, variant, level)
     if not row["is_complete"]:
         return row  # a mean score over fewer tasks stands beside no other
     row |= _score(scores, variant)
     # A gain over fewer tasks stands beside no mean.
     return row | (_compare_to_base(scores, variant) if BASE in scores.complete else {})
-
-
-def _bound_worst(scores: Scores, variant: str, level: float) -> float:
-    """Lower bound of what a variant loses on its worst task, for all variants and tasks at once."""
-    best = find_best(scores)
-    tail = level / len(scores.tasks) / max(1, len(scores.complete) - 1)
-    lows = [-math.inf]
-    for task in scores.tasks if best not in (None, variant) else ():
-        found = scores.restrict([task]).compare(str(best), variant)
-        if found is not None and found.freedom > 0:
-            lows.append(found.value - found.reach(tail))
-    return max(lows)
-
-
-def _lose_most(scores: Scores, variant: str, level: float) -> dict[str, float]:
-    """What a variant loses in the mean against the best single other, with bounds.
-
-    Against whichever is truly best, all variants' bounds hold together; so the largest of a
-    variant's bounds over all rivals does too (multiple comparisons with the best: Hsu, Journal of
-    the American Statistical Association 79:136, 1984). No bound is below its estimate.
-    """
-    rivals = [name for name in scores.names if name != variant]
-    found = {name: scores.compare(name, variant) for name in rivals}
-    known = {name: each for name, each in found.items() if each is not None}
-    if not known:
-        return {}
-    tail = level / max(1, len(scores.complete) - 1)
-    most = max(known, key=lambda name: (known[name].value, name))
-    values = np.array([each.value for each in known.values()])
-    critical = scores.find_critical(level) if variant in scores.complete else {}
-    reach = np.array(
-        [
-            critical[name] * each.error if name in critical else each.reach(tail)
-            for name, each in known.items()
-        ]
-    )
-    # numpy's maximum keeps NaN; Python's drops it or keeps it, as the order has it.
-    return {
-        "mean_regret": max(0.0, float(values.max())),
-        "mean_regret_low": float(np.max([0.0, *(values - reach)])),
-        "mean_regret_high": float(np.max([0.0, *(values + reach)])),
-        "seed_share": known[most].seed_share,
-    }
-
-
-def find_needs(comparison: Comparison, variant: str, delta: float) -> tuple[float, float]:
-    """Return roughly how many seeds, or how many times the examples, would let a variant qualify.
-
-    Where the means stay as they are; infinite where no number would.
-    """
-    scores = comparison.scores
-    tail = find_level(comparison.look + 1) / max(1, len(scores.complete) - 1)
-    seeds = examples = 0.0
-    for rival in scores.complete:
-        found = scores.compare(rival, variant) if rival != variant else None
-        if found is None or math.isnan(found.freedom):
-            continue
-        # The variance at which the bound would meet the tolerance.
-        room = max(0.0, delta - found.value) * found.error / found.reach(tail)
-        most = room**2
-        whole = found.of_examples + found.of_seeds
-        if whole > most:
-            count = min(len(own) for own in scores.seeds_of(rival, variant))
-            seeds = max(seeds, count * _divide(found.of_seeds, most - found.of_examples))
-            examples = max(examples, _divide(found.of_examples, most - found.of_seeds))
-    return float(np.ceil(seeds)), examples
-
-
-def _divide(part: float, room: float) -> float:
-    return part / room if room > 0 else math.inf
-
-
-def find_chances(scores: Scores, within: float = 0.0) -> dict[str, float]:
-    """Return how likely each complete variant's mean is within `within` of the best; ties split."""
-    draws = scores.draw()
-    if not draws:
-        return {}
-    # Rounded, so that equal scores summed in another order still tie.
-    means = np.array(list(draws.values())).round(DIGITS)
-    if np.isnan(means).any():
-        return dict.fromkeys(draws, math.nan)
-    is_near = (means >= means.max(axis=0) - within).astype(float)
-    if not within:
-        is_near /= is_near.sum(axis=0)
-    return dict(zip(draws, is_near.mean(axis=1).tolist(), strict=True))
 
 
 def _average_over_tasks(

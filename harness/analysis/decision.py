@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from harness.analysis.comparison import BOUNDS, Comparison, find_chances, restrict_tasks
+from harness.analysis.comparison import BOUNDS, Comparison, restrict_tasks
+from harness.analysis.regret import find_chances
 from harness.errors import UserError
 from harness.records.record import BASE
 

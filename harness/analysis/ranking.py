@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.analysis.comparison import DIGITS
 from harness.analysis.differences import Scores
 from harness.analysis.inference import correct_holm
+from harness.analysis.regret import DIGITS
 from harness.records.record import BASE
 
 POWER = 0.8

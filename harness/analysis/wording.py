@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.comparison import FEW_EXAMPLES, Comparison, find_needs
+from harness.analysis.comparison import FEW_EXAMPLES, Comparison
 from harness.analysis.decision import VERDICT_NAMES, Evidence, Profile, Ruling
+from harness.analysis.regret import find_level, find_needs
 from harness.formatting import (
     format_chance,
     format_count,
@@ -306,7 +307,9 @@ def _describe_more(
     today = ruling.today
     if today is None:
         return
-    seeds, factor = find_needs(comparison, today.variant, delta)
+    seeds, factor = find_needs(
+        comparison.scores, today.variant, delta, find_level(comparison.look + 1)
+    )
     seconds = _estimate_seconds(results, [each.variant for each in ruling.candidates])
     now = comparison.seed_count
     ways = []

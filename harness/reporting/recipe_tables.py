@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.comparison import LEVEL, Comparison
+from harness.analysis.comparison import Comparison
 from harness.analysis.ranking import average_tasks, compare_pairs
+from harness.analysis.regret import LEVEL
 from harness.config.catalog import METHODS
 from harness.formatting import (
     UNKNOWN,

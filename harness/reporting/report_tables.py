@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.comparison import UNTRUSTED, Comparison, find_chances
+from harness.analysis.comparison import UNTRUSTED, Comparison
 from harness.analysis.decision import VERDICT_NAMES, Evidence
 from harness.analysis.published_claims import Claim
 from harness.analysis.ranking import (
@@ -16,6 +16,7 @@ from harness.analysis.ranking import (
     rank_sets,
 )
 from harness.analysis.recommendation import Recommendation
+from harness.analysis.regret import find_chances
 from harness.analysis.wording import REMEASURE
 from harness.formatting import (
     UNKNOWN,

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.analysis.comparison import find_chances
 from harness.analysis.differences import Scores
 from harness.analysis.pairing import TaskScores
 from harness.analysis.ranking import (
@@ -16,6 +15,7 @@ from harness.analysis.ranking import (
     generalize_regret,
     rank_sets,
 )
+from harness.analysis.regret import find_chances
 from harness.records.record import BASE
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.analysis.comparison import BOUNDS, DIGITS, Comparison
+from harness.analysis.comparison import BOUNDS, Comparison
 from harness.analysis.inference import find_mover_widths
 from harness.analysis.ranking import compare_pairs
+from harness.analysis.regret import DIGITS
 from harness.records.record import BASE
 
 ALL_TASKS = "(all)"
