@@ -33,6 +33,7 @@ from scipy import stats
 
 from harness.analysis.comparison import FEW_EXAMPLES, Comparison, compare
 from harness.analysis.decision import BALANCED, apply_rule
+from harness.analysis.race.allocation import Step, plan_round
 from harness.analysis.results import COLUMNS
 from harness.records.record import BASE
 
@@ -45,6 +46,9 @@ FIVE = ("o_proj", "qkv", "qkv+o_proj", "o_proj+fc2", "all")
 DIFFICULTY, SHARED, OWN, FLIP = 0.9, 0.04, 0.04, 0.45
 """Deviations on the scale of the probit of a binary score: of examples, of what a seed does to all
 sets, of what it does to one, and of single examples from seed to seed."""
+MOST_SEEDS = 6
+RUN_SECONDS, SCORE_SECONDS = 1.0, 0.15
+"""What a race pays for a run of a set on a task, and for scoring one again with more examples."""
 GRADED = 1 / 6
 """Graded scores have this share of each."""
 
@@ -70,6 +74,9 @@ class Cell:
     """Examples that share a document, which suits each set alike or not."""
     looks: tuple[int, ...] = ()
     """Numbers of seeds at which the study is looked at, until it is decided."""
+    is_race: bool = False
+    """Whether the study is a race: `seeds` are the most that a set gets, of `examples` there are
+    half at the start."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -146,6 +153,19 @@ def list_cells() -> Iterator[Cell]:
     yield lower_evenly(replace(looks, seeds=8, examples=(150,)), {FIVE[-2]: JUST_BEYOND})
     yield lower_evenly(replace(looks, name="looks, 5 sets", sets=FIVE, seeds=8), beyond)
 
+    for cell in (
+        lower_evenly(replace(plain, name="realistic"), realistic),
+        lower_evenly(replace(plain, name="realistic, no score graded", graded=()), realistic),
+        lower_evenly(replace(plain, name="least favourable"), beyond),
+        replace(plain, name="ties"),
+        replace(plain, name="base better", mean=0.445, base_mean=0.575),
+        replace(plain, name="one task failed by 5 points", lower=failed),
+    ):
+        # The grid of three seeds stands beside it, above.
+        twice = tuple(2 * count for count in cell.examples)
+        name = f"race: {cell.name}"
+        yield replace(cell, name=name, is_race=True, seeds=MOST_SEEDS, examples=twice)
+
 
 def draw_scores(
     cell: Cell, task: int, shared: Mapping[str, np.ndarray], rng: np.random.Generator
@@ -212,11 +232,16 @@ class Judged:
     choice: str | None
     is_wrong: bool
     covered: Mapping[str, Sequence[bool]]
+    runs: int = 0
+    """Training runs that it took."""
+    looks: int = 1
 
 
 def judge_study(cell: Cell, number: int, seed: int) -> Judged:
     rng = np.random.default_rng([seed, zlib.crc32(cell.name.encode()), number])
     results, examples = build_tables(cell, rng)
+    if cell.is_race:
+        return judge_race(cell, results, examples)
     for look, seeds in enumerate(cell.looks or (cell.seeds,), start=1):
         own = results[results["seed"] < seeds]
         comparison = compare(own, examples[examples["run_id"].isin(own["run_id"])], look=look)
@@ -225,7 +250,48 @@ def judge_study(cell: Cell, number: int, seed: int) -> Judged:
             break
     choice = ruling.choice.variant if ruling.choice else None
     covered = dict(check_intervals(cell, comparison))
-    return Judged(ruling.verdict, choice, cell.is_wrong(choice), covered)
+    runs = len(cell.sets) * len(cell.tasks) * seeds
+    return Judged(ruling.verdict, choice, cell.is_wrong(choice), covered, runs, look)
+
+
+def judge_race(cell: Cell, results: pd.DataFrame, examples: pd.DataFrame) -> Judged:
+    """Race: begin with a seed of every set and half of the examples."""
+    seeds = dict.fromkeys(cell.sets, 1) | {BASE: 1}
+    scored = {t: n // 2 for t, n in zip(cell.tasks, cell.examples, strict=True)}
+    place = examples["id"].str[1:].astype(int)
+    look = 1
+    while True:
+        own = results[results["seed"] < results["variant"].map(seeds)]
+        rows = examples[
+            examples["run_id"].isin(own["run_id"]) & (place < examples["task"].map(scored))
+        ]
+        comparison = compare(own, rows, look=look)
+        ruling = apply_rule(comparison, DELTA, BALANCED)
+        running = [each.variant for each in ruling.candidates if each.variant != BASE]
+        steps = [
+            Step("seed", name, RUN_SECONDS * len(cell.tasks))
+            for name in running
+            if seeds[name] < cell.seeds
+        ]
+        again = 1 + sum(seeds[name] for name in running)
+        steps += [
+            Step("examples", task, SCORE_SECONDS * again)
+            for task, most in zip(cell.tasks, cell.examples, strict=True)
+            if scored[task] < most
+        ]
+        outlook = None if ruling.choice else plan_round(comparison, ruling, DELTA, steps)
+        if outlook is None:
+            break
+        look += not comparison.scores.is_one_seed
+        for step in outlook.steps:
+            if step.kind == "seed":
+                seeds[step.name] += 1
+            else:
+                scored[step.name] *= 2
+    choice = ruling.choice.variant if ruling.choice else None
+    runs = len(cell.tasks) * sum(seeds[name] for name in cell.sets)
+    covered = dict(check_intervals(cell, comparison))
+    return Judged(ruling.verdict, choice, cell.is_wrong(choice), covered, runs, look)
 
 
 def check_intervals(cell: Cell, comparison: Comparison) -> Iterator[tuple[str, Sequence[bool]]]:
@@ -272,6 +338,8 @@ def summarise(cell: Cell, judged: Sequence[Judged]) -> dict[str, Any]:
         "studies": count,
         "wrong": round(sum(each.is_wrong for each in judged) / count, 4),
         "decided": round(sum(each.choice is not None for each in judged) / count, 4),
+        "runs": round(float(np.mean([each.runs for each in judged])), 1),
+        "looks": round(float(np.mean([each.looks for each in judged])), 2),
         "said": {name: round(number / count, 4) for name, number in said.most_common(8)},
         "coverage": coverage,
     }

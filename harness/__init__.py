@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.analysis.recommendation import recommend
     from harness.analysis.results import load_examples, load_latency, load_losses, load_results
     from harness.analysis.studies.study_comparison import compare_studies
+    from harness.cli.racing import race
     from harness.reporting.exports import export_choice
     from harness.reporting.plots.latency_plots import plot_forest, plot_predictions
     from harness.reporting.plots.regret_plot import plot_regret
@@ -51,6 +52,7 @@ __all__ = [
     "plot_predictions",
     "plot_regret",
     "plot_tradeoff",
+    "race",
     "rank_sets",
     "recommend",
     "restrict_tasks",
@@ -78,6 +80,7 @@ _NAMES = {
     "analysis.decision": ("choose_by_profile", "leave_tasks_out", "trace_delta"),
     "analysis.studies.study_comparison": ("compare_studies",),
     "analysis.examples": ("count_wins", "find_examples"),
+    "cli.racing": ("race",),
 }
 _HOMES = {name: f"harness.{module}" for module, names in _NAMES.items() for name in names}
 

@@ -17,6 +17,8 @@ from harness.records.record import BASE
 
 MINIMUM_SHARE = 0.5
 """A run with a smaller share of the examples that most runs have is left out, not waited for."""
+ENOUGH_EXAMPLES = 30
+"""A variant none of whose runs has more examples is compared on them, if it has as many."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def _drop_other_runs(
     """Leave out the runs that have few of the examples that most runs have."""
     for run_id in runs.index.difference(table.columns):
         notes.append(f"{task}: {_name(runs.loc[run_id])} has no scores by example; not compared")
-    share = _share_examples(table.notna().to_numpy(dtype=float))
+    variants = runs.loc[table.columns, "variant"].to_numpy()
+    share = _find_shares(table.notna().to_numpy(dtype=float), variants)
     for run_id, own in zip(table.columns, share, strict=True):
         if own < MINIMUM_SHARE:
             notes.append(
@@ -157,21 +160,37 @@ def _drop_other_runs(
     return table.loc[:, share >= MINIMUM_SHARE]
 
 
-def _share_examples(present: np.ndarray) -> np.ndarray:
+def _find_shares(present: np.ndarray, variants: np.ndarray) -> np.ndarray:
     """What share each run has of the examples of the run that is most like the others.
 
-    `present` is 1 where a run has an example, else 0: [examples, runs]. Runs are alike where they
-    have most of each other's examples; of equally many, the run with more examples counts.
+    `present` is 1 where a run has an example, else 0: [examples, runs]. A run that has enough
+    examples and no fewer than its variant's others counts as whole: a race scores more examples of
+    the sets that are still in it.
+    """
+    common, whole = _count_common(present)
+    share: np.ndarray = common / max(whole, 1.0)
+    for name in np.unique(variants):
+        own = variants == name
+        own_common, own_whole = _count_common(present[:, own])
+        is_whole = own_common >= MINIMUM_SHARE * own_whole
+        share[own] = np.where(is_whole & (common[own] >= ENOUGH_EXAMPLES), 1.0, share[own])
+    return share
+
+
+def _count_common(present: np.ndarray) -> tuple[np.ndarray, float]:
+    """Examples that each run has in common with the run that is most like the others; all of its.
+
+    Runs are alike where they have most of each other's examples; of equally many, the run with more
+    examples counts.
     """
     common = present.T @ present
     counts = common.diagonal()
     if not counts.any():
-        return np.zeros(len(counts))
+        return counts, 0.0
     larger = np.maximum(counts[:, None], counts)
     alike = ((common >= MINIMUM_SHARE * larger) & (counts > 0)).sum(axis=1)
     typical = max(range(len(counts)), key=lambda run: (alike[run], counts[run]))
-    share: np.ndarray = common[typical] / counts[typical]
-    return share
+    return common[typical], float(counts[typical])
 
 
 def _note_seeds(task: str, seeds: Mapping[str, tuple[int, ...]], notes: list[str]) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.latency.ratios import paired_ratio
-from harness.analysis.latency.timing_verdicts import Rule, check_gate
+from harness.analysis.latency.timing_verdicts import Rule, check_gate, find_rule
 from harness.analysis.majority import MAJORITY_COLUMNS, make_majority_line, mark_skill
 from harness.analysis.runs import Paths, Run, Runs, read_run_table, read_runs
 from harness.records.machine import identify_machine
@@ -61,7 +61,15 @@ COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
     *("budget", "rank", "alpha", "dropout", "seed", "learning_rate", "learning_rate_tuned"),
     *("source", "dataset", "stand_in", "split", "data_seed"),
-    *("example_count", "metric", "score", *MAJORITY_COLUMNS, "has_skill", "scoring"),
+    *(
+        "example_count",
+        "extra_test_examples",
+        "metric",
+        "score",
+        *MAJORITY_COLUMNS,
+        "has_skill",
+        "scoring",
+    ),
     *(*LENGTHS, "truncation", "truncated_examples"),
     *("truncated_tokens_ratio", "skipped_rows", "module_names", "parameter_names"),
     *("trainable_parameters", "module_count", "adapter_bytes", "mergeable"),
@@ -238,6 +246,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "alpha": adapter.alpha if adapter else run.setting("adapter.alpha"),
         "dropout": run.setting("adapter.dropout"),
         "data_seed": run.setting("task.data_seed"),
+        "extra_test_examples": run.setting("task.extra_test_examples") or 0,
         "module_names": ",".join(adapter.module_names) if adapter else "",
         "parameter_names": ",".join(adapter.parameter_names) if adapter else "",
         "learning_rate": _find_rate(run),
@@ -298,7 +307,7 @@ def _list_times(found: Runs, problems: list[str]) -> Iterator[dict[str, Any]]:
     """Describe the times of each run, in order; of a session's copies of one file only once."""
     known: dict[tuple[bytes, bool, Rule | None], dict[str, Any]] = {}
     for run in found.runs:
-        key = (_digest_calls(run), run.target_set == BASE, _find_rule(run))
+        key = (_digest_calls(run), run.target_set == BASE, find_rule(run.record.latency))
         times = known.get(key)
         if times is None:
             calls = _read_calls(run, problems)
@@ -338,19 +347,11 @@ def _describe_times(run: Run, calls: pd.DataFrame) -> dict[str, Any]:
 
 def _check_timing(run: Run, calls: pd.DataFrame) -> dict[str, Any]:
     """What the gate says; nothing for records from before it."""
-    rule = _find_rule(run)
+    rule = find_rule(run.record.latency)
     if rule is None:
         return {}
     gate = check_gate(calls, rule)
     return {"latency_trusted": gate.is_trusted, "latency_distrust": "; ".join(gate.reasons) or None}
-
-
-def _find_rule(run: Run) -> Rule | None:
-    """The rule that the record was timed under."""
-    timed = run.record.latency
-    if timed is None or math.isnan(timed.half_width):
-        return None
-    return Rule(timed.half_width, timed.margin, timed.min_rounds, timed.min_processes)
 
 
 def _tabulate_headline(found: Runs, problems: list[str]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from harness.config.composing import expand_overrides, to_config
+from harness.config.composing import expand_overrides, keep_last, to_config
 from harness.sweep.process_server import start_server
 
 
@@ -31,4 +31,4 @@ def _list_swept(config: DictConfig) -> list[str]:
     params: Any = OmegaConf.to_container(config.hydra.sweeper.params or OmegaConf.create({}))
     own = [f"{key}={value}" for key, value in params.items()]
     users = [str(each) for each in config.hydra.overrides.task]
-    return list({each.split("=", 1)[0].lstrip("+"): each for each in (*own, *users)}.values())
+    return keep_last([*own, *users])

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from harness.cli.closed_pipe import end_with_reader
-from harness.config.composing import conf_folder, to_config
+from harness.config.composing import conf_folder, refuse_unread_race, to_config
 from harness.config.schema import Config
 from harness.errors import UserError, explain, find_cause
 from harness.signals import ENDING, interrupt_on
@@ -59,6 +59,7 @@ OmegaConf.register_new_resolver("run_id", _resolve_run_id, replace=True)
 def run(values: DictConfig) -> float | None:
     """Run one variant and return its headline score; a failed one raises RunFailedError."""
     try:
+        refuse_unread_race(HydraConfig.get())
         return run_variant(to_config(values))
     except Exception as error:
         if HydraConfig.get().mode is not RunMode.RUN:

@@ -14,6 +14,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -75,6 +76,18 @@ def compose(overrides: Sequence[str]) -> Config:
     return to_config(values)
 
 
+def refuse_unread_race(hydra: Any) -> None:
+    """Raise UserError for settings of the race in a job of none; `hydra` is the job's section."""
+    named = [str(each) for each in hydra.overrides.task]
+    named = [each for each in named if each.lstrip("+~").startswith("race.")]
+    is_race = str(hydra.sweeper._target_).endswith(".RaceSweeper")
+    if named and not (is_race and hydra.mode is RunMode.MULTIRUN):
+        raise UserError(
+            f"{named[0]} is set, but only a race reads it; add --multirun hydra/sweeper=race, or "
+            "leave it out"
+        )
+
+
 def expand_overrides(overrides: Sequence[str]) -> list[list[str]]:
     """Write a sweep's overrides out, one list a job, as Hydra's own sweeper does.
 
@@ -82,6 +95,11 @@ def expand_overrides(overrides: Sequence[str]) -> list[list[str]]:
     parse.
     """
     return [list(job) for job in itertools.product(*map(_expand_override, overrides))]
+
+
+def keep_last(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides with the last of those for one key, as a command line has it."""
+    return list({each.split("=", 1)[0].lstrip("+"): each for each in overrides}.values())
 
 
 def _expand_override(override: str) -> list[str]:

@@ -103,6 +103,9 @@ class TaskConfig:
     """What to do with a bad row: `fail`, or `skip` (the number skipped is recorded)."""
     data_seed: int = 0
     """Seed of splits, selection, order and generated rows, the same for all variants."""
+    extra_test_examples: int = 0
+    """Filled in by a race: examples scored beyond `test_examples`, with the adapters that are
+    there."""
     held_back: int = 0
     """Filled in while learning rates are tuned: rows of the training split that follow the training
     examples and are scored in place of the test split."""
@@ -178,6 +181,9 @@ class TrainConfig:
     """Rates in the first grid, half a decade apart around `adapter.learning_rate`."""
     tuning_most: int = 12
     """Rates at most. The grid grows while its best rate lies at an end."""
+    tuning_study: str | None = None
+    """Study whose tuned rates the grid starts from: for each target set and method, the middle of
+    the grid is the rate chosen there. Null starts from `adapter.learning_rate`."""
     tuning_seed: int = 1000
     """Seed of the tuning runs."""
     validation_examples: int = 64
@@ -262,6 +268,26 @@ class LatencyConfig:
 
 
 @dataclass(frozen=True)
+class RaceConfig:
+    """What `hydra/sweeper=race` reads; no part of what makes a run."""
+
+    tolerance: float = 0.02
+    """Mean score that may be lost against the best set."""
+    max_seeds: int = 6
+    """Seeds of a target set at most: 0, 1, ..."""
+    max_runs: int | None = None
+    """Training runs of the study at most, without those that tune rates. Null sets no limit."""
+    hours: float | None = None
+    """Hours of work at most, over all starts of the race. No round begins that would end later.
+    Null sets no limit."""
+    more_examples: bool = True
+    """Whether a round may score more test examples with the adapters that are there."""
+    tune_rates: bool = True
+    """Whether each set's learning rate is tuned first. `false`, or `train.learning_rate` on the
+    command line, races at fixed rates."""
+
+
+@dataclass(frozen=True)
 class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     target_modules: TargetModulesConfig = field(default_factory=TargetModulesConfig)
@@ -270,6 +296,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
+    race: RaceConfig = field(default_factory=RaceConfig)
     seed: int = 0
     """Seed of adapter initialization and data order. Sweep it to measure seed noise: seed=0,1,2."""
     study: str = "default"
@@ -334,7 +361,8 @@ class Config:
         kept = ("model", "task", "data_digest", "evaluation", "latency")
         cut = ("batch_size", "gradient_accumulation", "max_tokens_per_pass")
         batches = {key: self.identity["train"][key] for key in (*cut, "gradient_checkpointing")}
-        return hash_values({key: self.identity[key] for key in kept} | batches)
+        scored = {"extra_test_examples": self.task.extra_test_examples}
+        return hash_values({key: self.identity[key] for key in kept} | batches | scored)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -344,18 +372,25 @@ class Config:
         """
         values = self._list_values()
         del values["study"], values["results_dir"], values["latency"]["remeasure"]
+        # A run that has scored more examples is the same run.
+        values["task"].pop("extra_test_examples", None)
         values["model"]["name"] = self.model_name
         values["target_modules"] = self.target_set
         values["adapter"] = self.adapter.own_settings
         if self.train.learning_rate != TUNED:
             for key in TUNING_SETTINGS:
                 del values["train"][key]
+        elif self.train.tuning_study is None:
+            del values["train"]["tuning_study"]
         if not self.task.held_back:
             del values["task"]["held_back"]
         return values
 
     def _list_values(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
+        del values["race"]
+        if not self.task.extra_test_examples:
+            del values["task"]["extra_test_examples"]
         digest = values.pop("model_digest")
         if digest is not None:
             values["model"]["digest"] = digest
@@ -372,7 +407,8 @@ class Config:
 
 
 TUNING_SETTINGS = (
-    *("tuning", "tuning_rates", "tuning_most", "tuning_seed", "validation_examples"),
+    *("tuning", "tuning_rates", "tuning_most", "tuning_study", "tuning_seed"),
+    "validation_examples",
 )
 
 

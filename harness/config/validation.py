@@ -85,6 +85,10 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "latency.max_rounds": (1, math.inf, True),
     "latency.min_processes": (1, math.inf, True),
     "latency.max_seconds": (0, math.inf, False),
+    "race.tolerance": (0, 1, False),
+    "race.max_seeds": (2, 32, True),
+    "race.max_runs": (1, math.inf, True),
+    "race.hours": (0, math.inf, False),
     "seed": (0, 2**32 - 1, True),
 }
 
@@ -286,6 +290,11 @@ def _validate_rate(config: Config) -> None:
                 f"train.learning_rate is {rate}; expected a number greater than 0, or {TUNED}"
             )
         return
+    if train.tuning_study is not None and not Path(train.tuning_study, "tuning.json").is_file():
+        raise UserError(
+            f"train.tuning_study is {train.tuning_study}, which holds no tuning.json; expected the "
+            "folder of a study with tuned rates, such as results/reference"
+        )
     if train.tuning_most < train.tuning_rates:
         raise UserError(
             f"train.tuning_most is {train.tuning_most}; expected at least train.tuning_rates, "

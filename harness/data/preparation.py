@@ -103,7 +103,8 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     if task.held_back:
         train, test = _hold_back(train, task)
     else:
-        test = _load(task, spec, source, dataset, "test", task.test_examples)
+        wanted = task.test_examples + task.extra_test_examples
+        test = _load(task, spec, source, dataset, "test", wanted)
     encoded = [
         tuple(_encode(config, loaded, tokenizer, truncation, context_length))
         for loaded in (train, test)

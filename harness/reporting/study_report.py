@@ -26,16 +26,18 @@ from harness.analysis.caveats import (
 )
 from harness.analysis.comparison import Comparison, compare
 from harness.analysis.decision import BALANCED, find_profile
+from harness.analysis.race.look_count import count_look_at
 from harness.analysis.recommendation import Recommendation, to_json
 from harness.analysis.results import Study, load_study
 from harness.analysis.size_choice import describe_larger_size, describe_size
 from harness.errors import UserError
 from harness.records.files import write_table, write_text
-from harness.records.looks import count_look
+from harness.records.race_record import read_race
 from harness.records.record import BASE
 from harness.records.study_size import read_size
 from harness.reporting.latency_report import LatencyReport, build_latency_report
 from harness.reporting.model_report import ModelReport, report_model
+from harness.reporting.race_tables import make_rounds_table
 from harness.reporting.rendering import render
 from harness.reporting.report_tables import (
     make_environment_table,
@@ -70,6 +72,10 @@ CLAIMS_NOTE = (
 DUELS_NOTE = (
     "Numbers of examples whose mean score over seeds is higher (won), lower (lost) or equal (tied)."
 )
+ROUNDS_NOTE = (
+    "A round runs the seeds and test examples that are expected to bring the decision nearest for "
+    "their time. What is ruled out gets no more runs."
+)
 LENGTHS_NOTE = "Mean output tokens per example; in brackets, the reasoning tokens before the answer"
 
 
@@ -92,11 +98,15 @@ class Report:
 def build_report(study: Path, delta: float | None = None, profile: str = BALANCED.name) -> Report:
     """Write every derived file into the folder `study`, from its records alone.
 
-    `delta` is the tolerance, by default the profile's. Raises UserError if `study` is not a study's
-    folder, if delta is not positive, if the profile is unknown, or if writing fails.
+    `delta` is the tolerance, by default that of a race, else the profile's. Raises UserError if
+    `study` is not a study's folder, if delta is not positive, if the profile is unknown, or if
+    writing fails.
     """
     weighed = find_profile(profile)
     study = Path(study)
+    race = read_race(study)
+    if delta is None and race is not None:
+        delta = race.tolerance
     if not (study / "runs").is_dir():
         raise UserError(
             f"{study} has neither runs/ nor latency.json; pass a study's folder, such as "
@@ -104,7 +114,7 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
         )
     loaded = load_study(study)
     models = sorted(loaded.results["model"].unique()) or [None]
-    look = _count_look(study, loaded.results)
+    look = count_look_at(study, loaded.results)
     comparisons = {model: compare(*_select_model(loaded, model), look=look) for model in models}
     parts = [
         report_model(study, loaded, comparison, delta, weighed, is_only=len(models) == 1)
@@ -126,6 +136,7 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
     write_text(report.summary_csv, summary.to_csv(index=False))
     write_text(report.recommendation_json, to_json(name, report.recommendations))
     values = _gather_values(study, loaded, parts)
+    values["rounds"] = make_rounds_table(race) if race else None
     write_text(report.markdown, render("report.md.j2", values))
     write_text(report.html, render("report.html.j2", values))
     return report
@@ -144,12 +155,6 @@ def _select_model(loaded: Study, model: str | None) -> tuple[pd.DataFrame, pd.Da
         return loaded.results, loaded.examples
     results, examples = loaded.results, loaded.examples
     return results[results["model"] == model], examples[examples["model"] == model]
-
-
-def _count_look(study: Path, results: pd.DataFrame) -> int:
-    """The number of this look at the scores that there are."""
-    trained = results[results["target_set"] != BASE]
-    return count_look(study, trained.loc[trained["score"].notna(), "run_id"])
 
 
 def _gather_values(study: Path, loaded: Study, parts: Sequence[ModelReport]) -> dict[str, Any]:
@@ -182,6 +187,7 @@ def _gather_values(study: Path, loaded: Study, parts: Sequence[ModelReport]) -> 
         "profiles_note": PROFILES_NOTE,
         "rates_note": RATES_NOTE,
         "claims_note": CLAIMS_NOTE,
+        "rounds_note": ROUNDS_NOTE,
         "duels_note": DUELS_NOTE,
     }
 

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from harness.config.schema import Config, hash_values
@@ -24,6 +25,7 @@ from harness.sweep.plan import VariantPlan
 
 STEP = math.sqrt(10)
 """Half a decade, between neighbours of a grid."""
+FILE = "tuning.json"
 RUNGS = (0.25, 0.5)
 """Shares of the steps after which halving drops the worse half of the rates."""
 
@@ -35,6 +37,8 @@ class _Search:
     """The search for one variant's rate."""
 
     plan: VariantPlan
+    middle: float
+    """Rate in the middle of the first grid."""
     losses: dict[float, float] = field(default_factory=dict)
     """Rate -> validation loss after all steps; infinite where training failed."""
     rungs: list[dict[float, float]] = field(default_factory=list)
@@ -69,11 +73,34 @@ class _Search:
         return [self.rate(self.place(tried[-1]) + 1)] if self.best == tried[-1] else []
 
     def rate(self, place: int) -> float:
-        """The rate so many half decades above the method's own."""
-        return float(f"{self.config.adapter.learning_rate * STEP**place:.3g}")
+        """The rate so many half decades above the middle."""
+        return float(f"{self.middle * STEP**place:.3g}")
 
     def place(self, rate: float) -> int:
-        return round(math.log(rate / self.config.adapter.learning_rate, STEP))
+        return round(math.log(rate / self.middle, STEP))
+
+
+def find_middle(config: Config) -> float:
+    """Where a variant's grid starts: the rate that its study to start from has chosen for its set.
+
+    The geometric mean over tasks, or that of the same task; else the method's own rate. Raises
+    UserError where the study's file is not whole.
+    """
+    if config.train.tuning_study is None:
+        return config.adapter.learning_rate
+    path = Path(config.train.tuning_study) / FILE
+    rows = _read(path)
+    if not rows:
+        raise UserError(f"{path}: no tuned rates; choose another train.tuning_study")
+    own = [row for row in rows if _is_alike(row, config) and row.get("chosen")]
+    own = [row for row in own if row.get("task") == config.task.name] or own
+    logs = [math.log(float(row["chosen"])) for row in own]
+    return float(f"{math.exp(fmean(logs)):.3g}") if logs else config.adapter.learning_rate
+
+
+def _is_alike(row: dict[str, Any], config: Config) -> bool:
+    kind = row.get("target_set"), row.get("method")
+    return kind == (config.target_set, config.adapter.method)
 
 
 def tune_rates(plans: Sequence[VariantPlan], run: RunSweep) -> dict[str, float | UserError]:
@@ -85,7 +112,7 @@ def tune_rates(plans: Sequence[VariantPlan], run: RunSweep) -> dict[str, float |
     asking = [plan for plan in plans if plan.config.train.learning_rate == TUNED]
     searches: dict[str, _Search] = {}
     for plan in asking:
-        searches.setdefault(_name_search(plan.config), _Search(plan))
+        searches.setdefault(_name_search(plan.config), _begin(plan))
     if not searches:
         return {}
     announce(f"tuning learning rates of {len(searches)} variants on held-out training rows")
@@ -108,6 +135,17 @@ def tune_rates(plans: Sequence[VariantPlan], run: RunSweep) -> dict[str, float |
     return {plan.config.run_id: _conclude(searches[_name_search(plan.config)]) for plan in asking}
 
 
+def list_first_trials(plans: Sequence[VariantPlan]) -> list[Config]:
+    """The runs of the first grids of those variants that ask for a tuned rate."""
+    asking = [plan for plan in plans if plan.config.train.learning_rate == TUNED]
+    searches = {_name_search(plan.config): _begin(plan) for plan in asking}
+    return [_make_trial(s.config, rate) for s in searches.values() for rate in s.propose()]
+
+
+def _begin(plan: VariantPlan) -> _Search:
+    return _Search(plan, find_middle(plan.config))
+
+
 def _name_search(config: Config) -> str:
     return hash_values(_make_trial(config, config.adapter.learning_rate).identity)
 
@@ -119,9 +157,15 @@ def _make_trial(config: Config, rate: float, steps: int | None = None) -> Config
         config,
         seed=train.tuning_seed,
         study=f"{config.study}/tuning",
-        task=dataclasses.replace(config.task, held_back=train.validation_examples),
+        task=dataclasses.replace(
+            config.task, held_back=train.validation_examples, extra_test_examples=0
+        ),
         train=dataclasses.replace(
-            train, learning_rate=rate, max_steps=steps or train.max_steps, tuning="grid"
+            train,
+            learning_rate=rate,
+            max_steps=steps or train.max_steps,
+            tuning="grid",
+            tuning_study=None,
         ),
         latency=dataclasses.replace(config.latency, enabled=False),
     )
@@ -188,7 +232,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def _write(searches: Sequence[_Search]) -> None:
     """Keep what was tried and chosen, in the study's `tuning.json`, beside earlier sweeps'."""
-    path = Path(searches[0].config.study_folder) / "tuning.json"
+    path = Path(searches[0].config.study_folder) / FILE
     rows = [
         {
             "search": _name_search(search.config),

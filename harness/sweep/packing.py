@@ -17,7 +17,7 @@ import torch
 
 from harness.adapters.counts import count_parameters
 from harness.models.memory import read_free_memory
-from harness.sweep.plan import Plan, VariantPlan
+from harness.sweep.plan import Plan, VariantPlan, estimate_scoring
 
 MOST_PERMUTED = 6
 """Target sets whose orders are all tried."""
@@ -70,10 +70,9 @@ class PackPlan:
     @property
     def seconds(self) -> float:
         """Estimated time to train and score."""
-        work = sum(plan.train_seconds + plan.score_seconds for plan in self.plans)
-        if self.base:
-            work += self.base.score_seconds
-        return START_SECONDS + work
+        scored = [*self.plans, self.base] if self.base else self.plans
+        trained = sum(plan.train_seconds for plan in self.plans)
+        return START_SECONDS + trained + estimate_scoring(scored)
 
     @property
     def memory_bytes(self) -> int:

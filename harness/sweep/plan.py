@@ -43,9 +43,14 @@ class VariantPlan:
     steps: tuple[tuple[int, ...], ...]
     """For each optimizer step, the indices of its training examples."""
     train_seconds: float
-    """Estimates, all three."""
+    """Estimates, all four."""
     score_seconds: float
+    """Of reading the prompts, and of the rows that are written."""
+    batch_seconds: float
+    """Of every batch that is written, whatever its rows: variants that are scored together share
+    it."""
     latency_seconds: float
+    scored_examples: int
 
     @property
     def label(self) -> str:
@@ -95,15 +100,33 @@ class Plan:
     @property
     def work_seconds(self) -> float:
         """Estimated time to train and score all variants and their bases, in one process."""
-        bases = {plan.config.base_run_id: plan for plan in self.variants}
-        work = sum(p.train_seconds + p.score_seconds for p in self.variants)
-        return work + sum(p.score_seconds for p in bases.values())
+        bases: dict[str, list[VariantPlan]] = {}
+        for plan in self.variants:
+            bases.setdefault(plan.config.base_run_id, []).append(plan)
+        scoring = sum(estimate_scoring([*plans, plans[0]]) for plans in bases.values())
+        return scoring + sum(plan.train_seconds for plan in self.variants)
 
     @property
     def latency_seconds(self) -> float:
         """Estimated time of all timing. What is timed in calls of the same lengths counts once."""
-        timed = {(p.timed_kind, p.timed_lengths): p.latency_seconds for p in self.variants}
-        return sum(timed.values())
+        sessions: dict[tuple[int, int], dict[tuple[object, ...], VariantPlan]] = {}
+        for plan in self.variants:
+            sessions.setdefault(plan.timed_lengths, {})[plan.timed_kind] = plan
+        return sum(
+            min(
+                sum(plan.latency_seconds for plan in kinds.values()),
+                max(plan.config.latency.max_seconds for plan in kinds.values()),
+            )
+            for kinds in sessions.values()
+        )
+
+
+def estimate_scoring(plans: Sequence[VariantPlan]) -> float:
+    """Estimated time to score variants, or the base by one of their plans, in the same batches."""
+    rows = sum(plan.scored_examples for plan in plans)
+    batches = math.ceil(rows / plans[0].config.evaluation.batch_size) if plans else 0
+    shared = batches * plans[0].batch_seconds if plans else 0.0
+    return shared + sum(plan.score_seconds for plan in plans)
 
 
 def label_run(target_set: str, method: str) -> str:
@@ -131,7 +154,10 @@ def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
             )
         mapped, context_length = maps[model_key]
         mapped.select(config.roles)
-        task_key = hash_values({"model": model_key, "task": config.identity["task"]})
+        extra = config.task.extra_test_examples
+        task_key = hash_values(
+            {"model": model_key, "task": config.identity["task"], "extra": extra}
+        )
         if task_key not in prepared:
             prepared[task_key] = prepare_task(config, context_length)
         _check_timed_length(config, prepared[task_key], context_length)
@@ -241,7 +267,6 @@ def _plan_variant(
     )
     tokens = sum(prepared.train[i].length for step in steps for i in step)
     prompts = sum(len(item.prompt_ids) for item in prepared.test)
-    batch = config.evaluation.batch_size
     writing = 0 if prepared.test[0].choice_ids else prepared.output_tokens
     prompt, output = _find_timed_lengths(latency, prepared)
     call = latency.batch_size * prompt * costs.prompt + costs.decode(latency.batch_size, output - 1)
@@ -256,8 +281,9 @@ def _plan_variant(
         else train.learning_rate,
         steps=tuple(tuple(step) for step in steps),
         train_seconds=tokens * costs.train,
-        score_seconds=prompts * costs.prompt
-        + -(-len(prepared.test) // batch) * costs.decode(min(batch, len(prepared.test)), writing),
+        score_seconds=prompts * costs.prompt + len(prepared.test) * writing * costs.row,
+        batch_seconds=writing * costs.step,
+        scored_examples=len(prepared.test),
         # All threads time together; twice as many are taken to be 1.4 times as fast.
         latency_seconds=latency.enabled
         * (arms * call * _count_rounds(latency) / math.sqrt(speed.workers)),

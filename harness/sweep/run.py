@@ -5,20 +5,16 @@ survives a crash, a failure of another variant or Ctrl-C, and a rerun goes on fr
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from harness.adapters.storage import has_adapter
 from harness.config.schema import Config
 from harness.errors import UserError
 from harness.models.devices import describe_environment, resolve_device
 from harness.models.loading import LoadedModel, load_model
 from harness.progress import Progress, announce
 from harness.records.files import write_json
-from harness.records.record import BASE, AdapterRecord, Record, read_record
 from harness.sweep.learning_rates import tune_rates
 from harness.sweep.packing import (
     PackPlan,
@@ -30,6 +26,16 @@ from harness.sweep.packing import (
     survey_room,
 )
 from harness.sweep.plan import Plan, VariantPlan, format_plan, plan_sweep, warm_cache
+from harness.sweep.resuming import (
+    begin,
+    find_base,
+    find_finished,
+    find_run,
+    find_runs,
+    interrupts_recorded,
+    open_base,
+    open_run,
+)
 from harness.sweep.stages import (
     Members,
     Outcome,
@@ -46,6 +52,7 @@ from harness.sweep.timing_stage import (
     describe_calls,
     pick_timed,
     release,
+    reuse_times,
     share_times,
     time_runs,
 )
@@ -72,7 +79,7 @@ def run_sweep(configs: Sequence[Config], *, in_processes: bool = False) -> list[
     announce(format_plan(plan, len(outcomes), estimate_seconds(plan, room)))
     rates = tune_rates(plan.variants, partial(run_sweep, in_processes=in_processes))
     variants = [_set_rate(each, rates.get(each.config.run_id)) for each in plan.variants]
-    with _interrupts_recorded(variants):
+    with interrupts_recorded(variants):
         bases = {each.config.base_run_id: begin(open_base(each)) for each in variants}
         lost = {
             each.config.run_id: begin(open_run(each))
@@ -115,27 +122,6 @@ def _conclude(plan: VariantPlan) -> Outcome:
     return outcome
 
 
-def find_finished(config: Config) -> Outcome | None:
-    """How this very configuration ended, if it and its base have run to their end before.
-
-    None too where it is to be timed again; UserError where its adapter for that is gone.
-    """
-    runs = config.study_folder / "runs"
-    ends = [read_previous(runs / run_id) for run_id in (config.base_run_id, config.run_id)]
-    finished = [record for record in ends if record is not None and record.status == "ok"]
-    if len(finished) < 2:
-        return None
-    if not config.is_timed_again:
-        return conclude(finished[1])
-    adapter = runs / config.run_id / "adapter"
-    if not has_adapter(adapter):
-        raise UserError(
-            f"latency.remeasure: {adapter} has no adapter, so the run cannot be timed again: "
-            "restore the folder, or delete the run's folder to train it again"
-        )
-    return None
-
-
 def _find_seconds_done(plans: Sequence[VariantPlan]) -> float:
     """Planned time of what an earlier sweep has trained and scored."""
     bases = {plan.config.base_run_id: plan for plan in plans}
@@ -164,6 +150,7 @@ def _run(plans: Sequence[VariantPlan], in_processes: bool) -> None:
     progress.stages_at_a_time = work.work_seconds / makespan if makespan else 1.0
     with progress.heartbeat():
         _run_packs(layout.packs, run_pack, layout.workers, _needs_scores, run_jobs, progress)
+        reuse_times([run for group in _group_by_base(plans) for run in find_runs(group)])
         sessions = _find_sessions(plans)
         # Nothing runs beside what is timed.
         progress.stages_at_a_time = 1.0
@@ -189,13 +176,9 @@ def _find_sessions(plans: Sequence[VariantPlan]) -> list[_Session]:
 
     Bases whose calls are the same share one session.
     """
-    groups: dict[str, list[VariantPlan]] = {}
-    for plan in plans:
-        groups.setdefault(plan.config.base_run_id, []).append(plan)
     sessions: list[_Session] = []
     places: dict[str, int] = {}
-    for group in groups.values():
-        every = PackPlan(tuple(group), base=group[0])
+    for every in _group_by_base(plans):
         base, *runs = find_runs(every)
         calls = describe_calls(base, runs)
         if calls is not None and calls in places:
@@ -203,9 +186,16 @@ def _find_sessions(plans: Sequence[VariantPlan]) -> list[_Session]:
             continue
         if calls is not None:
             places[calls] = len(sessions)
-        timed = PackPlan(tuple(pick_timed(runs)), base=group[0])
+        timed = PackPlan(tuple(pick_timed(runs)), base=every.base)
         sessions.append(_Session(timed, [every]))
     return sessions
+
+
+def _group_by_base(plans: Sequence[VariantPlan]) -> list[PackPlan]:
+    groups: dict[str, list[VariantPlan]] = {}
+    for plan in plans:
+        groups.setdefault(plan.config.base_run_id, []).append(plan)
+    return [PackPlan(tuple(group), base=group[0]) for group in groups.values()]
 
 
 def _needs_scores(run: Run) -> bool:
@@ -315,102 +305,3 @@ def time_pack(pack: PackPlan, progress: Progress) -> None:
         if loaded is None:
             return
     time_runs(base, left, loaded, progress)
-
-
-def find_runs(pack: PackPlan) -> list[Run]:
-    """A pack's runs as they stand on disk, the base first where it is one of them."""
-    bases = [find_base(pack.base)] if pack.base else []
-    return bases + [find_run(plan) for plan in pack.plans]
-
-
-def find_run(plan: VariantPlan) -> Run:
-    """A variant's run as it stands on disk, which it has been since `begin`."""
-    folder = plan.config.study_folder / "runs" / plan.config.run_id
-    return Run(plan, folder, read_record(folder))
-
-
-def find_base(plan: VariantPlan) -> Run:
-    """The base's run as it stands on disk."""
-    folder = plan.config.study_folder / "runs" / plan.config.base_run_id
-    return Run(plan, folder, read_record(folder))
-
-
-def begin(run: Run) -> Outcome | None:
-    """Put a run that is not over on disk; return its outcome where even that cannot be done."""
-    if run.record.status == "ok":
-        return None
-    try:
-        run.save(status="running", error=None)
-    except UserError as error:
-        run.fail(error)
-        return conclude(run.record)
-    return None
-
-
-def open_run(plan: VariantPlan) -> Run:
-    """Continue a variant's record where an earlier sweep left it, else begin one."""
-    config = plan.config
-    folder = config.study_folder / "runs" / config.run_id
-    previous = read_previous(folder)
-    fresh = Record(run_id=config.run_id, status="running", config=config.as_record())
-    if previous is None:
-        return Run(plan, folder, fresh)
-    if previous.status == "ok" and not config.is_timed_again:
-        return Run(plan, folder, previous)
-    # The same configuration has the same run id: stages that it finished still hold.
-    kept = dataclasses.replace(
-        fresh,
-        adapter=previous.adapter,
-        train=previous.train,
-        eval=previous.eval,
-        environment=previous.environment,
-    )
-    return Run(plan, folder, kept)
-
-
-def open_base(plan: VariantPlan) -> Run:
-    """The base's own run: scored once for all variants that share model, task and scoring."""
-    config = plan.config
-    folder = config.study_folder / "runs" / config.base_run_id
-    values = config.as_record()
-    values["target_modules"] = {"label": BASE, "roles": []}
-    values["adapter"] = {"method": "none", "rank": 0, "alpha": 0.0, "dropout": 0.0}
-    values["seed"] = 0
-    fresh = Record(
-        run_id=config.base_run_id,
-        status="running",
-        config=values,
-        adapter=AdapterRecord(BASE, (), "none", 0, 0.0, 0, 0, 0, True),
-    )
-    previous = read_previous(folder)
-    if previous is not None and previous.status == "ok" and not config.is_timed_again:
-        return Run(plan, folder, previous)
-    if previous is not None:
-        fresh = dataclasses.replace(fresh, eval=previous.eval, environment=previous.environment)
-    return Run(plan, folder, fresh)
-
-
-def read_previous(folder: Path) -> Record | None:
-    """An earlier record of the run, or None where there is none that can be read."""
-    if not (folder / "record.json").exists():
-        return None
-    try:
-        return read_record(folder)
-    except UserError as error:
-        announce(f"warning: {error}; running it again")
-        return None
-
-
-@contextmanager
-def _interrupts_recorded(plans: Sequence[VariantPlan]) -> Iterator[None]:
-    """Mark unfinished runs as interrupted when the process is told to end, and pass that on."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as error:
-        names = {name: p for p in plans for name in (p.config.run_id, p.config.base_run_id)}
-        for name, plan in names.items():
-            folder = plan.config.study_folder / "runs" / name
-            record = read_previous(folder)
-            if record is not None and record.status == "running":
-                Run(plan, folder, record).fail(error, status="interrupted")
-        raise

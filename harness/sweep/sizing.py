@@ -55,6 +55,7 @@ def choose_size(sizes: Sizes, configs: Sequence[Config]) -> SizeChoice:
             variant,
             train_seconds=variant.train_seconds * trained,
             score_seconds=variant.score_seconds * scored,
+            scored_examples=round(variant.scored_examples * scored),
         )
 
     seconds = {

@@ -32,7 +32,7 @@ from harness.records.record import (
     TrainRecord,
     write_record,
 )
-from harness.sweep.plan import VariantPlan, label_run
+from harness.sweep.plan import VariantPlan, estimate_scoring, label_run
 from harness.training.loop import DivergedError, Recipe, TrainResult, train_pack
 from harness.training.packed_model import BASE_ROW, Pack
 
@@ -316,7 +316,7 @@ def _score_pack(
     progress: Progress,
 ) -> tuple[list[list[ScoredExample]], float]:
     config, prepared = runs[0].plan.config, runs[0].plan.prepared
-    planned = sum(run.plan.score_seconds for run in runs)
+    planned = estimate_scoring([run.plan for run in runs])
     title = f"{name_pack(runs)} · scoring"
     with progress.stage(title, len(prepared.test), planned) as stage:
         started = time.perf_counter()

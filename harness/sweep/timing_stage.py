@@ -1,19 +1,24 @@
 """The last stage of a group: time its variants with the base, and close their records."""
 
+import contextlib
 import gc
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from harness.analysis.latency.timing_verdicts import check_gate, find_rule
 from harness.config.catalog import METHODS
 from harness.errors import UserError
-from harness.models.devices import resolve_device
+from harness.models.devices import describe_environment, resolve_device
 from harness.models.loading import LoadedModel
 from harness.progress import Progress, announce
-from harness.records.files import write_table
-from harness.records.record import LatencyRecord
+from harness.records.files import read_table, write_table
+from harness.records.machine import describe_difference, identify_machine
+from harness.records.record import LatencyRecord, Record, read_record
 from harness.sweep.plan import VariantPlan
 from harness.sweep.stages import Run, failures_recorded
 from harness.timing.budget import Budget, make_budget
@@ -45,6 +50,64 @@ def describe_calls(base: Run, runs: Sequence[Run]) -> str | None:
     return json.dumps(shape, sort_keys=True)
 
 
+def reuse_times(runs: Sequence[Run]) -> None:
+    """Close the runs whose kind of adapter was timed earlier in the study, on this machine.
+
+    Latency does not depend on training, so another seed or more examples need no timing. Times that
+    failed the gate, or are of other calls, are no help.
+    """
+    waiting = [run for run in runs if run.record.status == "running" and run.record.eval]
+    waiting = [run for run in waiting if run.plan.config.latency.enabled]
+    for run in waiting:
+        if run.record.latency is not None:
+            run.save(status="ok")
+    waiting = [run for run in waiting if not run.is_over and not run.plan.config.is_timed_again]
+    if not waiting:
+        return
+    device = resolve_device(waiting[0].plan.config.model.device)
+    known = _find_timed(waiting[0].plan.config.study_folder, describe_environment(device))
+    for run in waiting:
+        folder = known.get(_name_calls(run.record, run.plan.timed_lengths))
+        if folder is None:
+            continue
+        with failures_recorded([run]):
+            _copy_times(read_record(folder), folder, run)
+
+
+def _find_timed(study: Path, environment: Mapping[str, Any]) -> dict[str, Path]:
+    """Folder of a run for each kind of call whose times can be trusted, of this machine."""
+    machine, known = identify_machine(environment), {}
+    for path in sorted(study.glob("runs/*/record.json")):
+        with contextlib.suppress(UserError):
+            record = read_record(path.parent)
+            timed = record.latency
+            if record.status != "ok" or timed is None:
+                continue
+            name = _name_calls(record, (timed.prompt_tokens, timed.output_tokens))
+            is_here = describe_difference(identify_machine(record.environment), machine) is None
+            if name not in known and is_here and _is_trusted(path.parent, timed):
+                known[name] = path.parent
+    return known
+
+
+def _is_trusted(folder: Path, timed: LatencyRecord) -> bool:
+    rule = find_rule(timed)
+    return rule is not None and check_gate(read_table(folder / "latency.parquet"), rule).is_trusted
+
+
+def _name_calls(record: Record, lengths: tuple[int, int]) -> str:
+    """What the times of a run depend on: neither task nor seed."""
+    config, adapter = record.config, record.adapter
+    kind = [config["target_modules"]["roles"], config["adapter"].get("method")]
+    kind += [adapter.rank if adapter else 0, config["adapter"].get("virtual_tokens")]
+    return json.dumps([config["model"], config["latency"], lengths, kind], sort_keys=True)
+
+
+def _copy_times(source: Record, folder: Path, run: Run) -> None:
+    shutil.copyfile(folder / "latency.parquet", run.folder / "latency.parquet")
+    run.save(latency=source.latency, environment=source.environment, status="ok")
+
+
 def pick_timed(runs: Sequence[Run]) -> list[VariantPlan]:
     """One run of each kind of adapter, the first that is left to be timed; without timing, all."""
     picked: dict[tuple[object, ...], Run] = {}
@@ -71,9 +134,7 @@ def share_times(timed: Sequence[Run], runs: Sequence[Run]) -> None:
             if source.record.latency is None:
                 reason = source.record.error.message if source.record.error else "not timed"
                 raise UserError(f"latency, timed with {source.title}: {reason}")
-            shutil.copyfile(source.folder / "latency.parquet", run.folder / "latency.parquet")
-            environment = source.record.environment
-            run.save(latency=source.record.latency, environment=environment, status="ok")
+            _copy_times(source.record, source.folder, run)
 
 
 def _name_adapter(run: Run) -> tuple[object, ...]:

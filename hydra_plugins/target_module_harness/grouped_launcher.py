@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from harness.config.composing import to_config
+from harness.config.composing import refuse_unread_race, to_config
 
 
 @dataclass
@@ -51,6 +51,8 @@ class GroupedLauncher(Launcher):
             self._compose(initial_job_idx + number, overrides)
             for number, overrides in enumerate(job_overrides)
         ]
+        for job in jobs:
+            refuse_unread_race(job.hydra)
         outcomes = run_sweep([to_config(job) for job in jobs], in_processes=True)
 
         def conclude(job: DictConfig, outcome: Outcome) -> JobReturn:

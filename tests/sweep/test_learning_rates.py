@@ -133,6 +133,29 @@ def test_what_earlier_sweeps_chose_is_kept(untimed_config: ConfigMaker) -> None:
     assert [row["target_set"] for row in json.loads(file.read_text())] == ["q"]
 
 
+def test_the_grid_starts_from_the_rates_of_another_study(
+    untimed_config: ConfigMaker, tmp_path: Path
+) -> None:
+    rows = [
+        {"task": "fincot", "target_set": "q", "method": "lora", "chosen": 1e-3},
+        {"task": "invoice_ocr", "target_set": "q", "method": "lora", "chosen": 1e-1},
+        {"task": "medmcqa", "target_set": "v", "method": "lora", "chosen": 1e-5},
+        {"task": "medmcqa", "target_set": "q", "method": "lora", "chosen": None},
+    ]
+    (tmp_path / "tuning.json").write_text(json.dumps(rows), encoding="utf-8")
+    start = f"train.tuning_study={tmp_path}"
+    for name, middle in (("q", 1e-2), ("v", 1e-5), ("k", 2e-4)):
+        sweep = PlantedSweep(best=middle)
+        asked = plan(untimed_config, start, f"target_modules={name}")
+        assert tune_rates([asked], sweep) == {asked.config.run_id: pytest.approx(middle)}
+        assert sorted(sweep.rates)[2] == pytest.approx(middle)
+    (tmp_path / "tuning.json").write_text("{torn", encoding="utf-8")
+    with pytest.raises(UserError, match=r"tuning\.json: no tuned rates"):
+        tune_rates([asked], PlantedSweep())
+    with pytest.raises(UserError, match="nowhere, which holds no tuning"):
+        untimed_config(*TUNED, "train.tuning_study=nowhere")
+
+
 def test_given_rates_are_left_alone(untimed_config: ConfigMaker) -> None:
     sweep = PlantedSweep()
     assert tune_rates(plan_sweep([untimed_config("train.learning_rate=0.5")]).variants, sweep) == {}

@@ -79,7 +79,7 @@ def test_a_choice_comes_back_from_disk_and_a_torn_one_does_not(tmp_path: Path) -
 def test_a_sweep_keeps_to_the_size_that_it_began_with(
     run_harness: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts = {"xs.train": 2, "xs.test": 2, "xl.train": 6, "xl.test": 4}
+    counts = {"xxs.train": 2, "xxs.test": 2, "xl.train": 6, "xl.test": 4}
     sizes = [
         "variables.sizes.{}.{}_examples.medmcqa={}".format(*name.split("."), count)
         for name, count in counts.items()
@@ -90,11 +90,11 @@ def test_a_sweep_keeps_to_the_size_that_it_began_with(
     monkeypatch.setattr(sizing, "LIMIT_SECONDS", 0.0)
     done = run_harness(*command)
     assert done.status == 0, done.stderr
-    assert "Size xs: the smallest of xs, s, m, l and xl" in done.stderr
-    assert "Size xs: the smallest of" in (tmp_path / "s" / "report.md").read_text()
+    assert "Size xxs: the smallest of xxs, xs, s, m, l and xl" in done.stderr
+    assert "Size xxs: the smallest of" in (tmp_path / "s" / "report.md").read_text()
     assert set(load_results(tmp_path / "s")["example_count"]) == {2}
     monkeypatch.setattr(sizing, "LIMIT_SECONDS", 1e9)
     again = run_harness(*command)
     assert again.status == 0, again.stderr
-    assert "size xs, which this study began with" in again.stderr
+    assert "size xxs, which this study began with" in again.stderr
     assert "2 already finished" in again.stderr

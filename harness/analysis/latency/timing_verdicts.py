@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness.analysis.latency.ratios import Interval, paired_ratio
 from harness.formatting import format_share
+from harness.records.record import LatencyRecord
 
 CONFIDENCE = 0.95
 
@@ -84,6 +85,13 @@ def is_publishable(interval: Interval, rule: Rule) -> bool:
     rounds = max(rule.min_rounds, PUBLISHABLE_ROUNDS)
     processes = max(rule.min_processes, PUBLISHABLE_PROCESSES)
     return interval.rounds >= rounds and interval.processes >= processes
+
+
+def find_rule(timed: LatencyRecord | None) -> Rule | None:
+    """The rule that a run was timed under; None where it was not, or before there were rules."""
+    if timed is None or math.isnan(timed.half_width):
+        return None
+    return Rule(timed.half_width, timed.margin, timed.min_rounds, timed.min_processes)
 
 
 def check_gate(calls: pd.DataFrame, rule: Rule, time: str = "end_to_end") -> Gate:

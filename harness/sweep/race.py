@@ -1,0 +1,253 @@
+"""The race: rounds of runs until the choice of a target set is decided, or a budget is spent.
+
+Every round runs what brings a decision nearest for its time, and is recorded before it starts; so a
+race that was killed goes on where it was, with the same decisions.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from harness.analysis.comparison import Comparison, compare
+from harness.analysis.decision import BALANCED, Ruling, apply_rule
+from harness.analysis.race.allocation import Outlook, Step, plan_round
+from harness.analysis.race.look_count import count_look_at
+from harness.analysis.race.race_wording import describe_plan, format_round
+from harness.analysis.results import load_examples, load_results
+from harness.config.schema import Config, RaceConfig
+from harness.errors import UserError
+from harness.formatting import format_duration
+from harness.models.devices import resolve_device
+from harness.progress import announce
+from harness.records.race_record import Race, RaceJob, Round, Standing, write_race
+from harness.records.record import BASE
+from harness.sweep.packing import survey_room
+from harness.sweep.race_start import begin_race
+
+Launch = Callable[[Sequence[RaceJob]], object]
+"""Runs jobs, whatever comes of them; records say it."""
+
+
+def run_race(arms: Sequence[Config], launch: Launch, on_round: Callable[[], object]) -> Race:
+    """Run rounds until the race ends; `on_round` is called after each.
+
+    `arms` are all variants on all tasks, under the first seed. Raises UserError before anything
+    runs where the race cannot work, and where all runs of the first round fail.
+    """
+    race = begin_race(arms)
+    track = _Track(arms, launch, on_round)
+    while True:
+        if race.rounds[-1].is_over:
+            known = track.look()
+        else:
+            race, known = track.run_round(race)
+        jobs, reason = track.plan_next(race, known)
+        if not jobs:
+            race = dataclasses.replace(race, ended=reason)
+            write_race(track.study, race)
+            announce(f"race: {reason}")
+            return race
+        announce(f"next: {reason}")
+        race = dataclasses.replace(race, ended="", rounds=(*race.rounds, Round(jobs, reason)))
+        write_race(track.study, race)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the records say."""
+
+    results: pd.DataFrame
+    comparison: Comparison
+    ruling: Ruling
+
+    @property
+    def running(self) -> list[str]:
+        """The target sets that are not ruled out; where one seed rules all of them out, the best.
+
+        One seed never chooses, and so does not choose the base either.
+        """
+        left = [each.variant for each in self.ruling.candidates if each.variant != BASE]
+        if left or not self.comparison.scores.is_one_seed:
+            return left
+        sets = [e for e in self.ruling.inputs if e.is_complete and e.variant != BASE]
+        return [each.variant for each in sorted(sets, key=lambda each: each.mean_regret)[:1]]
+
+
+@dataclass
+class _Track:
+    arms: Sequence[Config]
+    launch: Launch
+    on_round: Callable[[], object]
+    study: Path = field(init=False)
+    settings: RaceConfig = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.study, self.settings = self.arms[0].study_folder, self.arms[0].race
+
+    def run_round(self, race: Race) -> tuple[Race, _Known]:
+        """Run what the last round is to run, and conclude it with what is known then."""
+        *before, last = race.rounds
+        started = time.perf_counter()
+        try:
+            self.launch(last.jobs)
+        finally:
+            seconds = last.seconds + time.perf_counter() - started
+            last = dataclasses.replace(last, seconds=seconds)
+            race = dataclasses.replace(race, rounds=(*before, last))
+            write_race(self.study, race)
+        known = self.look()
+        race = dataclasses.replace(race, rounds=(*before, self._conclude(last, known)))
+        write_race(self.study, race)
+        self.on_round()
+        announce(format_round(race))
+        return race, known
+
+    def look(self) -> _Known:
+        """Compare what there is; UserError where no variant has a score."""
+        results = load_results(self.study)
+        trained = results[results["target_set"] != BASE]
+        if not trained["score"].notna().any():
+            reasons = trained["error_message"].dropna()
+            reason = str(reasons.iloc[0]).splitlines()[0] if len(reasons) else "no run has a score"
+            raise UserError(f"race: all {len(trained)} runs of the first round failed: {reason}")
+        look = count_look_at(self.study, results)
+        comparison = compare(results, load_examples(self.study, texts=False), look=look)
+        ruling = apply_rule(comparison, self.settings.tolerance, BALANCED)
+        return _Known(results, comparison, ruling)
+
+    def _conclude(self, last: Round, known: _Known) -> Round:
+        candidates = {each.variant for each in known.ruling.candidates}
+        rows = known.comparison.by_task
+        rows = rows[rows["task"].isin(known.comparison.tasks)]
+        seeds = rows.groupby("variant")["seeds"].min()
+        standings = tuple(
+            Standing(
+                variant=each.variant,
+                seeds=0 if each.variant == BASE else int(seeds.fillna(0).get(each.variant, 0)),
+                lost=each.mean_regret,
+                lost_high=each.mean_regret_high,
+                chance=each.near_probability,
+                is_out=each.variant not in candidates,
+            )
+            for each in known.ruling.inputs
+        )
+        choice, today = known.ruling.choice, known.ruling.today
+        return dataclasses.replace(
+            last,
+            standings=standings,
+            verdict=known.ruling.verdict,
+            choice=choice.variant if choice else None,
+            leader=today.variant if today else None,
+        )
+
+    def plan_next(self, race: Race, known: _Known) -> tuple[tuple[RaceJob, ...], str]:
+        """The jobs of the next round and why; none, and why not, where the race ends."""
+        if known.ruling.choice is not None:
+            return (), f"decided after {len(race.rounds)} rounds"
+        if not known.comparison.can_decide:
+            return (), "no task can decide: none has enough examples and a score above its baseline"
+        if not known.running:
+            return (), "every target set is ruled out or has failed"
+        steps = [*self._list_seeds(race, known), *self._list_examples(race, known)]
+        outlook = plan_round(known.comparison, known.ruling, self.settings.tolerance, steps)
+        if outlook is None:
+            return (), f"undecided with {self.settings.max_seeds} seeds, the most it may have"
+        while True:
+            jobs = tuple(self._make_jobs(race, known, outlook))
+            spent = self._find_limit(race, jobs, outlook)
+            if spent is None:
+                return jobs, describe_plan(outlook, self._share(outlook))
+            # The most useful steps come first; those that a budget allows are taken.
+            outlook = dataclasses.replace(outlook, steps=outlook.steps[:-1], gap=math.nan)
+            if not outlook.steps:
+                return (), spent
+
+    def _find_limit(self, race: Race, jobs: Sequence[RaceJob], outlook: Outlook) -> str | None:
+        """The budget that the next round would exceed, in words."""
+        most, hours = self.settings.max_runs, self.settings.hours
+        runs = {(job.arm, job.seed) for each in race.rounds for job in each.jobs}
+        count = len(runs | {(job.arm, job.seed) for job in jobs})
+        if most is not None and count > most:
+            return f"undecided; the next round would make it {count} runs of {most} (race.max_runs)"
+        seconds = self._share(outlook)
+        if hours is not None and race.seconds + seconds > 3600 * hours:
+            return (
+                f"undecided after {format_duration(race.seconds)}; the next round takes about "
+                f"{format_duration(seconds)}, beyond race.hours={hours:g}"
+            )
+        return None
+
+    def _share(self, outlook: Outlook) -> float:
+        """Wall time of steps, which several processes share."""
+        room = survey_room(resolve_device(self.arms[0].model.device), in_processes=True)
+        return outlook.seconds / room.count_workers(len(outlook.steps))
+
+    def _list_seeds(self, race: Race, known: _Known) -> Iterator[Step]:
+        rows = known.results[known.results["task"].isin(known.comparison.tasks)]
+        rows = rows.assign(seconds=rows["train_seconds"] + rows["eval_seconds"])
+        means = rows.groupby(["variant", "task"])["seconds"].mean().groupby("variant").sum()
+        for variant in known.running:
+            if _next_seed(race, self._find_arms(known, variant)) < self.settings.max_seeds:
+                yield Step("seed", variant, float(means.get(variant, means.mean())))
+
+    def _list_examples(self, race: Race, known: _Known) -> Iterator[Step]:
+        again = [BASE, *known.running]
+        scored = known.results[known.results["variant"].isin(again)]
+        for task in known.comparison.tasks if self.settings.more_examples else ():
+            rows = scored[scored["task"] == task]
+            asked = self._find_asked(race, task)
+            # A source that has fewer has no more.
+            if len(rows) and rows["example_count"].max() >= asked:
+                yield Step("examples", task, 2 * float(rows["eval_seconds"].sum()))
+
+    def _find_asked(self, race: Race, task: str) -> int:
+        """Test examples that the task's runs were asked to score so far."""
+        own = {arm.run_id: arm.task.test_examples for arm in self.arms if arm.task.name == task}
+        jobs = (job for each in race.rounds for job in each.jobs)
+        extra = (job.extra_test_examples for job in jobs if job.arm in own)
+        return max(own.values()) + max(extra, default=0)
+
+    def _find_arms(self, known: _Known, variant: str) -> list[Config]:
+        """A variant on the tasks that count; on others it would gain nothing from more runs."""
+        ids = set(known.results.loc[known.results["variant"] == variant, "run_id"])
+        tasks = known.comparison.tasks
+        return [arm for arm in self.arms if arm.run_id in ids and arm.task.name in tasks]
+
+    def _make_jobs(self, race: Race, known: _Known, outlook: Outlook) -> Iterator[RaceJob]:
+        """Where a task gets more examples, all runs of it that are still in score them."""
+        seeded = {step.name for step in outlook.steps if step.kind == "seed"}
+        doubled = {step.name for step in outlook.steps if step.kind == "examples"}
+        for variant in known.running:
+            arms = self._find_arms(known, variant)
+            begun = _next_seed(race, arms)
+            for arm in arms:
+                task = arm.task.name
+                asked = self._find_asked(race, task) * (2 if task in doubled else 1)
+                extra = asked - arm.task.test_examples
+                first = 0 if task in doubled else begun
+                last = begun + (variant in seeded)
+                yield from (RaceJob(arm.run_id, seed, extra) for seed in range(first, last))
+
+
+def _next_seed(race: Race, arms: Sequence[Config]) -> int:
+    """The first seed that a variant was not given yet."""
+    names = {arm.run_id for arm in arms}
+    return 1 + max(
+        (job.seed for each in race.rounds for job in each.jobs if job.arm in names), default=-1
+    )
+
+
+def apply_job(arm: Config, job: RaceJob) -> Config:
+    """Return the configuration of a job from its variant's under the first seed."""
+    task = dataclasses.replace(arm.task, extra_test_examples=job.extra_test_examples)
+    return dataclasses.replace(arm, seed=job.seed, task=task)
+
+
+def list_overrides(job: RaceJob) -> list[str]:
+    """Return what a job adds to the overrides of its variant."""
+    return [f"seed={job.seed}", f"++task.extra_test_examples={job.extra_test_examples}"]

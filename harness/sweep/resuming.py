@@ -1,0 +1,150 @@
+"""What earlier sweeps left of each run, and where a sweep goes on from it."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.adapters.storage import has_adapter
+from harness.config.schema import Config
+from harness.errors import UserError
+from harness.progress import announce
+from harness.records.record import BASE, AdapterRecord, Record, read_record
+from harness.sweep.packing import PackPlan
+from harness.sweep.plan import VariantPlan
+from harness.sweep.stages import Outcome, Run, conclude
+
+
+def find_finished(config: Config) -> Outcome | None:
+    """How this very configuration ended, if it and its base have run to their end before.
+
+    None too where it is to be timed again; UserError where its adapter for that is gone.
+    """
+    runs = config.study_folder / "runs"
+    ends = [read_previous(runs / run_id) for run_id in (config.base_run_id, config.run_id)]
+    finished = [record for record in ends if record is not None and record.status == "ok"]
+    if len(finished) < 2 or not all(has_enough_scores(record, config) for record in finished):
+        return None
+    if not config.is_timed_again:
+        return conclude(finished[1])
+    adapter = runs / config.run_id / "adapter"
+    if not has_adapter(adapter):
+        raise UserError(
+            f"latency.remeasure: {adapter} has no adapter, so the run cannot be timed again: "
+            "restore the folder, or delete the run's folder to train it again"
+        )
+    return None
+
+
+def find_runs(pack: PackPlan) -> list[Run]:
+    """A pack's runs as they stand on disk, the base first where it is one of them."""
+    bases = [find_base(pack.base)] if pack.base else []
+    return bases + [find_run(plan) for plan in pack.plans]
+
+
+def find_run(plan: VariantPlan) -> Run:
+    """A variant's run as it stands on disk, which it has been since `begin`."""
+    folder = plan.config.study_folder / "runs" / plan.config.run_id
+    return Run(plan, folder, read_record(folder))
+
+
+def find_base(plan: VariantPlan) -> Run:
+    """The base's run as it stands on disk."""
+    folder = plan.config.study_folder / "runs" / plan.config.base_run_id
+    return Run(plan, folder, read_record(folder))
+
+
+def begin(run: Run) -> Outcome | None:
+    """Put a run that is not over on disk; return its outcome where even that cannot be done."""
+    if run.record.status == "ok":
+        return None
+    try:
+        run.save(status="running", error=None)
+    except UserError as error:
+        run.fail(error)
+        return conclude(run.record)
+    return None
+
+
+def open_run(plan: VariantPlan) -> Run:
+    """Continue a variant's record where an earlier sweep left it, else begin one."""
+    config = plan.config
+    folder = config.study_folder / "runs" / config.run_id
+    previous = read_previous(folder)
+    fresh = Record(run_id=config.run_id, status="running", config=config.as_record())
+    if previous is None:
+        return Run(plan, folder, fresh)
+    if is_done(previous, config):
+        return Run(plan, folder, previous)
+    # The same configuration has the same run id: stages that it finished still hold.
+    kept = {"adapter": previous.adapter, "train": previous.train}
+    return Run(plan, folder, dataclasses.replace(fresh, **kept, **_keep(previous, config)))
+
+
+def open_base(plan: VariantPlan) -> Run:
+    """The base's own run: scored once for all variants that share model, task and scoring."""
+    config = plan.config
+    folder = config.study_folder / "runs" / config.base_run_id
+    values = config.as_record()
+    values["target_modules"] = {"label": BASE, "roles": []}
+    values["adapter"] = {"method": "none", "rank": 0, "alpha": 0.0, "dropout": 0.0}
+    values["seed"] = 0
+    fresh = Record(
+        run_id=config.base_run_id,
+        status="running",
+        config=values,
+        adapter=AdapterRecord(BASE, (), "none", 0, 0.0, 0, 0, 0, True),
+    )
+    previous = read_previous(folder)
+    if previous is not None and is_done(previous, config):
+        return Run(plan, folder, previous)
+    if previous is not None:
+        fresh = dataclasses.replace(fresh, **_keep(previous, config))
+    return Run(plan, folder, fresh)
+
+
+def is_done(record: Record, config: Config) -> bool:
+    """Whether an earlier sweep left nothing to do."""
+    is_over = record.status == "ok" and not config.is_timed_again
+    return is_over and has_enough_scores(record, config)
+
+
+def has_enough_scores(record: Record, config: Config) -> bool:
+    """Whether as many test examples were asked for as are now; a smaller source had fewer."""
+    # The run id holds `test_examples`, so that it is the same.
+    asked = record.config.get("task", {}).get("extra_test_examples", 0)
+    return bool(asked >= config.task.extra_test_examples)
+
+
+def _keep(previous: Record, config: Config) -> dict[str, Any]:
+    """What holds of an earlier record's scores and times, and of the machine that they are from."""
+    scores = previous.eval if has_enough_scores(previous, config) else None
+    times = None if config.is_timed_again else previous.latency
+    return {"eval": scores, "latency": times, "environment": previous.environment}
+
+
+def read_previous(folder: Path) -> Record | None:
+    """An earlier record of the run, or None where there is none that can be read."""
+    if not (folder / "record.json").exists():
+        return None
+    try:
+        return read_record(folder)
+    except UserError as error:
+        announce(f"warning: {error}; running it again")
+        return None
+
+
+@contextmanager
+def interrupts_recorded(plans: Sequence[VariantPlan]) -> Iterator[None]:
+    """Mark unfinished runs as interrupted when the process is told to end, and pass that on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        names = {name: p for p in plans for name in (p.config.run_id, p.config.base_run_id)}
+        for name, plan in names.items():
+            folder = plan.config.study_folder / "runs" / name
+            record = read_previous(folder)
+            if record is not None and record.status == "running":
+                Run(plan, folder, record).fail(error, status="interrupted")
+        raise

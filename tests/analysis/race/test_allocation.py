@@ -1,0 +1,75 @@
+"""What a race runs next: foretold bounds against what more data really gives."""
+
+import numpy as np
+import pytest
+from score_tables import draw_binary, make_tables
+
+from harness.analysis.comparison import compare
+from harness.analysis.decision import BALANCED, apply_rule
+from harness.analysis.differences import Scores
+from harness.analysis.race.allocation import PRUDENCE, Outlook, Step, _Foresight, plan_round
+from harness.records.record import BASE
+
+MEANS = {BASE: 0.3, "o_proj": 0.45, "qkv": 0.6, "all": 0.61}
+SEEDS = [Step("seed", name, 1.0) for name in ("o_proj", "qkv", "all")]
+
+
+def plan(
+    means: dict[str, float], steps: list[Step], *, examples: int = 300, seeds: int = 1
+) -> Outlook | None:
+    rng = np.random.default_rng(3)
+    tables = make_tables({"task": draw_binary(rng, means, examples, seeds)})
+    comparison = compare(*tables)
+    return plan_round(comparison, apply_rule(comparison, 0.02, BALANCED), 0.02, steps)
+
+
+def test_without_steps_there_is_no_plan() -> None:
+    assert plan(MEANS, []) is None
+
+
+def test_a_second_seed_goes_to_the_leader_first() -> None:
+    outlook = plan(MEANS, SEEDS)
+    assert outlook is not None
+    names = [step.name for step in outlook.steps]
+    assert outlook.leader in ("all", "qkv")
+    assert outlook.leader in names
+
+
+def test_the_cheaper_of_two_ways_is_taken() -> None:
+    for seed_cost, example_cost, kind in ((1.0, 1000.0, "seed"), (1000.0, 1.0, "examples")):
+        steps = [Step("seed", name, seed_cost) for name in ("o_proj", "qkv", "all")]
+        outlook = plan(MEANS, [*steps, Step("examples", "task", example_cost)], seeds=3)
+        assert outlook is not None
+        assert outlook.steps[0].kind == kind
+
+
+def test_what_is_foretold_of_twice_the_examples_comes_true() -> None:
+    """How far bounds reach, foretold from half of the examples, is what all of them give."""
+    scores = draw_binary(np.random.default_rng(0), MEANS, 2000, 3)
+    half = {name: own[:, ::2] for name, own in scores.items()}
+    few, many = (compare(*make_tables({"task": each})).scores for each in (half, scores))
+    foretold = find_reach(few, [Step("examples", "task", 1.0)])
+    assert foretold == pytest.approx(find_reach(many, []), rel=0.2)
+    assert foretold < 0.9 * find_reach(few, [])
+
+
+def test_what_is_foretold_of_another_seed_comes_true() -> None:
+    rng = np.random.default_rng(1)
+    scores = draw_binary(rng, MEANS, 1000, 8, exact=False)
+    moved = {
+        name: np.where(rng.random(own.shape) < 0.15 * rng.random((len(own), 1)), 0.0, own)
+        for name, own in scores.items()
+    }
+    few = compare(*make_tables({"task": {n: own[:4] for n, own in moved.items()}})).scores
+    many = compare(*make_tables({"task": moved})).scores
+    # Four more seeds of each set.
+    foretold = find_reach(few, [step for step in SEEDS for _ in range(4)])
+    assert foretold == pytest.approx(find_reach(many, []), rel=0.3)
+
+
+def find_reach(scores: Scores, steps: list[Step]) -> float:
+    """How far the leader's bounds lie above its estimates, summed over rivals."""
+    # So low that no bound is clipped.
+    foresight = _Foresight(scores, "all", -1.0, 0.04)
+    whole = foresight.measure_gap(steps)
+    return (whole - sum(each.lost + 1.0 for each in foresight.rivals)) / PRUDENCE
