@@ -4,12 +4,14 @@ from tasks.base import DataError, Example, TaskSpec
 from tasks.custom import make_custom_task
 from tasks.loading import LoadedExamples, load_examples
 from tasks.registry import TASKS, find_task
+from tasks.sources import Source
 
 __all__ = [
     "TASKS",
     "DataError",
     "Example",
     "LoadedExamples",
+    "Source",
     "TaskSpec",
     "find_task",
     "load_examples",

@@ -26,6 +26,7 @@ from tasks.custom import make_custom_task
 from tasks.files import SUFFIXES
 from tasks.loading import LoadedExamples, load_examples
 from tasks.registry import TASKS, find_task
+from tasks.sources import Source
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -92,18 +93,18 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     """
     task = config.task
     spec = _find_spec(task)
-    source, dataset = _find_source(task, spec)
-    if source != "hub":  # where `auto` takes a path for a hub id as well
-        refuse_unread_places("task", dataclasses.replace(task, source=source))
-    announce(f"{task.name}: reading and tokenizing the {source} data")
+    source = _find_source(task, spec)
+    if source.kind != "hub":  # where `auto` takes a path for a hub id as well
+        refuse_unread_places("task", dataclasses.replace(task, source=source.kind))
+    announce(f"{task.name}: reading and tokenizing the {source.kind} data")
     tokenizer = load_tokenizer(config.model)
     truncation = task.truncation or spec.truncation
     limit = task.train_examples + task.held_back
-    train = _load(task, spec, source, dataset, "train", limit)
+    train = _load(task, spec, source, "train", limit)
     if task.held_back:
         train, test = _hold_back(train, task)
     else:
-        test = _load(task, spec, source, dataset, "test", task.test_examples)
+        test = _load(task, spec, source, "test", task.test_examples)
     encoded = [
         tuple(_encode(config, loaded, tokenizer, truncation, context_length))
         for loaded in (train, test)
@@ -114,7 +115,7 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
         test=encoded[1],
         train_skipped_rows=train.skipped_rows,
         test_source=test,
-        source=source,
+        source=source.kind,
         truncation=truncation,
         split="validation" if task.held_back else "test",
         schema=_make_schema(task, spec, train) if task.constrained_decoding else None,
@@ -145,8 +146,14 @@ def _find_spec(task: TaskConfig) -> TaskSpec:
     )
 
 
-def _find_source(task: TaskConfig, spec: TaskSpec) -> tuple[str, str | None]:
-    """The source, and the hub id in place of the task's own, with `auto` made plain."""
+def _find_source(task: TaskConfig, spec: TaskSpec) -> Source:
+    """The source, with `auto` made plain."""
+    kind, dataset = _find_kind(task, spec)
+    return Source(kind, path=task.path, dataset=dataset, revision=task.revision, subset=task.subset)
+
+
+def _find_kind(task: TaskConfig, spec: TaskSpec) -> tuple[str, str | None]:
+    """The kind of source, and the hub id in place of the task's own."""
     if task.source != "auto":
         return task.source, task.dataset
     if task.path and Path(task.path).expanduser().exists():
@@ -173,24 +180,10 @@ def _find_source(task: TaskConfig, spec: TaskSpec) -> tuple[str, str | None]:
 
 
 def _load(
-    task: TaskConfig,
-    spec: TaskSpec,
-    source: str,
-    dataset: str | None,
-    split: Split,
-    limit: int,
+    task: TaskConfig, spec: TaskSpec, source: Source, split: Split, limit: int
 ) -> LoadedExamples:
     return load_examples(
-        spec,
-        split,
-        source=source,
-        path=task.path,
-        dataset=dataset,
-        subset=task.subset,
-        revision=task.revision,
-        limit=limit,
-        seed=task.data_seed,
-        on_bad_row=task.on_bad_row,
+        spec, split, source, limit=limit, seed=task.data_seed, on_bad_row=task.on_bad_row
     )
 
 
