@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
 import harness.config.task_package  # noqa: F401  (before tasks)
 from harness.config.schema import Config, TaskConfig
 from harness.config.validation import refuse_unread_places
-from harness.data.encoding import EncodedExample, encode_examples
+from harness.data.encoding import EncodedExample, EncodingRules, encode_examples
 from harness.data.token_cache import recall_or_encode
 from harness.errors import UserError
 from harness.models.loading import load_tokenizer
 from harness.progress import announce
 from harness.records.files import cache_folder
-from tasks.base import Split, TaskSpec
+from tasks.base import Split, TaskSpec, Truncation
 from tasks.custom import make_custom_task
 from tasks.files import SUFFIXES
 from tasks.loading import LoadedExamples, load_examples
@@ -97,26 +97,22 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     if source.kind != "hub":  # where `auto` takes a path for a hub id as well
         refuse_unread_places("task", dataclasses.replace(task, source=source.kind))
     announce(f"{task.name}: reading and tokenizing the {source.kind} data")
+    rules = _make_rules(config, spec, context_length)
     tokenizer = load_tokenizer(config.model)
-    truncation = task.truncation or spec.truncation
     limit = task.train_examples + task.held_back
     train = _load(task, spec, source, "train", limit)
     if task.held_back:
         train, test = _hold_back(train, task)
     else:
         test = _load(task, spec, source, "test", task.test_examples)
-    encoded = [
-        tuple(_encode(config, loaded, tokenizer, truncation, context_length))
-        for loaded in (train, test)
-    ]
     return PreparedTask(
         task=task,
-        train=encoded[0],
-        test=encoded[1],
+        train=_encode(train, tokenizer, rules),
+        test=_encode(test, tokenizer, rules),
         train_skipped_rows=train.skipped_rows,
         test_source=test,
         source=source.kind,
-        truncation=truncation,
+        truncation=rules.truncation,
         split="validation" if task.held_back else "test",
         schema=_make_schema(task, spec, train) if task.constrained_decoding else None,
     )
@@ -203,23 +199,23 @@ def _hold_back(loaded: LoadedExamples, task: TaskConfig) -> tuple[LoadedExamples
     )
 
 
+def _make_rules(config: Config, spec: TaskSpec, context_length: int) -> EncodingRules:
+    task = config.task
+    return EncodingRules(
+        truncation=cast("Truncation", task.truncation or spec.truncation),
+        max_prompt_tokens=task.max_prompt_tokens,
+        max_completion_tokens=task.max_completion_tokens,
+        context_length=context_length,
+        choose_by_likelihood=task.choose_by == "likelihood",
+        use_chat_template=config.model.chat_template == "auto",
+    )
+
+
 def _encode(
-    config: Config,
-    loaded: LoadedExamples,
-    tokenizer: PreTrainedTokenizerBase,
-    truncation: Any,
-    context_length: int,
-) -> list[EncodedExample]:
-    settings = {
-        "truncation": truncation,
-        "max_prompt_tokens": config.task.max_prompt_tokens,
-        "max_completion_tokens": config.task.max_completion_tokens,
-        "context_length": context_length,
-        "choose_by_likelihood": config.task.choose_by == "likelihood",
-        "use_chat_template": config.model.chat_template == "auto",
-    }
+    loaded: LoadedExamples, tokenizer: PreTrainedTokenizerBase, rules: EncodingRules
+) -> tuple[EncodedExample, ...]:
     folder = cache_folder() / "tokens"
-    return recall_or_encode(folder, loaded.examples, tokenizer, settings, encode_examples)
+    return tuple(recall_or_encode(folder, loaded.examples, tokenizer, rules, encode_examples))
 
 
 def _make_schema(task: TaskConfig, spec: TaskSpec, train: LoadedExamples) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import torch
 from tiny_models import load_tiny
 
 from harness.config.schema import EvaluationConfig
-from harness.data.encoding import EncodedExample, encode_examples
+from harness.data.encoding import EncodedExample, EncodingRules, encode_examples
 from harness.errors import UserError
 from harness.evaluation.constrained import JsonConstraint
 from harness.evaluation.scoring import (
@@ -43,14 +43,8 @@ def encode(loaded: LoadedModel, choices: tuple[str, ...] = ()) -> list[EncodedEx
     examples = [
         Example(str(i), "Q: ", "why so " * (3 * i + 1), "?", "A", "A", choices) for i in range(7)
     ]
-    return encode_examples(
-        examples,
-        loaded.tokenizer,
-        truncation="head",
-        max_prompt_tokens=200,
-        max_completion_tokens=10,
-        context_length=1000,
-    )
+    rules = EncodingRules("head", 200, 10, context_length=1000)
+    return encode_examples(examples, loaded.tokenizer, rules)
 
 
 def score_base(

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.adapters.attach import attach_adapter, trainable_parameters
 from harness.config.schema import AdapterConfig
-from harness.data.encoding import EncodedExample, encode_examples
+from harness.data.encoding import EncodedExample, EncodingRules, encode_examples
 from harness.models.loading import LoadedModel
 from harness.models.projections import map_modules
 from harness.training.loop import DivergedError, Recipe, TrainResult, train_pack
@@ -31,14 +31,7 @@ def encode(tokenizer: PreTrainedTokenizerBase) -> list[EncodedExample]:
         Example(str(i), "Say ", f"number {i}" * (i + 1), ":", word, word)
         for i, word in enumerate(WORDS)
     ]
-    return encode_examples(
-        examples,
-        tokenizer,
-        truncation="head",
-        max_prompt_tokens=200,
-        max_completion_tokens=20,
-        context_length=1000,
-    )
+    return encode_examples(examples, tokenizer, EncodingRules("head", 200, 20, context_length=1000))
 
 
 def attach(loaded: LoadedModel, dropout: float = 0.0) -> PeftModel:
