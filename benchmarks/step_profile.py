@@ -38,7 +38,7 @@ from harness.evaluation.scoring import choose, find_end_tokens
 from harness.models.devices import describe_environment
 from harness.models.loading import LoadedModel, load_model
 from harness.sweep.plan import VariantPlan, plan_sweep
-from harness.training.loop import Recipe, train_pack
+from harness.training.loop import Passes, Recipe, train_pack
 from harness.training.packed_model import BASE_ROW, Pack, PackedProjection
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -100,9 +100,7 @@ def make_step(plans: list[VariantPlan], loaded: LoadedModel) -> Callable[[], Non
         train_pack(
             pack,
             [recipe] * len(plans),
-            gradient_accumulation=1,
-            max_tokens_per_pass=first.max_tokens_per_pass,
-            gradient_checkpointing=False,
+            Passes(first.max_tokens_per_pass),
             pad_token_id=0,
         )
 

@@ -33,7 +33,7 @@ from harness.records.record import (
     write_record,
 )
 from harness.sweep.plan import VariantPlan, label_run
-from harness.training.loop import DivergedError, Recipe, TrainResult, train_pack
+from harness.training.loop import DivergedError, Passes, Recipe, TrainResult, train_pack
 from harness.training.packed_model import BASE_ROW, Pack
 
 
@@ -211,9 +211,11 @@ def _train_pack(
         return train_pack(
             pack,
             [_make_recipe(run) for run in runs],
-            gradient_accumulation=settings.gradient_accumulation,
-            max_tokens_per_pass=runs[0].plan.max_tokens_per_pass,
-            gradient_checkpointing=settings.gradient_checkpointing,
+            Passes(
+                runs[0].plan.max_tokens_per_pass,
+                settings.gradient_accumulation,
+                settings.gradient_checkpointing,
+            ),
             pad_token_id=int(loaded.tokenizer.pad_token_id),
             on_step=show,
         )

@@ -10,6 +10,7 @@ import torch
 from method_cases import STEPS, attach, examples, logits, settings, train
 from peft import PeftModel
 from peft.optimizers import create_lorafa_optimizer
+from recipes import PASSES
 from tiny_models import load_tiny
 from torch import nn
 from transformers import GenerationConfig
@@ -49,14 +50,8 @@ def trained(member: Any) -> dict[str, torch.Tensor]:
 
 def train_constant(loaded: LoadedModel, member: Any, adapter: AdapterConfig, steps: int) -> None:
     recipe = Recipe([examples()] * steps, 1e-2, "constant", 0.0, 0.0, 1.0, 0, adapter)
-    (result,) = train_pack(
-        Pack(loaded.model, [member], [0]),
-        [recipe],
-        gradient_accumulation=1,
-        max_tokens_per_pass=8192,
-        gradient_checkpointing=False,
-        pad_token_id=0,
-    )
+    pack = Pack(loaded.model, [member], [0])
+    (result,) = train_pack(pack, [recipe], PASSES, pad_token_id=0)
     assert isinstance(result, TrainResult), result
 
 

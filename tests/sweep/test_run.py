@@ -181,12 +181,12 @@ def break_variant(
     """Let training fail whenever a variant of these roles is in the pack."""
     real = stages.train_pack
 
-    def broken(pack: Any, recipes: Any, **named: Any) -> Any:
+    def broken(pack: Any, *others: Any, **named: Any) -> Any:
         for member in pack.members:
             modules = member.peft_config["default"].target_modules
             if {name.rsplit(".", 1)[-1] for name in modules} == set(roles):
                 raise error
-        return real(pack, recipes, **named)
+        return real(pack, *others, **named)
 
     monkeypatch.setattr(stages, "train_pack", broken)
 

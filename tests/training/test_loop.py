@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,10 +53,9 @@ def train(
     **changes: Any,
 ) -> TrainResult:
     own = RECIPE | {key: value for key, value in changes.items() if key in RECIPE}
-    shared = PASSES | {key: value for key, value in changes.items() if key in PASSES}
-    assert own.keys() | shared.keys() >= changes.keys()
+    passes = replace(PASSES, **{key: changes[key] for key in changes.keys() - RECIPE.keys()})
     pack = Pack(loaded.model, [model], [own["seed"]])
-    (result,) = train_pack(pack, [Recipe(steps, **own)], on_step=on_step, **shared)
+    (result,) = train_pack(pack, [Recipe(steps, **own)], passes, pad_token_id=0, on_step=on_step)
     if isinstance(result, DivergedError):
         raise result
     return result
