@@ -24,6 +24,8 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.config.schema import EvaluationConfig
 from harness.data.encoding import EncodingRules, encode_examples
+from harness.evaluation.generation import WritingRules
+from harness.evaluation.respondents import Respondents
 from harness.evaluation.scoring import score_pack
 from harness.training.packed_model import BASE_ROW, Pack
 from tasks import TASKS
@@ -65,13 +67,11 @@ def compare(
     )
     encoded = encode_examples([task.to_example(row) for row in rows], tokenizer, rules)
     (ours,) = score_pack(
-        Pack(model, []),
-        [BASE_ROW],
-        tokenizer,
+        Respondents(Pack(model, []), [BASE_ROW], tokenizer),
         encoded,
         task,
         limits=EvaluationConfig(batch_size=8),
-        max_new_tokens=1,
+        writing=WritingRules.of(model, tokenizer, max_new_tokens=1),
     )
     by_id = {sample["doc"]["id"]: sample for sample in theirs}
     samples = [by_id[item.id] for item in ours]

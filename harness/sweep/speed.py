@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from harness.adapters.attach import attach_adapter
 from harness.config.schema import AdapterConfig, ModelConfig
 from harness.data.encoding import EncodedExample
-from harness.evaluation.generation import decode
+from harness.evaluation.generation import WritingRules, decode
 from harness.models.devices import resolve_device, resolve_dtype
 from harness.models.forward import run_body
 from harness.models.loading import count_blocks, load_shallow
@@ -235,11 +235,8 @@ def _measure_writing(trial: Trial, pack: Pack, rows: int, meeting: threading.Bar
     prompts = [(TOKEN,) * trial.prompt_tokens] * rows
 
     def write(tokens: int) -> float:
-        return _time(
-            lambda: decode(
-                pack, owners, prompts, max_new_tokens=tokens, end_tokens=[NO_TOKEN], pad_token=TOKEN
-            )
-        )
+        rules = WritingRules(tokens, end_tokens=[NO_TOKEN], pad_token=TOKEN)
+        return _time(lambda: decode(pack, owners, prompts, rules))
 
     meeting.wait()
     # Both read the prompts.

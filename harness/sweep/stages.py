@@ -17,7 +17,9 @@ from harness.data.encoding import TurnWriter
 from harness.data.preparation import PreparedTask, share_cut
 from harness.errors import UserError
 from harness.evaluation.constrained import JsonConstraint
-from harness.evaluation.scoring import ScoredExample, find_end_tokens, measure_losses, score_pack
+from harness.evaluation.generation import WritingRules, find_end_tokens
+from harness.evaluation.respondents import Respondents
+from harness.evaluation.scoring import ScoredExample, measure_losses, score_pack
 from harness.evaluation.summary import summarize, tabulate
 from harness.models.loading import LoadedModel, name_base
 from harness.models.memory import is_out_of_memory
@@ -318,29 +320,24 @@ def _score_pack(
     progress: Progress,
 ) -> tuple[list[list[ScoredExample]], float]:
     config, prepared = runs[0].plan.config, runs[0].plan.prepared
+    respondents = Respondents(pack, owners, loaded.tokenizer)
     planned = sum(run.plan.score_seconds for run in runs)
     title = f"{name_pack(runs)} · scoring"
     with progress.stage(title, len(prepared.test), planned) as stage:
         started = time.perf_counter()
         if prepared.split == "validation":
             measured = measure_losses(
-                pack,
-                owners,
-                loaded.tokenizer,
-                prepared.test,
-                limits=config.evaluation,
-                on_examples=stage.advance,
+                respondents, prepared.test, limits=config.evaluation, on_examples=stage.advance
             )
             return measured, time.perf_counter() - started
+        constraint = _constrain(prepared, loaded, config.model.chat_template)
+        length = config.task.max_completion_tokens
         scored = score_pack(
-            pack,
-            owners,
-            loaded.tokenizer,
+            respondents,
             prepared.test,
             prepared.spec,
             limits=config.evaluation,
-            max_new_tokens=config.task.max_completion_tokens,
-            constraint=_constrain(prepared, loaded, config.model.chat_template),
+            writing=WritingRules.of(loaded.model, loaded.tokenizer, length, constraint),
             on_examples=stage.advance,
         )
         return scored, time.perf_counter() - started

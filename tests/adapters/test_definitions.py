@@ -24,7 +24,8 @@ from harness.adapters.storage import load_adapter, save_adapter
 from harness.config.schema import AdapterConfig
 from harness.data.encoding import EncodedExample
 from harness.errors import UserError
-from harness.evaluation.generation import decode
+from harness.evaluation.generation import WritingRules, decode
+from harness.evaluation.respondents import Respondents
 from harness.evaluation.scoring import choose
 from harness.models.loading import LoadedModel
 from harness.models.projections import Projection, map_modules
@@ -249,7 +250,7 @@ def test_virtual_tokens_write_what_peft_writes(method: str) -> None:
     pack = Pack(loaded.model, [member])
     pack.eval()
     with torch.no_grad():
-        together = decode(pack, [0] * 3, prompts, max_new_tokens=8, end_tokens=[1], pad_token=0)
+        together = decode(pack, [0] * 3, prompts, WritingRules(8, [1], pad_token=0))
     for prompt, written in zip(prompts, together, strict=True):
         ids = torch.tensor([prompt])
         settings_ = GenerationConfig(
@@ -277,7 +278,7 @@ def test_virtual_tokens_choose_what_peft_chooses(method: str) -> None:
     for batch in (rows, rows[1:]):  # Without and with a beginning that all prompts share.
         pack = Pack(loaded.model, [member])
         pack.eval()
-        (answers,) = choose(pack, [0], loaded.tokenizer, batch)
+        (answers,) = choose(Respondents(pack, [0], loaded.tokenizer), batch)
         for row, answer in zip(batch, answers, strict=True):
             for choice, total in zip(row.choice_ids, answer.log_likelihoods, strict=True):
                 ids = torch.tensor([row.prompt_ids + choice])
