@@ -19,7 +19,7 @@ import torch
 
 from harness.adapters.storage import write_random_adapter
 from harness.config.catalog import METHODS
-from harness.config.schema import Config
+from harness.config.schema import AdapterConfig, Config
 from harness.errors import UserError
 from harness.formatting import format_duration
 from harness.models.devices import describe_environment, resolve_device
@@ -236,9 +236,8 @@ def _make_build(path: Path, planned: PlannedPoint, target_sets: dict[str, Config
             write_random_adapter(
                 planned.structure.model,
                 planned.modules.select(each.roles),
+                AdapterConfig(rank=config.adapter.rank, alpha=config.adapter.alpha),
                 folder,
-                rank=config.adapter.rank or 0,
-                alpha=config.adapter.alpha or 0.0,
                 seed=config.seed,
                 base_name=name_base(config.model),
             )

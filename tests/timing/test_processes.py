@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from harness.adapters.storage import write_random_adapter
-from harness.config.schema import ModelConfig
+from harness.config.schema import AdapterConfig, ModelConfig
 from harness.models.loading import load_model, load_structure
 from harness.models.projections import map_modules
 from harness.timing.points import Build, Point, TimedAdapter
@@ -35,9 +35,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         write_random_adapter(
             structure.model,
             mapped.select(roles),
+            AdapterConfig(rank=2, alpha=4),
             folder / label,
-            rank=2,
-            alpha=4,
             seed=0,
             base_name="tiny",
         )
