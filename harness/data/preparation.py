@@ -22,7 +22,7 @@ from harness.models.loading import load_tokenizer
 from harness.progress import announce
 from harness.records.files import cache_folder
 from tasks.base import Split, TaskSpec, Truncation
-from tasks.custom import make_custom_task
+from tasks.custom import CustomTask, make_custom_task
 from tasks.files import SUFFIXES
 from tasks.loading import LoadedExamples, load_examples
 from tasks.registry import TASKS, find_task
@@ -129,16 +129,17 @@ def _find_spec(task: TaskConfig) -> TaskSpec:
     # `validate` has seen to it that all three are there.
     assert task.answer is not None
     assert task.metric is not None
+    columns = task.split_columns
     return make_custom_task(
-        task.name,
-        prompt=task.prompt,
-        answer=task.answer,
-        metric=task.metric,
-        choices=task.choices,
-        cut_column=task.cut_column,
-        split_columns=[task.split_columns]
-        if isinstance(task.split_columns, str)
-        else task.split_columns,
+        CustomTask(
+            task.name,
+            prompt=task.prompt,
+            answer=task.answer,
+            metric=task.metric,
+            choices=task.choices,
+            cut_column=task.cut_column,
+            split_columns=[columns] if isinstance(columns, str) else columns,
+        )
     )
 
 

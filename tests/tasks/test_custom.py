@@ -9,7 +9,7 @@ import pytest
 
 from tasks import DataError, Source, load_examples
 from tasks.base import TaskSpec
-from tasks.custom import make_custom_task
+from tasks.custom import CustomTask, make_custom_task
 
 ROW = {"id": "7", "text": "My card was charged twice.", "label": "billing", "count": 3}
 
@@ -21,7 +21,7 @@ def make(**changes: Any) -> TaskSpec:
         "metric": "choice",
         "choices": ["billing", "bug"],
     }
-    return make_custom_task("tickets", **(settings | changes))
+    return make_custom_task(CustomTask("tickets", **(settings | changes)))
 
 
 def test_an_example_has_the_prompt_the_answer_and_the_options() -> None:
