@@ -30,7 +30,7 @@ from harness.evaluation.scoring import choose
 from harness.models.loading import LoadedModel
 from harness.models.projections import Projection, map_modules
 from harness.training.loop import Recipe, TrainResult, train_pack
-from harness.training.packed_model import Pack
+from harness.training.packed_model import Pack, lora_layers
 from tasks.base import Example
 
 
@@ -308,3 +308,30 @@ def test_first_step_of_pissa_moves_the_weights_and_not_the_base() -> None:
         layer.lora_B["default"].weight @ layer.lora_A["default"].weight
     )
     torch.testing.assert_close(rest, loaded.model.get_submodule(path).weight, rtol=0, atol=1e-5)
+
+
+def test_lora_ga_begins_along_the_gradient_of_the_completions_loss() -> None:
+    """Wang et al., 2024, arXiv:2407.05000, section 3.2: A is of the gradient's first 2r directions.
+
+    The loss is computed here row by row, from the probability of each token of a completion.
+    """
+    loaded, adapter = load_tiny("llama"), settings("lora_ga")
+    member = attach(loaded, adapter)
+    assert isinstance(member, PeftModel)
+    # The last block sees as many gradients as there are labels, so that their span is found whole.
+    last = {path: layer for path, layer in lora_layers(member) if ".1." in path}
+    layers = {path: last[path] for path in last if path.endswith(("o_proj", "down_proj"))}
+    weights = {path: loaded.model.get_submodule(path).weight for path in layers}
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    for row in examples():
+        logits_ = loaded.model(input_ids=torch.tensor([row.prompt_ids + row.completion_ids])).logits
+        said = logits_[0, len(row.prompt_ids) - 1 : -1].log_softmax(-1)
+        (-said[range(len(row.completion_ids)), list(row.completion_ids)].sum()).backward()
+    assert len(layers) == 2
+    for path, layer in layers.items():
+        _, _, directions = torch.linalg.svd(weights[path].grad)
+        first = directions[: 2 * layer.r["default"]]
+        down = layer.lora_A["default"].weight.detach()
+        outside = down - down @ first.T @ first
+        assert outside.norm() < 1e-3 * down.norm(), path
