@@ -24,7 +24,7 @@ import torch
 from torch.utils.benchmark import Timer
 
 from harness.adapters.storage import write_random_adapter
-from harness.config.schema import ModelConfig
+from harness.config.schema import AdapterConfig, ModelConfig
 from harness.config.target_sets import ROLES
 from harness.models.devices import describe_environment
 from harness.models.loading import load_model, load_structure
@@ -123,9 +123,8 @@ def run(rounds: int) -> dict[str, Any]:
         write_random_adapter(
             structure.model,
             mapped.select(ROLES),
+            AdapterConfig(rank=8, alpha=16),
             Path(folder),
-            rank=8,
-            alpha=16,
             seed=0,
             base_name="embedded",
         )

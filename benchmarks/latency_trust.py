@@ -37,8 +37,9 @@ from harness.models.embedded import embedded_folder
 from harness.records.files import write_json, write_table
 from harness.records.machine import describe_difference, identify_machine
 from harness.timing.budget import Budget
-from harness.timing.controller import PointState, measure
+from harness.timing.controller import PointState, Series, measure
 from harness.timing.points import Build, Point, name_planted
+from harness.timing.processes import FreshProcess
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PLANTED = (0.02, 0.05, 0.10)
@@ -85,7 +86,8 @@ def run_study(seed: int, max_seconds: float, is_cloned_too: bool) -> pd.DataFram
     )
     prompt = tuple(random.Random(seed).randrange(40_000) for _ in range(PROMPT_TOKENS))
     budget = Budget(rule=RULE, max_seconds=max_seconds)
-    measured = measure(build, [PointState(Point(0, (prompt,), OUTPUT_TOKENS))], budget)
+    series = Series(build, [PointState(Point(0, (prompt,), OUTPUT_TOKENS))])
+    measured = measure(series, budget, FreshProcess)
     state = measured.states[0]
     return pd.DataFrame(measured.calls).assign(
         study=seed, seconds=state.seconds, stopped=state.stopped

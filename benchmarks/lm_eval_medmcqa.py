@@ -23,7 +23,9 @@ from lm_eval.tasks import TaskManager
 from transformers import PreTrainedTokenizerBase
 
 from harness.config.schema import EvaluationConfig
-from harness.data.encoding import encode_examples
+from harness.data.encoding import EncodingRules, encode_examples
+from harness.evaluation.generation import WritingRules
+from harness.evaluation.respondents import Respondents
 from harness.evaluation.scoring import score_pack
 from harness.training.packed_model import BASE_ROW, Pack
 from tasks import TASKS
@@ -56,23 +58,20 @@ def compare(
     """Score `rows` (MedMCQA's columns) both ways."""
     theirs = _score_by_lm_eval(model, tokenizer, rows, use_chat_template)
     task = TASKS["medmcqa"]
-    encoded = encode_examples(
-        [task.to_example(row) for row in rows],
-        tokenizer,
+    rules = EncodingRules(
         truncation="head",
         max_prompt_tokens=2048,
         max_completion_tokens=1,
         context_length=4096,
         use_chat_template=use_chat_template,
     )
+    encoded = encode_examples([task.to_example(row) for row in rows], tokenizer, rules)
     (ours,) = score_pack(
-        Pack(model, []),
-        [BASE_ROW],
-        tokenizer,
+        Respondents(Pack(model, []), [BASE_ROW], tokenizer),
         encoded,
         task,
         limits=EvaluationConfig(batch_size=8),
-        max_new_tokens=1,
+        writing=WritingRules.of(model, tokenizer, max_new_tokens=1),
     )
     by_id = {sample["doc"]["id"]: sample for sample in theirs}
     samples = [by_id[item.id] for item in ours]

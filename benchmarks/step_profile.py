@@ -33,12 +33,13 @@ from transformers import AttentionInterface
 
 from harness.adapters.attach import attach_adapter
 from harness.config.composing import compose
-from harness.evaluation.generation import decode
-from harness.evaluation.scoring import choose, find_end_tokens
+from harness.evaluation.generation import WritingRules, decode
+from harness.evaluation.respondents import Respondents
+from harness.evaluation.scoring import choose
 from harness.models.devices import describe_environment
 from harness.models.loading import LoadedModel, load_model
 from harness.sweep.plan import VariantPlan, plan_sweep
-from harness.training.loop import Recipe, train_pack
+from harness.training.loop import Passes, Recipe, train_pack
 from harness.training.packed_model import BASE_ROW, Pack, PackedProjection
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -100,9 +101,7 @@ def make_step(plans: list[VariantPlan], loaded: LoadedModel) -> Callable[[], Non
         train_pack(
             pack,
             [recipe] * len(plans),
-            gradient_accumulation=1,
-            max_tokens_per_pass=first.max_tokens_per_pass,
-            gradient_checkpointing=False,
+            Passes(first.max_tokens_per_pass),
             pad_token_id=0,
         )
 
@@ -116,9 +115,10 @@ def make_scoring(plans: list[VariantPlan], loaded: LoadedModel) -> Callable[[], 
     rows = sorted(plans[0].prepared.test, key=lambda item: len(item.prompt_ids))
     batch = rows[len(rows) // 2 :][:5]
     owners = [BASE_ROW, *range(len(plans))]
+    respondents = Respondents(pack, owners, loaded.tokenizer)
 
     def run() -> None:
-        choose(pack, owners, loaded.tokenizer, batch)
+        choose(respondents, batch)
 
     run.pack, run.tokens = pack, len(owners) * sum(len(item.prompt_ids) for item in batch)  # type: ignore[attr-defined]
     return run
@@ -130,13 +130,11 @@ def make_generation(plans: list[VariantPlan], loaded: LoadedModel) -> Callable[[
     batch = plans[0].prepared.test[:16]
     owners = [owner for owner in (BASE_ROW, *range(len(plans))) for _ in batch]
     prompts = [item.prompt_ids for item in batch] * (len(plans) + 1)
-    ends = find_end_tokens(loaded.model, loaded.tokenizer)
+    rules = WritingRules.of(loaded.model, loaded.tokenizer, WRITTEN_TOKENS)
 
     def run() -> None:
         with torch.inference_mode():
-            decode(
-                pack, owners, prompts, max_new_tokens=WRITTEN_TOKENS, end_tokens=ends, pad_token=0
-            )
+            decode(pack, owners, prompts, rules)
 
     run.pack, run.tokens = pack, sum(map(len, prompts)) + len(owners) * WRITTEN_TOKENS  # type: ignore[attr-defined]
     return run

@@ -123,3 +123,8 @@ def join_words(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`; where words have commas of their own, `a, x; b and c`."""
     comma = "; " if any("," in word for word in words) else ", "
     return " and ".join([comma.join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def pluralize(count: int, noun: str, plural: str = "") -> str:
+    """`1 set`, `2 sets`; `plural` is given where it is not the noun and an s."""
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"

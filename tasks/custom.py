@@ -7,7 +7,7 @@ column whose name has a space is `{{ row["ticket text"] }}`.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
@@ -99,50 +99,80 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def make_custom_task(
-    name: str,
-    *,
-    prompt: str,
-    answer: str,
-    metric: str,
-    choices: Sequence[str] | str | None = None,
-    cut_column: str | None = None,
-    split_columns: Sequence[str] | None = None,
-) -> TaskSpec:
-    """Build the task of a prompt template, an answer and a metric.
+@dataclass(frozen=True)
+class CustomTask:
+    """What a user says of a task of their own."""
 
-    `answer` is a column, or a template. `choices` (metric `choice`) are the options, or the column
-    that holds a row's own, as a list or as a text with `|` between them. `cut_column` is what loses
-    text where a prompt does not fit: by default the row's longest text that stands in the prompt
-    once and unchanged. `split_columns` are what rows on two sides of a split must not share: by
-    default the whole prompt. Raises DataError where any of it makes no sense.
-    """
-    choices = _check_metric(metric, choices)
-    prompt_template = Renderer("task.prompt", prompt)
-    is_template = "{{" in answer or "{%" in answer
-    answer_template = Renderer(
-        "task.answer", answer if is_template else f"{{{{ {WHOLE_ROW}[{json.dumps(answer)}] }}}}"
+    name: str
+    prompt: str
+    """A template."""
+    answer: str
+    """A column, or a template."""
+    metric: str
+    """One of `METRICS`."""
+    choices: Sequence[str] | str | None = None
+    """Metric `choice`: the options, or the column that holds a row's own, as a list or as a text
+    with `|` between them."""
+    cut_column: str | None = None
+    """What loses text where a prompt does not fit: by default the row's longest text that stands in
+    the prompt once and unchanged."""
+    split_columns: Sequence[str] | None = None
+    """What rows on two sides of a split must not share: by default the whole prompt."""
+
+
+def make_custom_task(task: CustomTask) -> TaskSpec:
+    """Build the task; raises DataError where any of what the user says makes no sense."""
+    task = replace(task, choices=_check_metric(task.metric, task.choices))
+    maker = _ExampleMaker(task, Renderer("task.prompt", task.prompt), _render_answer(task.answer))
+    maker.check_cut_column()
+    metric = METRICS[task.metric]
+    return TaskSpec(
+        name=task.name,
+        columns=(maker.columns,),
+        to_example=maker.make_example,
+        score=metric.score,
+        module=metric.module,
+        split_key=maker.make_split_key,
+        metric=metric.headline,
+        summarize=metric.summarize,
+        split_reasoning=metric.split_reasoning,
+        make_schema=metric.make_schema,
     )
-    used = [*prompt_template.columns, *answer_template.columns]
-    used += [choices] if isinstance(choices, str) else []
-    if cut_column and cut_column not in prompt_template.columns:
-        raise DataError(
-            f"task.cut_column is {cut_column!r}, but task.prompt does not use it; expected one of "
-            f"{', '.join(prompt_template.columns)}"
-        )
-    scoring = METRICS[metric]
 
-    def to_example(row: Row) -> Example:
-        text = prompt_template.render(row)
-        target = answer_template.render(row).strip()
-        if not target:
-            raise DataError("the answer is empty, expected text")
-        options = _read_choices(row, choices) if choices else ()
-        if options and target not in options:
+
+def _render_answer(answer: str) -> "Renderer":
+    is_template = "{{" in answer or "{%" in answer
+    source = answer if is_template else f"{{{{ {WHOLE_ROW}[{json.dumps(answer)}] }}}}"
+    return Renderer("task.answer", source)
+
+
+@dataclass(frozen=True)
+class _ExampleMaker:
+    """Makes examples of a custom task's rows."""
+
+    task: CustomTask
+    prompt: "Renderer"
+    answer: "Renderer"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All that are read, each once."""
+        choices = [self.task.choices] if isinstance(self.task.choices, str) else []
+        used = (*self.prompt.columns, *self.answer.columns, *choices)
+        return tuple(dict.fromkeys([*used, *(self.task.split_columns or ())]))
+
+    def check_cut_column(self) -> None:
+        """DataError where the prompt does not use it."""
+        if self.task.cut_column and self.task.cut_column not in self.prompt.columns:
             raise DataError(
-                f"the answer is {show_value(target)}, expected one of {', '.join(options)}"
+                f"task.cut_column is {self.task.cut_column!r}, but task.prompt does not use it; "
+                f"expected one of {', '.join(self.prompt.columns)}"
             )
-        body = _find_body(row, text, prompt_template.columns, cut_column)
+
+    def make_example(self, row: Row) -> Example:
+        metric, text = METRICS[self.task.metric], self.prompt.render(row)
+        target, options = self._read_target(row)
+        body = _find_body(row, text, self.prompt.columns, self.task.cut_column)
         prefix, _, suffix = text.partition(body) if body else (text, "", "")
         return Example(
             id=str(row.get("id", "")),
@@ -150,28 +180,27 @@ def make_custom_task(
             body=body,
             suffix=suffix,
             completion=target,
-            ending=_find_ending(target, scoring),
-            reference=scoring.read_reference(target),
+            ending=_find_ending(target, metric),
+            reference=metric.read_reference(target),
             choices=options,
         )
 
-    def split_key(row: Row) -> str:
-        if not split_columns:
-            return prompt_template.render(row)
-        return json.dumps([str(read_value(row, column)) for column in split_columns])
+    def _read_target(self, row: Row) -> tuple[str, tuple[str, ...]]:
+        """The answer, and the options that it is one of."""
+        target = self.answer.render(row).strip()
+        if not target:
+            raise DataError("the answer is empty, expected text")
+        options = _read_choices(row, self.task.choices) if self.task.choices else ()
+        if options and target not in options:
+            raise DataError(
+                f"the answer is {show_value(target)}, expected one of {', '.join(options)}"
+            )
+        return target, options
 
-    return TaskSpec(
-        name=name,
-        columns=(tuple(dict.fromkeys([*used, *(split_columns or ())])),),
-        to_example=to_example,
-        score=scoring.score,
-        module=scoring.module,
-        split_key=split_key,
-        metric=scoring.headline,
-        summarize=scoring.summarize,
-        split_reasoning=scoring.split_reasoning,
-        make_schema=scoring.make_schema,
-    )
+    def make_split_key(self, row: Row) -> str:
+        if not self.task.split_columns:
+            return self.prompt.render(row)
+        return json.dumps([str(read_value(row, column)) for column in self.task.split_columns])
 
 
 def _check_metric(metric: str, choices: Sequence[str] | str | None) -> Sequence[str] | str | None:

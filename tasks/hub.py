@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from tasks.base import DataError, HubSource, Split, TaskSpec
-from tasks.sources import OFFLINE_HINT, SourceRows, choose_columns, known_splits
+from tasks.sources import OFFLINE_HINT, Source, SourceRows, choose_columns, known_splits
 from tasks.splits import SplitChoice, choose_split
 
 PARQUET_REVISION = "refs/convert/parquet"
@@ -16,20 +16,12 @@ REASON_CHARACTERS = 300
 Answer = TypeVar("Answer")
 
 
-def read_hub(
-    task: TaskSpec,
-    split: Split,
-    dataset: str | None = None,
-    revision: str | None = None,
-    subset: str | None = None,
-) -> SourceRows:
+def read_hub(task: TaskSpec, split: Split, source: Source) -> SourceRows:
     """Read a split of a data set, by default the task's first public one.
 
-    `revision` and `subset` (the configuration's name) go before those of the task's `HubSource`.
     Raises DataError where the set cannot be reached, has no such split, or lacks a column.
     """
-    hub = _find_source(task, dataset)
-    hub = replace(hub, revision=revision or hub.revision, config=subset or hub.config)
+    hub = _find_source(task, source)
     choice = _choose_split(task, hub, split)
     where = f"{hub.dataset}, {choice.name}"
     table = _load_table(hub, choice.name)
@@ -58,7 +50,14 @@ def _keep_images_encoded(table: Any) -> Any:
     return table
 
 
-def _find_source(task: TaskSpec, dataset: str | None) -> HubSource:
+def _find_source(task: TaskSpec, source: Source) -> HubSource:
+    hub = _find_set(task, source.dataset)
+    return replace(
+        hub, revision=source.revision or hub.revision, config=source.subset or hub.config
+    )
+
+
+def _find_set(task: TaskSpec, dataset: str | None) -> HubSource:
     # The pinned commit and configuration are those of the task's own sets, not of another one.
     if dataset is None and not task.hub:
         raise DataError(

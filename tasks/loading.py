@@ -20,7 +20,7 @@ from tasks.base import DataError, Example, Row, Split, TaskSpec
 from tasks.hub import read_hub
 from tasks.rows import check_characters, show_value
 from tasks.scans import ScannerMissing, postpone_reading
-from tasks.sources import SourceRows, read_embedded, read_local
+from tasks.sources import Source, SourceRows, read_embedded, read_local
 from tasks.splits import assign_split, shuffle_indices
 
 SOURCES = ("hub", "local", "embedded")
@@ -43,12 +43,8 @@ class LoadedExamples:
 def load_examples(
     task: TaskSpec,
     split: Split,
+    source: Source,
     *,
-    source: str,
-    path: str | None = None,
-    dataset: str | None = None,
-    revision: str | None = None,
-    subset: str | None = None,
     limit: int | None = None,
     seed: int = 0,
     on_bad_row: str = "fail",
@@ -62,7 +58,7 @@ def load_examples(
     _check_choice("task.on_bad_row", on_bad_row, BAD_ROW_RULES)
     if limit is not None and limit < 1:
         raise DataError(f"the number of {split} examples is {limit}; expected 1 or more")
-    read = _read_rows(task, split, source, path, dataset, revision, subset, seed)
+    read = _read_rows(task, split, source, seed)
     reader = RowReader(task, read, split, is_strict=on_bad_row == "fail")
     wanted = _find_part(task, read, split, seed)
     if read.is_checked_whole:
@@ -70,7 +66,7 @@ def load_examples(
     examples = reader.draw(shuffle_indices(wanted, seed), limit)
     if not examples:
         raise DataError(_say_empty(read, split, reader.bad))
-    stand_in = task.stand_in if source == "embedded" else None
+    stand_in = task.stand_in if source.kind == "embedded" else None
     return LoadedExamples(tuple(examples), read.dataset, stand_in, len(reader.bad))
 
 
@@ -79,22 +75,13 @@ def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
         raise DataError(f"{name} is {value!r}; expected one of {', '.join(allowed)}")
 
 
-def _read_rows(
-    task: TaskSpec,
-    split: Split,
-    source: str,
-    path: str | None,
-    dataset: str | None,
-    revision: str | None,
-    subset: str | None,
-    seed: int,
-) -> SourceRows:
-    _check_choice("task.source", source, SOURCES)
-    if source == "embedded":
+def _read_rows(task: TaskSpec, split: Split, source: Source, seed: int) -> SourceRows:
+    _check_choice("task.source", source.kind, SOURCES)
+    if source.kind == "embedded":
         return read_embedded(task, split, seed)
-    if source == "local":
-        return read_local(task, split, path)
-    return read_hub(task, split, dataset, revision, subset)
+    if source.kind == "local":
+        return read_local(task, split, source.path)
+    return read_hub(task, split, source)
 
 
 def _find_part(task: TaskSpec, read: SourceRows, split: Split, seed: int) -> Sequence[int]:

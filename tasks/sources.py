@@ -13,6 +13,22 @@ OFFLINE_HINT = "use task.source=local with task.path, or task.source=embedded"
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a task's rows come from."""
+
+    kind: str
+    """`hub`, `local` or `embedded`."""
+    path: str | None = None
+    """Local: a file, or a folder with a file for each split."""
+    dataset: str | None = None
+    """Hub: the data set to read in place of the task's own."""
+    revision: str | None = None
+    """Hub: goes before that of the task's `HubSource`."""
+    subset: str | None = None
+    """Hub: the name of a configuration, which goes before that of the `HubSource`."""
+
+
+@dataclass(frozen=True)
 class SourceRows:
     dataset: str
     """What was read, for the record."""

@@ -13,7 +13,7 @@ from harness.config.schema import AdapterConfig
 from harness.data.encoding import EncodedExample
 from harness.models.loading import LoadedModel
 from harness.models.projections import map_modules
-from harness.training.loop import Recipe, TrainResult, train_pack
+from harness.training.loop import Passes, Recipe, TrainResult, train_pack
 from harness.training.packed_model import Pack
 from tasks.base import Example
 
@@ -82,9 +82,7 @@ def train(
     (result,) = train_pack(
         Pack(loaded.model, [member], [0]),
         [recipe],
-        gradient_accumulation=2,
-        max_tokens_per_pass=8192,
-        gradient_checkpointing=False,
+        Passes(8192, gradient_accumulation=2),
         pad_token_id=0,
     )
     assert isinstance(result, TrainResult), result

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from harness.training.loop import Passes
+
 RECIPE: dict[str, Any] = {
     "learning_rate": 1e-2,
     "schedule": "cosine",
@@ -10,9 +12,4 @@ RECIPE: dict[str, Any] = {
     "max_grad_norm": 1.0,
     "seed": 0,
 }
-PASSES: dict[str, Any] = {
-    "gradient_accumulation": 1,
-    "max_tokens_per_pass": 8192,
-    "gradient_checkpointing": False,
-    "pad_token_id": 0,
-}
+PASSES = Passes(max_tokens=8192)

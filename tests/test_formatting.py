@@ -1,4 +1,4 @@
-from harness.formatting import join_words, pad_columns, rule_table
+from harness.formatting import join_words, pad_columns, pluralize, rule_table
 
 
 def test_words_are_joined_and_those_with_commas_kept_apart() -> None:
@@ -6,6 +6,12 @@ def test_words_are_joined_and_those_with_commas_kept_apart() -> None:
     assert join_words(["qkv"]) == "qkv"
     assert join_words(["qkv", "o_proj", "all"]) == "qkv, o_proj and all"
     assert join_words(["all, dora", "all", "qkv"]) == "all, dora; all and qkv"
+
+
+def test_a_count_has_its_noun() -> None:
+    assert [pluralize(count, "set") for count in (0, 1, 2)] == ["0 sets", "1 set", "2 sets"]
+    assert pluralize(2, "process", "processes") == "2 processes"
+    assert pluralize(1, "process", "processes") == "1 process"
 
 
 def test_columns_of_text_have_one_width() -> None:

@@ -70,18 +70,16 @@ def is_saved_as_trained(adapter: AdapterConfig) -> bool:
 def write_random_adapter(
     structure: nn.Module,
     projections: Sequence[Projection],
+    adapter: AdapterConfig,
     folder: Path,
     *,
-    rank: int,
-    alpha: float,
     seed: int,
     base_name: str,
 ) -> None:
-    """Save a LoRA adapter of random weights, from a model on the meta device: to be timed only.
+    """Save an adapter of random weights, from a model on the meta device: to be timed only.
 
     B is random too: how fast a product is must not depend on its being full of zeros.
     """
-    adapter = AdapterConfig(rank=rank, alpha=alpha)
     model = attach_adapter(structure, projections, adapter, seed=seed)
     assert isinstance(model, PeftModel)
     generator = torch.Generator().manual_seed(seed)

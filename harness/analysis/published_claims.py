@@ -29,7 +29,7 @@ from harness.analysis.claim_margins import (
     judge_stability,
 )
 from harness.analysis.comparison import Comparison
-from harness.formatting import join_words
+from harness.formatting import join_words, pluralize
 from harness.records.record import BASE
 
 Outcome = Literal["holds", "fails", "undecided"]
@@ -169,10 +169,10 @@ def _list_untimed(rule: Rule, comparison: Comparison, variants: Sequence[str]) -
 def _list_unscored(rule: Rule, comparison: Comparison, variants: Sequence[str]) -> Iterator[str]:
     tasks = comparison.scores.tasks
     if len(tasks) < rule.least_tasks:
-        yield f"This needs {_count(rule.least_tasks, 'task')}; {len(tasks)} can be compared."
+        yield f"This needs {pluralize(rule.least_tasks, 'task')}; {len(tasks)} can be compared."
     complete = len(average_scores(comparison))
     if complete < rule.least_sets:
-        yield f"This needs {_count(rule.least_sets, 'target set')}; {complete} can be compared."
+        yield f"This needs {pluralize(rule.least_sets, 'target set')}; {complete} can be compared."
     for name in [*variants, *([BASE] if rule.needs_base else [])]:
         lacking = [task for task, each in tasks.items() if name not in each.scores]
         if lacking:
@@ -180,7 +180,3 @@ def _list_unscored(rule: Rule, comparison: Comparison, variants: Sequence[str]) 
     single = [task for task, each in tasks.items() if each.example_count < 2]
     if single:
         yield f"One example gives no interval ({join_words(single)})."
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

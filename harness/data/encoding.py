@@ -36,6 +36,32 @@ class EncodedExample:
 
 
 @dataclass(frozen=True)
+class EncodingRules:
+    """How examples become tokens, and how many they may take."""
+
+    truncation: "Truncation"
+    """Which part of a prompt's body is kept where it does not fit."""
+    max_prompt_tokens: int
+    max_completion_tokens: int
+    context_length: int
+    """Tokens of a prompt and its completion together, at most."""
+    choose_by_likelihood: bool = True
+    """Whether the options of an example are encoded, to be chosen from; else it has none."""
+    use_chat_template: bool = True
+
+    @property
+    def prompt_room(self) -> int:
+        """What a prompt may take: never more than the context leaves beside a completion."""
+        room = min(self.max_prompt_tokens, self.context_length - self.max_completion_tokens)
+        if room < 1:
+            raise UserError(
+                f"task.max_completion_tokens is {self.max_completion_tokens}, which leaves no room "
+                f"for a prompt in the model's context of {self.context_length} tokens; lower it"
+            )
+        return room
+
+
+@dataclass(frozen=True)
 class TurnWriter:
     """Sets prompts and answers as text, and as tokens."""
 
@@ -78,56 +104,33 @@ class TurnWriter:
 
 
 def encode_examples(
-    examples: Iterable["Example"],
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    truncation: "Truncation",
-    max_prompt_tokens: int,
-    max_completion_tokens: int,
-    context_length: int,
-    choose_by_likelihood: bool = True,
-    use_chat_template: bool = True,
+    examples: Iterable["Example"], tokenizer: PreTrainedTokenizerBase, rules: EncodingRules
 ) -> list[EncodedExample]:
-    """Tokenize examples; prompts that do not fit lose part of their body by the stated rule.
+    """Tokenize examples; prompts that do not fit lose part of their body by the rule.
 
-    The prompt may take `max_prompt_tokens`, and never more than the context leaves beside
-    `max_completion_tokens`. Raises UserError where not even the instruction fits.
+    Raises UserError where not even the instruction fits.
     """
-    limit = min(max_prompt_tokens, context_length - max_completion_tokens)
-    writer = TurnWriter.of(tokenizer, use_chat_template)
-    if limit < 1:
-        raise UserError(
-            f"task.max_completion_tokens is {max_completion_tokens}, which leaves no room for a "
-            f"prompt in the model's context of {context_length} tokens; lower it"
-        )
-    return [
-        _encode(example, writer, truncation, limit, max_completion_tokens, choose_by_likelihood)
-        for example in examples
-    ]
+    writer, room = TurnWriter.of(tokenizer, rules.use_chat_template), rules.prompt_room
+    return [_encode(example, writer, rules, room) for example in examples]
 
 
 def _encode(
-    example: "Example",
-    writer: TurnWriter,
-    truncation: "Truncation",
-    limit: int,
-    max_completion_tokens: int,
-    choose_by_likelihood: bool,
+    example: "Example", writer: TurnWriter, rules: EncodingRules, room: int
 ) -> EncodedExample:
     text = writer.write_turn(example.prompt)
     prompt = writer.encode(text)
     full_length = len(prompt)
-    if full_length > limit:
-        text = _cut_prompt(example, writer, truncation, limit, full_length)
+    if full_length > room:
+        text = _cut_prompt(example, writer, rules.truncation, room, full_length)
         prompt = writer.encode(text)
     completion = writer.encode_answer(text, prompt, example.completion)
     completion.append(int(writer.tokenizer.eos_token_id))
-    choices = example.choices if choose_by_likelihood else ()
+    choices = example.choices if rules.choose_by_likelihood else ()
     # Without its last token, the right one of several choices would be another text.
     kept = (
         completion
         if choices
-        else _cut_completion(completion, example, writer, limit=max_completion_tokens)
+        else _cut_completion(completion, example, writer, limit=rules.max_completion_tokens)
     )
     return EncodedExample(
         example=example,

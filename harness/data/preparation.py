@@ -8,24 +8,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
 import harness.config.task_package  # noqa: F401  (before tasks)
 from harness.config.schema import Config, TaskConfig
 from harness.config.validation import refuse_unread_places
-from harness.data.encoding import EncodedExample, encode_examples
+from harness.data.encoding import EncodedExample, EncodingRules, encode_examples
 from harness.data.token_cache import recall_or_encode
 from harness.errors import UserError
 from harness.models.loading import load_tokenizer
 from harness.progress import announce
 from harness.records.files import cache_folder
-from tasks.base import Split, TaskSpec
-from tasks.custom import make_custom_task
+from tasks.base import Split, TaskSpec, Truncation
+from tasks.custom import CustomTask, make_custom_task
 from tasks.files import SUFFIXES
 from tasks.loading import LoadedExamples, load_examples
 from tasks.registry import TASKS, find_task
+from tasks.sources import Source
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -92,31 +93,27 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     """
     task = config.task
     spec = _find_spec(task)
-    source, dataset = _find_source(task, spec)
-    if source != "hub":  # where `auto` takes a path for a hub id as well
-        refuse_unread_places("task", dataclasses.replace(task, source=source))
-    announce(f"{task.name}: reading and tokenizing the {source} data")
+    source = _find_source(task, spec)
+    if source.kind != "hub":  # where `auto` takes a path for a hub id as well
+        refuse_unread_places("task", dataclasses.replace(task, source=source.kind))
+    announce(f"{task.name}: reading and tokenizing the {source.kind} data")
+    rules = _make_rules(config, spec, context_length)
     tokenizer = load_tokenizer(config.model)
-    truncation = task.truncation or spec.truncation
     limit = task.train_examples + task.held_back
-    train = _load(task, spec, source, dataset, "train", limit)
+    train = _load(task, spec, source, "train", limit)
     if task.held_back:
         train, test = _hold_back(train, task)
     else:
         wanted = task.test_examples + task.extra_test_examples
-        test = _load(task, spec, source, dataset, "test", wanted)
-    encoded = [
-        tuple(_encode(config, loaded, tokenizer, truncation, context_length))
-        for loaded in (train, test)
-    ]
+        test = _load(task, spec, source, "test", wanted)
     return PreparedTask(
         task=task,
-        train=encoded[0],
-        test=encoded[1],
+        train=_encode(train, tokenizer, rules),
+        test=_encode(test, tokenizer, rules),
         train_skipped_rows=train.skipped_rows,
         test_source=test,
-        source=source,
-        truncation=truncation,
+        source=source.kind,
+        truncation=rules.truncation,
         split="validation" if task.held_back else "test",
         schema=_make_schema(task, spec, train) if task.constrained_decoding else None,
     )
@@ -133,21 +130,28 @@ def _find_spec(task: TaskConfig) -> TaskSpec:
     # `validate` has seen to it that all three are there.
     assert task.answer is not None
     assert task.metric is not None
+    columns = task.split_columns
     return make_custom_task(
-        task.name,
-        prompt=task.prompt,
-        answer=task.answer,
-        metric=task.metric,
-        choices=task.choices,
-        cut_column=task.cut_column,
-        split_columns=[task.split_columns]
-        if isinstance(task.split_columns, str)
-        else task.split_columns,
+        CustomTask(
+            task.name,
+            prompt=task.prompt,
+            answer=task.answer,
+            metric=task.metric,
+            choices=task.choices,
+            cut_column=task.cut_column,
+            split_columns=[columns] if isinstance(columns, str) else columns,
+        )
     )
 
 
-def _find_source(task: TaskConfig, spec: TaskSpec) -> tuple[str, str | None]:
-    """The source, and the hub id in place of the task's own, with `auto` made plain."""
+def _find_source(task: TaskConfig, spec: TaskSpec) -> Source:
+    """The source, with `auto` made plain."""
+    kind, dataset = _find_kind(task, spec)
+    return Source(kind, path=task.path, dataset=dataset, revision=task.revision, subset=task.subset)
+
+
+def _find_kind(task: TaskConfig, spec: TaskSpec) -> tuple[str, str | None]:
+    """The kind of source, and the hub id in place of the task's own."""
     if task.source != "auto":
         return task.source, task.dataset
     if task.path and Path(task.path).expanduser().exists():
@@ -174,24 +178,10 @@ def _find_source(task: TaskConfig, spec: TaskSpec) -> tuple[str, str | None]:
 
 
 def _load(
-    task: TaskConfig,
-    spec: TaskSpec,
-    source: str,
-    dataset: str | None,
-    split: Split,
-    limit: int,
+    task: TaskConfig, spec: TaskSpec, source: Source, split: Split, limit: int
 ) -> LoadedExamples:
     return load_examples(
-        spec,
-        split,
-        source=source,
-        path=task.path,
-        dataset=dataset,
-        subset=task.subset,
-        revision=task.revision,
-        limit=limit,
-        seed=task.data_seed,
-        on_bad_row=task.on_bad_row,
+        spec, split, source, limit=limit, seed=task.data_seed, on_bad_row=task.on_bad_row
     )
 
 
@@ -211,23 +201,23 @@ def _hold_back(loaded: LoadedExamples, task: TaskConfig) -> tuple[LoadedExamples
     )
 
 
+def _make_rules(config: Config, spec: TaskSpec, context_length: int) -> EncodingRules:
+    task = config.task
+    return EncodingRules(
+        truncation=cast("Truncation", task.truncation or spec.truncation),
+        max_prompt_tokens=task.max_prompt_tokens,
+        max_completion_tokens=task.max_completion_tokens,
+        context_length=context_length,
+        choose_by_likelihood=task.choose_by == "likelihood",
+        use_chat_template=config.model.chat_template == "auto",
+    )
+
+
 def _encode(
-    config: Config,
-    loaded: LoadedExamples,
-    tokenizer: PreTrainedTokenizerBase,
-    truncation: Any,
-    context_length: int,
-) -> list[EncodedExample]:
-    settings = {
-        "truncation": truncation,
-        "max_prompt_tokens": config.task.max_prompt_tokens,
-        "max_completion_tokens": config.task.max_completion_tokens,
-        "context_length": context_length,
-        "choose_by_likelihood": config.task.choose_by == "likelihood",
-        "use_chat_template": config.model.chat_template == "auto",
-    }
+    loaded: LoadedExamples, tokenizer: PreTrainedTokenizerBase, rules: EncodingRules
+) -> tuple[EncodedExample, ...]:
     folder = cache_folder() / "tokens"
-    return recall_or_encode(folder, loaded.examples, tokenizer, settings, encode_examples)
+    return tuple(recall_or_encode(folder, loaded.examples, tokenizer, rules, encode_examples))
 
 
 def _make_schema(task: TaskConfig, spec: TaskSpec, train: LoadedExamples) -> dict[str, Any] | None:

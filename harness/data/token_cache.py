@@ -1,6 +1,6 @@
 """Tokenized examples on disk, found again by what they were made of.
 
-The key is a digest of the examples, the tokenizer and the settings, so that a changed file,
+The key is a digest of the examples, the tokenizer and the rules, so that a changed file,
 template or limit is another entry, and nothing can be out of date.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
-from harness.data.encoding import EncodedExample
+from harness.data.encoding import EncodedExample, EncodingRules
 from harness.errors import UserError
 from harness.records.files import write_table
 
@@ -30,21 +30,21 @@ def recall_or_encode(
     folder: Path,
     examples: Sequence["Example"],
     tokenizer: PreTrainedTokenizerBase,
-    settings: dict[str, Any],
+    rules: EncodingRules,
     encode: Callable[..., list[EncodedExample]],
 ) -> list[EncodedExample]:
-    """`encode(examples, tokenizer, **settings)`, from `folder` where that has been done before.
+    """`encode(examples, tokenizer, rules)`, from `folder` where that has been done before.
 
     A cache that cannot be read or written is done without.
     """
     if not hasattr(tokenizer, "backend_tokenizer"):
         # One written in Python does not say what it is made of.
-        return encode(examples, tokenizer, **settings)
-    path = folder / f"{_make_key(examples, tokenizer, settings)}.parquet"
+        return encode(examples, tokenizer, rules)
+    path = folder / f"{_make_key(examples, tokenizer, rules)}.parquet"
     try:
         return _from_table(pd.read_parquet(path), examples)
     except (OSError, ValueError, KeyError):  # not there, torn, or of another layout
-        encoded = encode(examples, tokenizer, **settings)
+        encoded = encode(examples, tokenizer, rules)
     if encoded:
         with contextlib.suppress(UserError):
             write_table(path, [_to_row(item) for item in encoded])
@@ -52,7 +52,7 @@ def recall_or_encode(
 
 
 def _make_key(
-    examples: Sequence["Example"], tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]
+    examples: Sequence["Example"], tokenizer: PreTrainedTokenizerBase, rules: EncodingRules
 ) -> str:
     digest = hashlib.sha256()
     for part in (
@@ -60,7 +60,7 @@ def _make_key(
         tokenizer.backend_tokenizer.to_str(),
         tokenizer.chat_template,
         tokenizer.special_tokens_map,
-        settings,
+        dataclasses.asdict(rules),
         [dataclasses.astuple(example) for example in examples],
     ):
         digest.update(json.dumps(part, sort_keys=True, default=str).encode())

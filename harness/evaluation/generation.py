@@ -2,10 +2,16 @@
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig, StoppingCriteria
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+)
 
 from harness.evaluation.constrained import JsonConstraint
 from harness.models.forward import make_cache
@@ -14,6 +20,38 @@ from harness.training.packed_model import Pack
 
 LEAVING_SHARE = 0.25
 """Rows leave once so many of them have ended: taking them out copies the cache of the others."""
+
+
+@dataclass(frozen=True)
+class WritingRules:
+    """How far an answer is written, and in which tokens."""
+
+    max_new_tokens: int
+    end_tokens: Sequence[int]
+    """Any of them ends an answer, and is no part of it."""
+    pad_token: int
+    constraint: JsonConstraint | None = None
+    """The schema that an answer is held to."""
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        max_new_tokens: int,
+        constraint: JsonConstraint | None = None,
+    ) -> "WritingRules":
+        """With the end tokens of a model and its tokenizer."""
+        end_tokens, pad_token = find_end_tokens(model, tokenizer), tokenizer.pad_token_id
+        return cls(max_new_tokens, end_tokens, int(pad_token or 0), constraint)
+
+
+def find_end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Completions end in the tokenizer's end token; chat models may name others as well."""
+    named = model.generation_config.eos_token_id
+    extra = named if isinstance(named, list) else [named]
+    further = (int(token) for token in extra if token is not None)
+    return sorted({int(tokenizer.eos_token_id), *further})
 
 
 class _EnoughHaveEnded(StoppingCriteria):  # type: ignore[misc]
@@ -33,11 +71,7 @@ def decode(
     pack: Pack,
     owners: Sequence[int],
     prompts: Sequence[Sequence[int]],
-    *,
-    max_new_tokens: int,
-    end_tokens: Sequence[int],
-    pad_token: int,
-    constraint: JsonConstraint | None = None,
+    rules: WritingRules,
 ) -> list[list[int]]:
     """What each row's owner writes to its prompt, up to and without an end token.
 
@@ -47,39 +81,39 @@ def decode(
     # What every row begins with is in the cache already, so any token can stand for it.
     lead = pack.virtual_tokens
     width = lead + max(map(len, prompts))
-    ids = torch.full((len(prompts), width), pad_token)
+    ids = torch.full((len(prompts), width), rules.pad_token)
     mask = torch.zeros_like(ids)
     mask[:, :lead] = 1
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
     ids, mask = ids.to(device), mask.to(device)
-    held = constraint.start(len(prompts)) if constraint else None
+    held = rules.constraint.start(len(prompts)) if rules.constraint else None
     written: list[list[int]] = [[] for _ in prompts]
     rows, cache = list(range(len(prompts))), _read_prompts(pack, owners, ids[:, :-1], mask[:, :-1])
-    while rows and ids.shape[1] < width + max_new_tokens:
+    while rows and ids.shape[1] < width + rules.max_new_tokens:
         pack.rows.assign([owners[row] for row in rows])
         output = pack.model.generate(
             input_ids=ids,
             attention_mask=mask,
             past_key_values=cache,
             generation_config=GenerationConfig(
-                max_new_tokens=width + max_new_tokens - ids.shape[1],
+                max_new_tokens=width + rules.max_new_tokens - ids.shape[1],
                 do_sample=False,
-                pad_token_id=pad_token,
-                eos_token_id=list(end_tokens),
+                pad_token_id=rules.pad_token,
+                eos_token_id=list(rules.end_tokens),
                 return_dict_in_generate=True,
                 use_cache=True,
             ),
             logits_processor=[held] if held else None,
-            stopping_criteria=[_EnoughHaveEnded(end_tokens, len(rows), device)],
+            stopping_criteria=[_EnoughHaveEnded(rules.end_tokens, len(rows), device)],
         )
         ids, cache = output.sequences, output.past_key_values
         mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
         kept = []
         for place, row in enumerate(rows):
             tokens = ids[place, width:].tolist()
-            end = next((i for i, token in enumerate(tokens) if token in end_tokens), None)
+            end = next((i for i, token in enumerate(tokens) if token in rules.end_tokens), None)
             written[row] = tokens[:end]
             if end is None:
                 kept.append(place)

@@ -17,11 +17,10 @@ from harness.data.batching import (
     cut_into_batches,
 )
 from harness.data.encoding import EncodedExample
-from harness.evaluation.constrained import JsonConstraint
-from harness.evaluation.generation import decode
-from harness.models.forward import Head, find_log_probabilities, make_cache, run_body
+from harness.evaluation.generation import WritingRules, decode
+from harness.evaluation.respondents import Respondents
+from harness.models.forward import Head, find_log_probabilities, make_cache
 from harness.models.memory import find_pass_tokens
-from harness.training.packed_model import Pack
 from tasks.base import TaskSpec
 from tasks.evaluate_metrics import score_examples
 
@@ -60,78 +59,77 @@ class Answer:
 
 
 def score_pack(
-    pack: Pack,
-    owners: Sequence[int],
-    tokenizer: PreTrainedTokenizerBase,
+    respondents: Respondents,
     examples: Sequence[EncodedExample],
     spec: TaskSpec,
     *,
     limits: EvaluationConfig,
-    max_new_tokens: int,
-    constraint: JsonConstraint | None = None,
+    writing: WritingRules,
     on_examples: Callable[[int], None] = lambda count: None,
 ) -> list[list[ScoredExample]]:
-    """Predict and score every example with each of `owners`: members' numbers, or BASE_ROW.
+    """Predict and score every example with each respondent.
 
     Returns a list an owner, in the order of `examples`. Examples with encoded choices are predicted
-    by log-likelihood, the others by greedy decoding, which `constraint` may hold to a schema. The
-    limit on tokens is over all owners' rows. `on_examples` gets the number of examples that all
-    owners are done with.
+    by log-likelihood, the others by greedy decoding. The limit on tokens is over all owners' rows.
+    `on_examples` gets the number of examples that all owners are done with.
     """
+    pack = respondents.pack
     pack.eval()
     max_tokens = limits.max_tokens_per_batch
     if examples[0].choice_ids:
         max_tokens = min(max_tokens, find_pass_tokens(pack.model.device))
-    answers: list[dict[str, Answer]] = [{} for _ in owners]
+    answers: list[dict[str, Answer]] = [{} for _ in respondents.owners]
     batches = cut_into_batches(
         examples,
         max_rows=limits.batch_size,
-        max_tokens=max_tokens // len(owners),
-        new_tokens=max(map(len, examples[0].choice_ids), default=max_new_tokens),
+        max_tokens=max_tokens // len(respondents),
+        new_tokens=max(map(len, examples[0].choice_ids), default=writing.max_new_tokens),
     )
-    beginning = _read_beginning(pack, owners, examples) if examples[0].choice_ids else None
+    beginning = _read_beginning(respondents, examples) if examples[0].choice_ids else None
     for batch in batches:
         if batch[0].choice_ids:
-            given = choose(pack, owners, tokenizer, batch, beginning)
+            given = choose(respondents, batch, beginning)
         else:
-            given = generate(pack, owners, tokenizer, batch, max_new_tokens, constraint)
+            given = generate(respondents, batch, writing)
         for of_owner, its in zip(answers, given, strict=True):
             of_owner |= {item.example.id: a for item, a in zip(batch, its, strict=True)}
         on_examples(len(batch))
     return [
-        _score(examples, [of_owner[item.example.id] for item in examples], spec, tokenizer)
+        _score(
+            examples,
+            [of_owner[item.example.id] for item in examples],
+            spec,
+            respondents.tokenizer,
+        )
         for of_owner in answers
     ]
 
 
 def measure_losses(
-    pack: Pack,
-    owners: Sequence[int],
-    tokenizer: PreTrainedTokenizerBase,
+    respondents: Respondents,
     examples: Sequence[EncodedExample],
     *,
     limits: EvaluationConfig,
     on_examples: Callable[[int], None] = lambda count: None,
 ) -> list[list[ScoredExample]]:
-    """How well each of `owners` foretells the completions: loss and probability a token.
+    """How well each respondent foretells the completions: loss and probability a token.
 
     Returns a list an owner, in the order of `examples`; see `score_pack` for the batches. The loss
     is the mean over an example's completion tokens, in nats; the probability, its negative
     exponential, is their geometric mean.
     """
+    pack = respondents.pack
     pack.eval()
     most = min(limits.max_tokens_per_batch, find_pass_tokens(pack.model.device))
     batches = cut_into_batches(
         examples,
         max_rows=limits.batch_size,
-        max_tokens=most // len(owners),
+        max_tokens=most // len(respondents),
         new_tokens=max(len(item.completion_ids) for item in examples),
     )
-    losses: list[dict[str, float]] = [{} for _ in owners]
+    losses: list[dict[str, float]] = [{} for _ in respondents.owners]
     for batch in batches:
-        for of_owner, values in zip(
-            losses, _find_losses(pack, owners, tokenizer, batch), strict=True
-        ):
+        for of_owner, values in zip(losses, _find_losses(respondents, batch), strict=True):
             of_owner |= {item.example.id: v for item, v in zip(batch, values, strict=True)}
         on_examples(len(batch))
     return [
@@ -140,27 +138,15 @@ def measure_losses(
 
 
 @torch.inference_mode()
-def _find_losses(
-    pack: Pack,
-    owners: Sequence[int],
-    tokenizer: PreTrainedTokenizerBase,
-    batch: Sequence[EncodedExample],
-) -> list[list[float]]:
+def _find_losses(respondents: Respondents, batch: Sequence[EncodedExample]) -> list[list[float]]:
     """Each owner's mean loss on each example."""
-    rows = collate(batch, int(tokenizer.pad_token_id or 0))
-    pack.rows.assign([owner for owner in owners for _ in batch])
-    shifts = torch.arange(len(owners))[:, None] * rows.input_ids.numel()
-    device = pack.model.device
-    hidden = run_body(
-        pack.model,
-        rows.input_ids.repeat(len(owners), 1).to(device),
-        (rows.picked[None] + shifts).flatten().to(device),
-        pack.start_cache(len(owners) * len(batch)),
-    )
-    labels = rows.labels.tolist() * len(owners)
+    pack, rows = respondents.pack, collate(batch, respondents.pad_token)
+    cache = pack.start_cache(len(respondents) * len(batch))
+    hidden = respondents.run(rows.input_ids, rows.picked, cache)
+    labels = rows.labels.tolist() * len(respondents)
     values = find_log_probabilities(Head(pack.model), hidden, list(enumerate(labels)))
     found = []
-    for number in range(len(owners)):
+    for number in range(len(respondents)):
         own = iter(values[number * len(rows.labels) : (number + 1) * len(rows.labels)])
         sums = [sum(next(own) for _ in item.completion_ids) for item in batch]
         found.append([-s / len(i.completion_ids) for s, i in zip(sums, batch, strict=True)])
@@ -222,9 +208,7 @@ def _count_reasoning(
 
 @torch.inference_mode()
 def choose(
-    pack: Pack,
-    owners: Sequence[int],
-    tokenizer: PreTrainedTokenizerBase,
+    respondents: Respondents,
     batch: Sequence[EncodedExample],
     beginning: "Beginning | None" = None,
 ) -> list[list[Answer]]:
@@ -242,7 +226,7 @@ def choose(
             rows.setdefault(ids, len(rows))
             start = len(item.prompt_ids)
             wanted += [(ids, start + i - 1, token) for i, token in enumerate(choice)]
-    values = _find_log_likelihoods(pack, owners, tokenizer, rows, wanted, beginning)
+    values = _find_log_likelihoods(respondents, rows, wanted, beginning)
     return [_pick_choices(batch, of_owner) for of_owner in values]
 
 
@@ -265,40 +249,29 @@ def _pick_choices(batch: Sequence[EncodedExample], values: Sequence[float]) -> l
 
 
 def _find_log_likelihoods(
-    pack: Pack,
-    owners: Sequence[int],
-    tokenizer: PreTrainedTokenizerBase,
+    respondents: Respondents,
     rows: dict[tuple[int, ...], int],
     wanted: Sequence[tuple[tuple[int, ...], int, int]],
     known: "Beginning | None",
 ) -> list[list[float]]:
     """For each owner, the log-probability of each wanted (sequence, position, next token)."""
     first = min(place for _, place, _ in wanted)
-    cache, start = _start_rows(pack, owners, [ids[:first] for ids in rows], known)
+    cache, start = _start_rows(respondents, [ids[:first] for ids in rows], known)
     width = max(len(ids) for ids in rows) - start
-    device = pack.model.device
-    input_ids = torch.full((len(rows), width), int(tokenizer.pad_token_id or 0))
+    input_ids = torch.full((len(rows), width), respondents.pad_token)
     for ids, row in rows.items():
         input_ids[row, : len(ids) - start] = torch.tensor(ids[start:])
     positions = [rows[ids] * width + position - start for ids, position, _ in wanted]
     distinct = sorted(set(positions))
     place = {position: index for index, position in enumerate(distinct)}
-    pack.rows.assign([owner for owner in owners for _ in rows])
-    shifts = torch.arange(len(owners))[:, None] * len(rows) * width
-    picked = (torch.tensor(distinct)[None] + shifts).flatten()
-    hidden = run_body(
-        pack.model,
-        input_ids.repeat(len(owners), 1).to(device),
-        picked.to(device),
-        cache,
-    )
+    hidden = respondents.run(input_ids, torch.tensor(distinct), cache)
     tokens = [
         (number * len(distinct) + place[position], token)
-        for number in range(len(owners))
+        for number in range(len(respondents))
         for position, (_, _, token) in zip(positions, wanted, strict=True)
     ]
-    values = find_log_probabilities(Head(pack.model), hidden, tokens)
-    return [values[i * len(wanted) : (i + 1) * len(wanted)] for i in range(len(owners))]
+    values = find_log_probabilities(Head(respondents.pack.model), hidden, tokens)
+    return [values[i * len(wanted) : (i + 1) * len(wanted)] for i in range(len(respondents))]
 
 
 @dataclass(frozen=True)
@@ -311,75 +284,57 @@ class Beginning:
 
 @torch.inference_mode()
 def _read_beginning(
-    pack: Pack, owners: Sequence[int], examples: Sequence[EncodedExample]
+    respondents: Respondents, examples: Sequence[EncodedExample]
 ) -> Beginning | None:
     """Read what the prompts of all examples begin with, once for all of their batches."""
     # The last token's hidden state is wanted, in every example's own row.
-    return _extend(pack, owners, [item.prompt_ids[:-1] for item in examples], None)
+    return _extend(respondents, [item.prompt_ids[:-1] for item in examples], None)
 
 
 def _start_rows(
-    pack: Pack, owners: Sequence[int], rows: Sequence[Sequence[int]], known: Beginning | None
+    respondents: Respondents, rows: Sequence[Sequence[int]], known: Beginning | None
 ) -> tuple[Cache | None, int]:
     """The cache that every owner's rows begin with, and how many of their tokens are in it."""
-    beginning = _extend(pack, owners, rows, known)
+    beginning = _extend(respondents, rows, known)
     if beginning is None:
-        return pack.start_cache(len(owners) * len(rows)), 0
+        return respondents.pack.start_cache(len(respondents) * len(rows)), 0
     cache = copy.deepcopy(beginning.cache)
     cache.batch_repeat_interleave(len(rows))
     return cache, beginning.tokens
 
 
 def _extend(
-    pack: Pack, owners: Sequence[int], rows: Sequence[Sequence[int]], known: Beginning | None
+    respondents: Respondents, rows: Sequence[Sequence[int]], known: Beginning | None
 ) -> Beginning | None:
     """Read what all rows begin with beyond what is known, where it is worth a pass.
 
     Virtual tokens, which no row has among its own, come before it and are not counted.
     """
-    start = known.tokens if known else 0
+    pack, start = respondents.pack, known.tokens if known else 0
     common = count_common_tokens(rows)
     if common - start < SHORTEST_BEGINNING or len(rows) == 1 or make_cache(pack.model) is None:
         return known
-    cache = copy.deepcopy(known.cache) if known else pack.start_cache(len(owners))
+    cache = copy.deepcopy(known.cache) if known else pack.start_cache(len(respondents))
     cache = cache or make_cache(pack.model)
     assert cache is not None
-    pack.rows.assign(owners)
-    ids = torch.tensor([rows[0][start:common]] * len(owners), device=pack.model.device)
-    run_body(pack.model, ids, torch.tensor([0], device=ids.device), cache)
+    respondents.run(torch.tensor([rows[0][start:common]]), torch.tensor([0]), cache)
     return Beginning(cache, common)
 
 
 @torch.inference_mode()
 def generate(
-    pack: Pack,
-    owners: Sequence[int],
-    tokenizer: PreTrainedTokenizerBase,
-    batch: Sequence[EncodedExample],
-    max_new_tokens: int,
-    constraint: JsonConstraint | None = None,
+    respondents: Respondents, batch: Sequence[EncodedExample], writing: WritingRules
 ) -> list[list[Answer]]:
     """What each owner writes to each example, greedily, up to an end token."""
     written = decode(
-        pack,
-        [owner for owner in owners for _ in batch],
-        [item.prompt_ids for _ in owners for item in batch],
-        max_new_tokens=max_new_tokens,
-        end_tokens=find_end_tokens(pack.model, tokenizer),
-        pad_token=int(tokenizer.pad_token_id or 0),
-        constraint=constraint,
+        respondents.pack,
+        [owner for owner in respondents.owners for _ in batch],
+        [item.prompt_ids for _ in respondents.owners for item in batch],
+        writing,
     )
-    texts: list[str] = tokenizer.batch_decode(written, skip_special_tokens=True)
+    texts: list[str] = respondents.tokenizer.batch_decode(written, skip_special_tokens=True)
     answers = [
         Answer(text=text.strip(), completion_tokens=len(tokens))
         for text, tokens in zip(texts, written, strict=True)
     ]
-    return [answers[i * len(batch) : (i + 1) * len(batch)] for i in range(len(owners))]
-
-
-def find_end_tokens(model: object, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Completions end in the tokenizer's end token; chat models may name others as well."""
-    named = model.generation_config.eos_token_id  # type: ignore[attr-defined]
-    extra = named if isinstance(named, list) else [named]
-    further = (int(token) for token in extra if token is not None)
-    return sorted({int(tokenizer.eos_token_id), *further})
+    return [answers[i * len(batch) : (i + 1) * len(batch)] for i in range(len(respondents))]

@@ -92,7 +92,7 @@ def make_gain_table(comparison: Comparison, chosen: str | None = None) -> Table:
                 )
                 for task in tasks
             ]
-            mean = format_difference_interval(*_bounds(row, "difference"))
+            mean = format_difference_interval(*read_interval(row, "difference"))
             rows.append((row["variant"], *gains, mean))
     return Table(("Target set", *tasks, "Mean over tasks"), tuple(rows), chosen)
 
@@ -214,7 +214,7 @@ def text_table(comparison: Comparison, chosen: str | None = None) -> str:
         ]
         lines.append(
             [
-                *(name, *scores, _format_short(*_bounds(row, "score"))),
+                *(name, *scores, _format_short(*read_interval(row, "score"))),
                 format_score(row["worst_regret"]),
                 "1x" if row["target_set"] == BASE else _format_short_ratio(row),
                 format_count(row["trainable_parameters"]),
@@ -243,11 +243,16 @@ def _format_short_ratio(row: Mapping[str, Any]) -> str:
 
 
 def sort_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return the rows of `overall`: the base first, then by mean score; those without one last."""
-    overall = comparison.overall.assign(is_base=comparison.overall["target_set"] == BASE)
-    keys, ascending = ["is_base", "score", "variant"], [False, False, True]
-    rows = overall.sort_values(keys, ascending=ascending, na_position="last").to_dict("records")
+    """Return the rows of `overall`, sorted."""
+    rows = sort_by_score(comparison.overall).to_dict("records")
     return [{str(key): value for key, value in row.items()} for row in rows]
+
+
+def sort_by_score(rows: pd.DataFrame) -> pd.DataFrame:
+    """Sort variants: the base first, then by mean score; those without one last."""
+    rows = rows.assign(is_base=rows["target_set"] == BASE)
+    keys, ascending = ["is_base", "score", "variant"], [False, False, True]
+    return rows.sort_values(keys, ascending=ascending, na_position="last")
 
 
 def _cells_by_task(comparison: Comparison) -> dict[tuple[str, str], dict[str, Any]]:
@@ -260,7 +265,7 @@ def _describe_cell(cell: dict[str, Any] | None, name: str, describe: Any) -> str
         return "not run"
     if pd.isna(cell[name]):
         return "no result" if cell["unfinished_runs"] else UNKNOWN
-    return str(describe(*_bounds(cell, name)))
+    return str(describe(*read_interval(cell, name)))
 
 
 def _describe_score(cell: dict[str, Any] | None) -> str:
@@ -299,7 +304,7 @@ def _describe_overall(row: dict[str, Any]) -> tuple[str, ...]:
         "1x" if is_base else _describe_ratio(row, name)
         for name in (*TIMES, "merged_end_to_end_ratio")
     ]
-    mean = format_score_interval(*_bounds(row, "score"))
+    mean = format_score_interval(*read_interval(row, "score"))
     if pd.isna(row["score"]) and row["tasks"]:
         mean = f"{UNKNOWN} (scores on {row['tasks']:.0f} of the tasks only)"
     return (
@@ -317,8 +322,8 @@ def _describe_ratio(row: Mapping[str, Any], name: str) -> str:
     """A ratio with its interval; one that is not trusted is shown, and marked."""
     untrusted = f"{UNTRUSTED}{name}"
     if pd.isna(row[name]) and pd.notna(row[untrusted]):
-        return f"{format_ratio_interval(*_bounds(row, untrusted))}, not trusted"
-    return format_ratio_interval(*_bounds(row, name))
+        return f"{format_ratio_interval(*read_interval(row, untrusted))}, not trusted"
+    return format_ratio_interval(*read_interval(row, name))
 
 
 def _describe_worst(each: Evidence) -> str:
@@ -335,7 +340,8 @@ def _describe_state(variant: str, recommendation: Recommendation) -> str:
     return "not ruled out" if variant in recommendation.candidates else "ruled out"
 
 
-def _bounds(row: Mapping[str, Any], name: str) -> tuple[float, float, float]:
+def read_interval(row: Mapping[str, Any], name: str) -> tuple[float, float, float]:
+    """An estimate of a row, and its bounds."""
     return row[name], row[f"{name}_low"], row[f"{name}_high"]
 
 

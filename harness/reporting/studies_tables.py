@@ -15,7 +15,7 @@ from harness.formatting import (
     join_words,
 )
 from harness.records.record import BASE
-from harness.reporting.report_tables import Table
+from harness.reporting.report_tables import Table, read_interval, sort_by_score
 
 
 def make_verdict_table(verdicts: pd.DataFrame) -> Table:
@@ -96,11 +96,9 @@ def _index_rows(table: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, Any
 
 
 def _sort_variants(table: pd.DataFrame) -> list[str]:
-    """The base, then the sets by the first study's mean score; those without one last."""
+    """By the first study's mean score."""
     rows = table[(table["task"] == ALL_TASKS) & (table["study"] == table["study"].iloc[0])]
-    rows = rows.assign(is_base=rows["target_set"] == BASE)
-    keys, ascending = ["is_base", "score", "variant"], [False, False, True]
-    return list(rows.sort_values(keys, ascending=ascending, na_position="last")["variant"])
+    return list(sort_by_score(rows)["variant"])
 
 
 def _describe_row(row: dict[str, Any] | None) -> tuple[str, ...]:
@@ -109,24 +107,20 @@ def _describe_row(row: dict[str, Any] | None) -> tuple[str, ...]:
     ratio = (
         "1x"
         if row["target_set"] == BASE
-        else format_ratio_interval(*_bounds(row, "end_to_end_ratio"))
+        else format_ratio_interval(*read_interval(row, "end_to_end_ratio"))
     )
     return format_score(row["score"]), _describe_gain(row), _describe_regret(row), ratio
 
 
 def _describe_gain(row: dict[str, Any] | None) -> str:
-    return UNKNOWN if row is None else format_difference_interval(*_bounds(row, "gain"))
+    return UNKNOWN if row is None else format_difference_interval(*read_interval(row, "gain"))
 
 
 def _describe_change(row: dict[str, Any] | None) -> str:
-    return UNKNOWN if row is None else format_difference_interval(*_bounds(row, "change"))
+    return UNKNOWN if row is None else format_difference_interval(*read_interval(row, "change"))
 
 
 def _describe_regret(row: dict[str, Any]) -> str:
     if row["target_set"] == BASE or math.isnan(row["regret"]):
         return UNKNOWN
     return f"{format_score(row['regret'])}, up to {format_score(row['regret_high'])}"
-
-
-def _bounds(row: dict[str, Any], name: str) -> tuple[float, float, float]:
-    return row[name], row[f"{name}_low"], row[f"{name}_high"]

@@ -31,6 +31,7 @@ from harness.analysis.recommendation import Recommendation, to_json
 from harness.analysis.results import Study, load_study
 from harness.analysis.size_choice import describe_larger_size, describe_size
 from harness.errors import UserError
+from harness.formatting import pluralize
 from harness.records.files import write_table, write_text
 from harness.records.race_record import read_race
 from harness.records.record import BASE
@@ -162,9 +163,9 @@ def _gather_values(study: Path, loaded: Study, parts: Sequence[ModelReport]) -> 
     trained = results[results["target_set"] != BASE]
     variants, sets = trained["variant"].nunique(), trained["target_set"].nunique()
     tasks = sorted(results["task"].unique())
-    of_sets = _count(sets, "target set")
-    counts = of_sets if variants == sets else f"{_count(variants, 'variant')} of {of_sets}"
-    counts = f"{counts} on {_count(len(tasks), 'task')}"
+    of_sets = pluralize(sets, "target set")
+    counts = of_sets if variants == sets else f"{pluralize(variants, 'variant')} of {of_sets}"
+    counts = f"{counts} on {pluralize(len(tasks), 'task')}"
     return {
         "study": study.resolve().name,
         "parts": parts,
@@ -196,10 +197,6 @@ def _describe_size(study: Path) -> list[str]:
     """What a sweep that fitted itself to the machine took, and what more would add."""
     choice = read_size(study)
     return [] if choice is None else [describe_size(choice), describe_larger_size(choice)]
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _list_builders(

@@ -20,13 +20,13 @@ from transformers import PreTrainedModel
 from harness.adapters.attach import attach_adapter
 from harness.config.schema import AdapterConfig, ModelConfig
 from harness.data.encoding import EncodedExample
-from harness.evaluation.generation import decode
+from harness.evaluation.generation import WritingRules, decode
 from harness.models.devices import resolve_device, resolve_dtype
 from harness.models.forward import run_body
 from harness.models.loading import count_blocks, load_shallow
 from harness.models.memory import give_back_memory, read_free_memory
 from harness.models.projections import Projection
-from harness.training.loop import Recipe, train_pack
+from harness.training.loop import Passes, Recipe, train_pack
 from harness.training.packed_model import Pack
 
 DEPTHS = (2, 6)
@@ -191,9 +191,7 @@ def _measure_training(trial: Trial, pack: Pack, meeting: threading.Barrier) -> f
             Recipe(steps, 1e-4, "constant", 0.0, 0.0, 1.0, seed=0, adapter=adapter)
             for adapter, _ in trial.adapters
         ],
-        gradient_accumulation=1,
-        max_tokens_per_pass=trial.pass_tokens,
-        gradient_checkpointing=False,
+        Passes(trial.pass_tokens),
         pad_token_id=TOKEN,
         on_step=lambda _: ends.append(time.perf_counter()),
     )
@@ -237,11 +235,8 @@ def _measure_writing(trial: Trial, pack: Pack, rows: int, meeting: threading.Bar
     prompts = [(TOKEN,) * trial.prompt_tokens] * rows
 
     def write(tokens: int) -> float:
-        return _time(
-            lambda: decode(
-                pack, owners, prompts, max_new_tokens=tokens, end_tokens=[NO_TOKEN], pad_token=TOKEN
-            )
-        )
+        rules = WritingRules(tokens, end_tokens=[NO_TOKEN], pad_token=TOKEN)
+        return _time(lambda: decode(pack, owners, prompts, rules))
 
     meeting.wait()
     # Both read the prompts.

@@ -17,7 +17,9 @@ from harness.data.encoding import TurnWriter
 from harness.data.preparation import PreparedTask, share_cut
 from harness.errors import UserError
 from harness.evaluation.constrained import JsonConstraint
-from harness.evaluation.scoring import ScoredExample, find_end_tokens, measure_losses, score_pack
+from harness.evaluation.generation import WritingRules, find_end_tokens
+from harness.evaluation.respondents import Respondents
+from harness.evaluation.scoring import ScoredExample, measure_losses, score_pack
 from harness.evaluation.summary import summarize, tabulate
 from harness.models.loading import LoadedModel, name_base
 from harness.models.memory import is_out_of_memory
@@ -33,7 +35,7 @@ from harness.records.record import (
     write_record,
 )
 from harness.sweep.plan import VariantPlan, estimate_scoring, label_run
-from harness.training.loop import DivergedError, Recipe, TrainResult, train_pack
+from harness.training.loop import DivergedError, Passes, Recipe, TrainResult, train_pack
 from harness.training.packed_model import BASE_ROW, Pack
 
 
@@ -211,9 +213,11 @@ def _train_pack(
         return train_pack(
             pack,
             [_make_recipe(run) for run in runs],
-            gradient_accumulation=settings.gradient_accumulation,
-            max_tokens_per_pass=runs[0].plan.max_tokens_per_pass,
-            gradient_checkpointing=settings.gradient_checkpointing,
+            Passes(
+                runs[0].plan.max_tokens_per_pass,
+                settings.gradient_accumulation,
+                settings.gradient_checkpointing,
+            ),
             pad_token_id=int(loaded.tokenizer.pad_token_id),
             on_step=show,
         )
@@ -316,29 +320,24 @@ def _score_pack(
     progress: Progress,
 ) -> tuple[list[list[ScoredExample]], float]:
     config, prepared = runs[0].plan.config, runs[0].plan.prepared
+    respondents = Respondents(pack, owners, loaded.tokenizer)
     planned = estimate_scoring([run.plan for run in runs])
     title = f"{name_pack(runs)} · scoring"
     with progress.stage(title, len(prepared.test), planned) as stage:
         started = time.perf_counter()
         if prepared.split == "validation":
             measured = measure_losses(
-                pack,
-                owners,
-                loaded.tokenizer,
-                prepared.test,
-                limits=config.evaluation,
-                on_examples=stage.advance,
+                respondents, prepared.test, limits=config.evaluation, on_examples=stage.advance
             )
             return measured, time.perf_counter() - started
+        constraint = _constrain(prepared, loaded, config.model.chat_template)
+        length = config.task.max_completion_tokens
         scored = score_pack(
-            pack,
-            owners,
-            loaded.tokenizer,
+            respondents,
             prepared.test,
             prepared.spec,
             limits=config.evaluation,
-            max_new_tokens=config.task.max_completion_tokens,
-            constraint=_constrain(prepared, loaded, config.model.chat_template),
+            writing=WritingRules.of(loaded.model, loaded.tokenizer, length, constraint),
             on_examples=stage.advance,
         )
         return scored, time.perf_counter() - started

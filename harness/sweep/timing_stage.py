@@ -22,8 +22,9 @@ from harness.records.record import LatencyRecord, Record, read_record
 from harness.sweep.plan import VariantPlan
 from harness.sweep.stages import Run, failures_recorded
 from harness.timing.budget import Budget, make_budget
-from harness.timing.controller import Measurement, PointState, measure
+from harness.timing.controller import Measurement, PointState, Series, measure
 from harness.timing.points import Build, Point, TimedAdapter
+from harness.timing.processes import choose_host
 
 BASE_ARMS = ("base", "base_again", "base_cloned")
 """Arms whose calls stand beside every variant's own, so that one file is enough to pair by."""
@@ -195,7 +196,9 @@ def _measure(
             for run in timed:
                 _write_calls(run, measurement, BASE_ARMS)
 
-        return measure(build, [PointState(point)], budget, loaded=loaded, keep=keep, on_time=show)
+        series = Series(build, [PointState(point)])
+        open_host = choose_host(budget.is_fresh, loaded)
+        return measure(series, budget, open_host, keep=keep, on_time=show)
 
 
 def _describe_adapter(run: Run) -> TimedAdapter:

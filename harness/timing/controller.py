@@ -9,17 +9,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 import pandas as pd
 
 from harness.analysis.latency.ratios import paired_ratio
 from harness.analysis.latency.timing_verdicts import check_gate, is_resolved
-from harness.models.loading import LoadedModel
 from harness.timing.budget import Budget
 from harness.timing.points import CONTROLS, Build, Point, name_planted
-from harness.timing.processes import FreshProcess, Host, ProcessDiedError, SameProcess
+from harness.timing.processes import Host, ProcessDiedError
 from harness.timing.session import PointError
 
 Status = Literal["open", "done", "out of memory", "failed", "interrupted"]
@@ -46,6 +44,28 @@ class PointState:
     """Rounds of the first process that was not cut short; 0 before that has ended."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What the build came to: dtype, adapter_dtype and attention as they ran."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points that the same processes measure one after the other."""
+
+    build: Build
+    states: list[PointState]
+    """One that is not new goes on from there."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a study measured before."""
+
+    calls: Sequence[dict[str, Any]] = ()
+    """A row a timed call, of all points."""
+    processes: int = 0
+    """The next process has this number."""
+
+
+NOTHING = Earlier()
 
 
 @dataclass
@@ -82,30 +102,22 @@ def preregister(build: Build) -> list[tuple[str, str]]:
 
 
 def measure(
-    build: Build,
-    states: Sequence[PointState],
+    series: Series,
     budget: Budget,
+    open_host: Callable[[], Host],
     *,
-    earlier_calls: Sequence[dict[str, Any]] = (),
-    loaded: LoadedModel | None = None,
-    first_process: int = 0,
-    open_host: Callable[[], Host] | None = None,
+    earlier: Earlier = NOTHING,
     keep: Callable[[Measurement], None] = lambda _: None,
     on_time: Callable[[PointState, float], None] = lambda *_: None,
 ) -> Measurement:
     """Measure points, each until `budget` is satisfied; nothing else may run meanwhile.
 
-    A state that is not new goes on from there, with its rows among `earlier_calls`.
-    `loaded` is used where `budget` asks for no fresh process; `open_host` makes another kind of
-    process. Processes are numbered from `first_process`. `on_time` gets a point and the seconds
-    that went into it since the last time.
+    `on_time` gets a point and the seconds that went into it since the last time.
     Ctrl-C marks open points as interrupted, keeps what there is and is passed on.
     """
-    measurement = Measurement(list(states))
-    controller = _Controller(build, budget, measurement, earlier_calls, keep, on_time)
-    if open_host is None:
-        open_host = FreshProcess if budget.is_fresh else partial(SameProcess, loaded)
-    number = first_process
+    measurement = Measurement(list(series.states))
+    controller = _Controller(series.build, budget, measurement, earlier.calls, keep, on_time)
+    number = earlier.processes
     try:
         while measurement.pending:
             with open_host() as host:

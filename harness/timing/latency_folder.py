@@ -26,8 +26,15 @@ from harness.errors import UserError
 from harness.records.files import read_table, write_json, write_table
 from harness.records.machine import describe_difference
 from harness.timing.budget import Budget
-from harness.timing.controller import PREREGISTERED_TIME, Measurement, PointState, preregister
-from harness.timing.points import Build, Point, list_mixed_sets
+from harness.timing.controller import (
+    PREREGISTERED_TIME,
+    Earlier,
+    Measurement,
+    PointState,
+    Series,
+    preregister,
+)
+from harness.timing.points import Point, list_mixed_sets
 
 
 @dataclass
@@ -46,10 +53,10 @@ class LatencyFolder:
         return points
 
     @property
-    def next_process(self) -> int:
-        """Number of the next process: each number is one process of the whole study."""
+    def earlier(self) -> Earlier:
+        """What there is already: each number is one process of the whole study."""
         rows = (*self.calls, *self.operations, *self.facts["processes"])
-        return 1 + max((int(row["process"]) for row in rows), default=-1)
+        return Earlier(self.calls, 1 + max((int(row["process"]) for row in rows), default=-1))
 
     def find_points(self, axes: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The points of these axes: one a session that measured target sets there."""
@@ -210,12 +217,12 @@ def _check_rows(path: Path, facts: Mapping[str, Any], calls: Sequence[Mapping[st
 
 
 class Recorder:
-    """Adds what one build measures to the folder, as it comes."""
+    """Adds what one series measures to the folder, as it comes."""
 
-    def __init__(self, folder: LatencyFolder, build: Build, states: Sequence[PointState]) -> None:
+    def __init__(self, folder: LatencyFolder, series: Series) -> None:
         self._folder = folder
         facts = folder.facts
-        numbers = {state.point.number for state in states}
+        numbers = {state.point.number for state in series.states}
         # What went wrong when a point was tried before is over once it is tried again.
         facts["failures"] = [each for each in facts["failures"] if each["point"] not in numbers]
         self._before = {
@@ -225,10 +232,10 @@ class Recorder:
             "failures": facts["failures"],
         }
         # What is going to be compared is written down before the first call.
-        for state in states:
+        for state in series.states:
             point = folder.points[state.point.number]
-            point["preregistered"] = [list(ratio) for ratio in preregister(build)]
-            point["mixed_sets"] = list_mixed_sets(build, state.point.batch_size)
+            point["preregistered"] = [list(ratio) for ratio in preregister(series.build)]
+            point["mixed_sets"] = list_mixed_sets(series.build, state.point.batch_size)
             point["status"] = "open"
         folder.save()
 

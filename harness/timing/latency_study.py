@@ -19,7 +19,7 @@ import torch
 
 from harness.adapters.storage import write_random_adapter
 from harness.config.catalog import METHODS
-from harness.config.schema import Config
+from harness.config.schema import AdapterConfig, Config
 from harness.errors import UserError
 from harness.formatting import format_duration
 from harness.models.devices import describe_environment, resolve_device
@@ -35,7 +35,7 @@ from harness.models.projections import ModuleMap, map_modules
 from harness.progress import Progress, announce
 from harness.records.machine import identify_machine
 from harness.timing.budget import Budget, make_budget
-from harness.timing.controller import PointState, measure
+from harness.timing.controller import PointState, Series, measure
 from harness.timing.latency_folder import (
     LatencyFolder,
     Recorder,
@@ -45,6 +45,7 @@ from harness.timing.latency_folder import (
 )
 from harness.timing.noise import check_clock
 from harness.timing.points import Build, Point, TimedAdapter
+from harness.timing.processes import choose_host
 
 DEFAULT_PROMPT_TOKENS = 128
 DEFAULT_OUTPUT_TOKENS = 32
@@ -156,11 +157,12 @@ def run_study(configs: Sequence[Config]) -> tuple[LatencyFolder, bool]:
         versions={name: environment[name] for name in VERSIONS},
     )
     folder = open_folder(first.study_folder, study)
-    builds = _gather_builds(folder, points)
-    _announce_plan(points, builds, budget)
-    progress = Progress(sum(len(states) for _, states in builds) * budget.max_seconds)
+    series = _gather_series(folder, points)
+    left = sum(len(each.states) for each in series)
+    _announce_plan(points, left, budget)
+    progress = Progress(left * budget.max_seconds)
     with progress.heartbeat():
-        measured = [_measure_build(folder, *each, budget, progress) for each in builds]
+        measured = [_measure_series(folder, each, budget, progress) for each in series]
     return folder, all(measured)
 
 
@@ -195,26 +197,24 @@ def _list_model_settings(config: Config) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in (*axes, "name")}
 
 
-def _gather_builds(
-    folder: LatencyFolder, points: Sequence[PlannedPoint]
-) -> list[tuple[Build, list[PointState]]]:
-    """What is left to measure: points that share a build are measured by the same processes."""
-    builds: dict[str, tuple[Build, list[PointState]]] = {}
+def _gather_series(folder: LatencyFolder, points: Sequence[PlannedPoint]) -> list[Series]:
+    """What is left to measure: points that share a build are one series."""
+    found: dict[str, Series] = {}
     for planned in points:
         missing = set(planned.target_sets) - folder.list_measured(planned.axes)
         for entry in folder.find_points(planned.axes):
             # One that was cut off or failed is tried again, as the comparison that it was.
             if entry["status"] != "done" and set(entry["target_sets"]) <= missing:
                 missing -= set(entry["target_sets"])
-                _add_state(builds, folder, planned, entry)
+                _add_state(found, folder, planned, entry)
         if missing:
             wanted = [name for name in planned.target_sets if name in missing]
-            _add_state(builds, folder, planned, folder.add_point(planned.axes, wanted))
-    return list(builds.values())
+            _add_state(found, folder, planned, folder.add_point(planned.axes, wanted))
+    return list(found.values())
 
 
 def _add_state(
-    builds: dict[str, tuple[Build, list[PointState]]],
+    found: dict[str, Series],
     folder: LatencyFolder,
     planned: PlannedPoint,
     entry: dict[str, Any],
@@ -222,8 +222,8 @@ def _add_state(
     target_sets = {name: planned.target_sets[name] for name in entry["target_sets"]}
     build = _make_build(folder.path, planned, target_sets)
     point = Point(entry["point"], _draw_prompts(planned), planned.axes["output_tokens"])
-    states = builds.setdefault(str(build), (build, []))[1]
-    states.append(folder.resume(entry["point"], point))
+    series = found.setdefault(str(build), Series(build, []))
+    series.states.append(folder.resume(entry["point"], point))
 
 
 def _make_build(path: Path, planned: PlannedPoint, target_sets: dict[str, Config]) -> Build:
@@ -236,9 +236,8 @@ def _make_build(path: Path, planned: PlannedPoint, target_sets: dict[str, Config
             write_random_adapter(
                 planned.structure.model,
                 planned.modules.select(each.roles),
+                AdapterConfig(rank=config.adapter.rank, alpha=config.adapter.alpha),
                 folder,
-                rank=config.adapter.rank or 0,
-                alpha=config.adapter.alpha or 0.0,
                 seed=config.seed,
                 base_name=name_base(config.model),
             )
@@ -263,10 +262,7 @@ def _draw_prompts(planned: PlannedPoint) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row) for row in rows)
 
 
-def _announce_plan(
-    points: Sequence[PlannedPoint], builds: Sequence[tuple[Build, list[PointState]]], budget: Budget
-) -> None:
-    left = sum(len(states) for _, states in builds)
+def _announce_plan(points: Sequence[PlannedPoint], left: int, budget: Budget) -> None:
     rule = budget.rule
     sets = ", ".join(dict.fromkeys(name for point in points for name in point.target_sets))
     announce(
@@ -281,15 +277,11 @@ def _announce_plan(
         announce(f"  {point}{note}")
 
 
-def _measure_build(
-    folder: LatencyFolder,
-    build: Build,
-    states: list[PointState],
-    budget: Budget,
-    progress: Progress,
+def _measure_series(
+    folder: LatencyFolder, series: Series, budget: Budget, progress: Progress
 ) -> bool:
-    recorder = Recorder(folder, build, states)
-    seconds = len(states) * budget.max_seconds
+    recorder = Recorder(folder, series)
+    seconds = len(series.states) * budget.max_seconds
     with progress.stage("timing", seconds, seconds) as stage:
 
         def show(state: PointState, spent: float) -> None:
@@ -301,11 +293,10 @@ def _measure_build(
             )
 
         measured = measure(
-            build,
-            states,
+            series,
             budget,
-            earlier_calls=folder.calls,
-            first_process=folder.next_process,
+            choose_host(budget.is_fresh),
+            earlier=folder.earlier,
             keep=recorder.keep,
             on_time=show,
         )

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -134,3 +136,8 @@ class FreshProcess(Host):
         if status > 0 and lines:
             message += f": {lines[-1]}"
         return ProcessDiedError(message, was_killed(status))
+
+
+def choose_host(is_fresh: bool, loaded: LoadedModel | None = None) -> Callable[[], Host]:
+    """What opens a session: in a fresh process, or in this one, with the model if it is loaded."""
+    return FreshProcess if is_fresh else partial(SameProcess, loaded)

@@ -54,6 +54,18 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Passes:
+    """How the examples of a step go through the model; its loss does not depend on it."""
+
+    max_tokens: int
+    """Tokens of a pass at most, of all members together, but at least a row of each."""
+    gradient_accumulation: int = 1
+    """Micro-batches of a step."""
+    gradient_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass."""
+
+
+@dataclass(frozen=True)
 class TrainResult:
     loss: tuple[float, ...]
     """Mean loss per completion token of each optimizer step."""
@@ -133,31 +145,28 @@ def _are_finite(tensors: Sequence[torch.Tensor]) -> bool:
 def train_pack(
     pack: Pack,
     recipes: Sequence[Recipe],
+    passes: Passes,
     *,
-    gradient_accumulation: int,
-    max_tokens_per_pass: int,
-    gradient_checkpointing: bool,
     pad_token_id: int,
     on_step: Callable[[Mapping[int, float]], None] = lambda losses: None,
 ) -> list[TrainResult | DivergedError]:
     """Train every member of `pack` by its own recipe; return each one's result, in order.
 
     The loss of a member's step is the mean over all completion tokens of its examples, however they
-    are cut into micro-batches: at most `max_tokens_per_pass` tokens of all members together, but at
-    least a row of each. A member whose loss is not finite leaves the pack, before its weights
+    are cut into `passes`. A member whose loss is not finite leaves the pack, before its weights
     change, and so does one that has finished.
     `on_step` gets the loss of each member that took a step.
     """
     learners = [_start(pack, number, recipe) for number, recipe in enumerate(recipes)]
     device = learners[0].parameters[0].device
     head = Head(pack.model)
-    pack.train(checkpointing=gradient_checkpointing)
+    pack.train(checkpointing=passes.gradient_checkpointing)
     started = time.perf_counter()
     with PeakMemory(device) as memory, torch.random.fork_rng():
         torch.manual_seed(recipes[0].seed)
         while running := [learner for learner in learners if not learner.is_over]:
             step = _Step(pack, head, running, pad_token_id)
-            losses = step.accumulate(gradient_accumulation, max_tokens_per_pass)
+            losses = step.accumulate(passes)
             taken = _update(pack, running, losses.tolist())
             for learner in running:
                 learner.seconds = time.perf_counter() - started
@@ -210,14 +219,15 @@ class _Step:
             not learner.loss and learner.examples == first.examples for learner in self._learners
         )
 
-    def accumulate(self, parts: int, max_tokens: int) -> torch.Tensor:
+    def accumulate(self, passes: Passes) -> torch.Tensor:
         """Add up the gradients of the step's micro-batches; return each learner's mean loss."""
         of_each = [learner.examples for learner in self._learners]
         places = list(zip_longest(*of_each))
         lengths = [max(example.length for example in place if example) for place in places]
         totals = [sum(len(example.completion_ids) for example in step) for step in of_each]
         losses = torch.zeros(len(of_each), dtype=torch.float64, device=self._device)
-        each = max_tokens if self._is_shared else max_tokens // len(of_each)
+        each = passes.max_tokens // (1 if self._is_shared else len(of_each))
+        parts = passes.gradient_accumulation
         for indices in cut_into_passes(lengths, parts=parts, max_tokens=each):
             columns = [places[index] for index in indices]
             losses += self._run_pass(columns, totals, first_row=indices.start)

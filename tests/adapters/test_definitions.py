@@ -10,6 +10,7 @@ import torch
 from method_cases import STEPS, attach, examples, logits, settings, train
 from peft import PeftModel
 from peft.optimizers import create_lorafa_optimizer
+from recipes import PASSES
 from tiny_models import load_tiny
 from torch import nn
 from transformers import GenerationConfig
@@ -23,12 +24,13 @@ from harness.adapters.storage import load_adapter, save_adapter
 from harness.config.schema import AdapterConfig
 from harness.data.encoding import EncodedExample
 from harness.errors import UserError
-from harness.evaluation.generation import decode
+from harness.evaluation.generation import WritingRules, decode
+from harness.evaluation.respondents import Respondents
 from harness.evaluation.scoring import choose
 from harness.models.loading import LoadedModel
 from harness.models.projections import Projection, map_modules
 from harness.training.loop import Recipe, TrainResult, train_pack
-from harness.training.packed_model import Pack
+from harness.training.packed_model import Pack, lora_layers
 from tasks.base import Example
 
 
@@ -49,14 +51,8 @@ def trained(member: Any) -> dict[str, torch.Tensor]:
 
 def train_constant(loaded: LoadedModel, member: Any, adapter: AdapterConfig, steps: int) -> None:
     recipe = Recipe([examples()] * steps, 1e-2, "constant", 0.0, 0.0, 1.0, 0, adapter)
-    (result,) = train_pack(
-        Pack(loaded.model, [member], [0]),
-        [recipe],
-        gradient_accumulation=1,
-        max_tokens_per_pass=8192,
-        gradient_checkpointing=False,
-        pad_token_id=0,
-    )
+    pack = Pack(loaded.model, [member], [0])
+    (result,) = train_pack(pack, [recipe], PASSES, pad_token_id=0)
     assert isinstance(result, TrainResult), result
 
 
@@ -254,7 +250,7 @@ def test_virtual_tokens_write_what_peft_writes(method: str) -> None:
     pack = Pack(loaded.model, [member])
     pack.eval()
     with torch.no_grad():
-        together = decode(pack, [0] * 3, prompts, max_new_tokens=8, end_tokens=[1], pad_token=0)
+        together = decode(pack, [0] * 3, prompts, WritingRules(8, [1], pad_token=0))
     for prompt, written in zip(prompts, together, strict=True):
         ids = torch.tensor([prompt])
         settings_ = GenerationConfig(
@@ -282,7 +278,7 @@ def test_virtual_tokens_choose_what_peft_chooses(method: str) -> None:
     for batch in (rows, rows[1:]):  # Without and with a beginning that all prompts share.
         pack = Pack(loaded.model, [member])
         pack.eval()
-        (answers,) = choose(pack, [0], loaded.tokenizer, batch)
+        (answers,) = choose(Respondents(pack, [0], loaded.tokenizer), batch)
         for row, answer in zip(batch, answers, strict=True):
             for choice, total in zip(row.choice_ids, answer.log_likelihoods, strict=True):
                 ids = torch.tensor([row.prompt_ids + choice])
@@ -312,3 +308,30 @@ def test_first_step_of_pissa_moves_the_weights_and_not_the_base() -> None:
         layer.lora_B["default"].weight @ layer.lora_A["default"].weight
     )
     torch.testing.assert_close(rest, loaded.model.get_submodule(path).weight, rtol=0, atol=1e-5)
+
+
+def test_lora_ga_begins_along_the_gradient_of_the_completions_loss() -> None:
+    """Wang et al., 2024, arXiv:2407.05000, section 3.2: A is of the gradient's first 2r directions.
+
+    The loss is computed here row by row, from the probability of each token of a completion.
+    """
+    loaded, adapter = load_tiny("llama"), settings("lora_ga")
+    member = attach(loaded, adapter)
+    assert isinstance(member, PeftModel)
+    # The last block sees as many gradients as there are labels, so that their span is found whole.
+    last = {path: layer for path, layer in lora_layers(member) if ".1." in path}
+    layers = {path: last[path] for path in last if path.endswith(("o_proj", "down_proj"))}
+    weights = {path: loaded.model.get_submodule(path).weight for path in layers}
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    for row in examples():
+        logits_ = loaded.model(input_ids=torch.tensor([row.prompt_ids + row.completion_ids])).logits
+        said = logits_[0, len(row.prompt_ids) - 1 : -1].log_softmax(-1)
+        (-said[range(len(row.completion_ids)), list(row.completion_ids)].sum()).backward()
+    assert len(layers) == 2
+    for path, layer in layers.items():
+        _, _, directions = torch.linalg.svd(weights[path].grad)
+        first = directions[: 2 * layer.r["default"]]
+        down = layer.lora_A["default"].weight.detach()
+        outside = down - down @ first.T @ first
+        assert outside.norm() < 1e-3 * down.norm(), path

@@ -3,7 +3,7 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.config.schema import ModelConfig
 from harness.data.batching import collate, cut_into_batches, cut_into_passes, plan_steps
-from harness.data.encoding import EncodedExample, encode_examples
+from harness.data.encoding import EncodedExample, EncodingRules, encode_examples
 from harness.errors import UserError
 from harness.models.loading import load_tokenizer
 from tasks.base import Example
@@ -32,7 +32,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, *examples: Example, **limits: obj
         "max_completion_tokens": 50,
         "context_length": 2048,
     } | limits
-    return encode_examples(examples, tokenizer, **settings)  # type: ignore[arg-type]
+    return encode_examples(examples, tokenizer, EncodingRules(**settings))  # type: ignore[arg-type]
 
 
 def test_prompt_is_the_chat_template_and_completion_ends_in_end_of_text(
@@ -175,15 +175,8 @@ def test_plain_prompts_are_encoded_together_with_their_answer(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     item = Example("1", "Question: ", "why?", "\nAnswer:", "B and so on", "B", ("A", "B"))
-    (plain,) = encode_examples(
-        [item],
-        tokenizer,
-        truncation="head",
-        max_prompt_tokens=100,
-        max_completion_tokens=20,
-        context_length=500,
-        use_chat_template=False,
-    )
+    rules = EncodingRules("head", 100, 20, context_length=500, use_chat_template=False)
+    (plain,) = encode_examples([item], tokenizer, rules)
     together = tokenizer("Question: why?\nAnswer: B and so on").input_ids
     assert [*plain.prompt_ids, *plain.completion_ids] == [*together, tokenizer.eos_token_id]
     assert tokenizer.decode(plain.choice_ids[1]) == " B"
@@ -193,15 +186,8 @@ def test_where_the_answer_is_written_there_are_no_choices(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     item = Example("1", "", "why?", "", "a long answer of words", "B", ("A", "B"))
-    (written,) = encode_examples(
-        [item],
-        tokenizer,
-        truncation="head",
-        max_prompt_tokens=100,
-        max_completion_tokens=2,
-        context_length=500,
-        choose_by_likelihood=False,
-    )
+    rules = EncodingRules("head", 100, 2, context_length=500, choose_by_likelihood=False)
+    (written,) = encode_examples([item], tokenizer, rules)
     assert written.choice_ids == ()
     assert len(written.completion_ids) == 2
     assert written.is_completion_cut
@@ -212,14 +198,8 @@ def test_a_long_reasoning_keeps_its_answer(tokenizer: PreTrainedTokenizerBase) -
     item = Example("1", "Q", "", "", "step by step " * 50 + ending, "42", ending=ending)
 
     def encode_to(limit: int) -> EncodedExample:
-        (encoded,) = encode_examples(
-            [item],
-            tokenizer,
-            truncation="head",
-            max_prompt_tokens=100,
-            max_completion_tokens=limit,
-            context_length=500,
-        )
+        rules = EncodingRules("head", 100, limit, context_length=500)
+        (encoded,) = encode_examples([item], tokenizer, rules)
         return encoded
 
     cut = encode_to(30)

@@ -6,17 +6,12 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from harness.config.schema import ModelConfig
-from harness.data.encoding import EncodedExample, encode_examples
+from harness.data.encoding import EncodedExample, EncodingRules, encode_examples
 from harness.data.token_cache import recall_or_encode
 from harness.models.loading import load_tokenizer
 from tasks.base import Example
 
-SETTINGS: dict[str, Any] = {
-    "truncation": "head",
-    "max_prompt_tokens": 60,
-    "max_completion_tokens": 8,
-    "context_length": 200,
-}
+RULES = EncodingRules("head", 60, 8, context_length=200)
 EXAMPLES = [
     Example(str(i), "Say ", f"nümber {i} " * (i * 9 + 1), ":", f"word {i}", "w", choices)
     for i, choices in enumerate([(), ("A", "B"), ("yes please", "no"), ()])
@@ -32,19 +27,19 @@ class Counter:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, *arguments: Any, **settings: Any) -> list[EncodedExample]:
+    def __call__(self, *arguments: Any) -> list[EncodedExample]:
         self.calls += 1
-        return encode_examples(*arguments, **settings)
+        return encode_examples(*arguments)
 
 
 def test_what_comes_back_is_what_was_encoded(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    expected = encode_examples(EXAMPLES, tokenizer, **SETTINGS)
+    expected = encode_examples(EXAMPLES, tokenizer, RULES)
     assert any(item.is_cut for item in expected)
     encode = Counter()
     for _ in range(3):
-        given = recall_or_encode(tmp_path / "new", EXAMPLES, tokenizer, SETTINGS, encode)
+        given = recall_or_encode(tmp_path / "new", EXAMPLES, tokenizer, RULES, encode)
         assert given == expected
         assert all(type(token) is int for item in given for token in item.prompt_ids)
     assert encode.calls == 1
@@ -56,9 +51,9 @@ def test_anything_that_matters_makes_another_entry(
     encode = Counter()
 
     def ask(examples: list[Example] = EXAMPLES, **changes: Any) -> None:
-        settings = SETTINGS | changes
-        given = recall_or_encode(tmp_path, examples, tokenizer, settings, encode)
-        assert given == encode_examples(examples, tokenizer, **settings)
+        rules = dataclasses.replace(RULES, **changes)
+        given = recall_or_encode(tmp_path, examples, tokenizer, rules, encode)
+        assert given == encode_examples(examples, tokenizer, rules)
 
     ask()
     ask(max_prompt_tokens=50)
@@ -76,11 +71,11 @@ def test_anything_that_matters_makes_another_entry(
 def test_a_torn_or_refused_cache_is_done_without(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    expected = encode_examples(EXAMPLES, tokenizer, **SETTINGS)
-    recall_or_encode(tmp_path, EXAMPLES, tokenizer, SETTINGS, encode_examples)
+    expected = encode_examples(EXAMPLES, tokenizer, RULES)
+    recall_or_encode(tmp_path, EXAMPLES, tokenizer, RULES, encode_examples)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:50])
-    assert recall_or_encode(tmp_path, EXAMPLES, tokenizer, SETTINGS, encode_examples) == expected
+    assert recall_or_encode(tmp_path, EXAMPLES, tokenizer, RULES, encode_examples) == expected
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
-    assert recall_or_encode(blocked, EXAMPLES, tokenizer, SETTINGS, encode_examples) == expected
+    assert recall_or_encode(blocked, EXAMPLES, tokenizer, RULES, encode_examples) == expected

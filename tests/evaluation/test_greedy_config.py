@@ -9,8 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from harness.config.schema import ModelConfig
-from harness.evaluation.generation import decode
-from harness.evaluation.scoring import find_end_tokens
+from harness.evaluation.generation import WritingRules, decode, find_end_tokens
 from harness.models.loading import LoadedModel, load_model
 from harness.training.packed_model import BASE_ROW, Pack
 
@@ -65,9 +64,7 @@ def write(loaded: LoadedModel) -> list[list[int]]:
         Pack(loaded.model, []),
         [BASE_ROW] * len(PROMPTS),
         PROMPTS,
-        max_new_tokens=LENGTH,
-        end_tokens=find_end_tokens(loaded.model, loaded.tokenizer),
-        pad_token=int(loaded.tokenizer.pad_token_id or 0),
+        WritingRules.of(loaded.model, loaded.tokenizer, LENGTH),
     )
 
 

@@ -11,7 +11,8 @@ from tiny_models import load_tiny
 from harness.adapters.attach import attach_adapter
 from harness.config.schema import AdapterConfig
 from harness.data.encoding import EncodedExample
-from harness.evaluation.generation import decode
+from harness.evaluation.generation import WritingRules, decode
+from harness.evaluation.respondents import Respondents
 from harness.evaluation.scoring import choose
 from harness.models.loading import LoadedModel
 from harness.models.memory import PASS_TOKENS
@@ -104,9 +105,7 @@ def test_rows_write_what_their_owner_writes_alone(
             pack,
             [owner for owner, _ in pairs],
             [prompt for _, prompt in pairs],
-            max_new_tokens=LENGTH,
-            end_tokens=ends,
-            pad_token=0,
+            WritingRules(LENGTH, ends, pad_token=0),
         )
     assert written == expected
     if pass_tokens == 24:
@@ -123,9 +122,7 @@ def test_a_row_that_ends_at_once_writes_nothing(loaded: LoadedModel) -> None:
     (prompt, *_) = make_prompts()
     (first, *_) = write_alone(loaded.model, prompt)
     pack = Pack(loaded.model, [])
-    written = decode(
-        pack, [BASE_ROW], [prompt], max_new_tokens=5, end_tokens=[first], pad_token=first
-    )
+    written = decode(pack, [BASE_ROW], [prompt], WritingRules(5, [first], pad_token=first))
     assert written == [[]]
 
 
@@ -154,7 +151,7 @@ def test_choices_after_a_common_beginning_are_those_of_each_sequence_alone(
     read: list[torch.Size] = []
     embedding = pack.model.get_input_embeddings()
     embedding.register_forward_hook(lambda module, inputs, output: read.append(inputs[0].shape))
-    answers = choose(pack, list(models), loaded.tokenizer, items)
+    answers = choose(Respondents(pack, list(models), loaded.tokenizer), items)
     if shared:
         assert read[0] == (len(models), shared)
         assert read[1][1] == 14 + 2

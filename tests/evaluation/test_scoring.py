@@ -7,17 +7,12 @@ import torch
 from tiny_models import load_tiny
 
 from harness.config.schema import EvaluationConfig
-from harness.data.encoding import EncodedExample, encode_examples
+from harness.data.encoding import EncodedExample, EncodingRules, encode_examples
 from harness.errors import UserError
 from harness.evaluation.constrained import JsonConstraint
-from harness.evaluation.scoring import (
-    Answer,
-    ScoredExample,
-    choose,
-    find_end_tokens,
-    generate,
-    score_pack,
-)
+from harness.evaluation.generation import WritingRules, find_end_tokens
+from harness.evaluation.respondents import Respondents
+from harness.evaluation.scoring import Answer, ScoredExample, choose, generate, score_pack
 from harness.models.loading import LoadedModel
 from harness.training.packed_model import BASE_ROW, Pack
 from tasks.base import Example, TaskSpec
@@ -43,30 +38,25 @@ def encode(loaded: LoadedModel, choices: tuple[str, ...] = ()) -> list[EncodedEx
     examples = [
         Example(str(i), "Q: ", "why so " * (3 * i + 1), "?", "A", "A", choices) for i in range(7)
     ]
-    return encode_examples(
-        examples,
-        loaded.tokenizer,
-        truncation="head",
-        max_prompt_tokens=200,
-        max_completion_tokens=10,
-        context_length=1000,
-    )
+    rules = EncodingRules("head", 200, 10, context_length=1000)
+    return encode_examples(examples, loaded.tokenizer, rules)
 
 
 def score_base(
     loaded: LoadedModel, items: list[EncodedExample], max_new_tokens: int, **limits: int
 ) -> list[ScoredExample]:
-    pack = Pack(loaded.model, [])
     (scored,) = score_pack(
-        pack,
-        [BASE_ROW],
-        loaded.tokenizer,
+        base_of(loaded),
         items,
         SPEC,
         limits=EvaluationConfig(**limits),
-        max_new_tokens=max_new_tokens,
+        writing=WritingRules.of(loaded.model, loaded.tokenizer, max_new_tokens),
     )
     return scored
+
+
+def base_of(loaded: LoadedModel) -> Respondents:
+    return Respondents(Pack(loaded.model, []), [BASE_ROW], loaded.tokenizer)
 
 
 def write(
@@ -75,8 +65,8 @@ def write(
     length: int,
     constraint: JsonConstraint | None = None,
 ) -> list[Answer]:
-    pack = Pack(loaded.model, [])
-    (answers,) = generate(pack, [BASE_ROW], loaded.tokenizer, items, length, constraint)
+    rules = WritingRules.of(loaded.model, loaded.tokenizer, length, constraint)
+    (answers,) = generate(base_of(loaded), items, rules)
     return answers
 
 
@@ -97,7 +87,7 @@ def test_choice_is_that_of_scoring_each_sequence_alone(
             start = len(item.prompt_ids) - 1
             totals.append(sum(log_probabilities[start + i, t].item() for i, t in enumerate(ids)))
         expected.append(choices[totals.index(max(totals))])
-    (answers,) = choose(Pack(loaded.model, []), [BASE_ROW], loaded.tokenizer, encoded)
+    (answers,) = choose(base_of(loaded), encoded)
     assert [answer.text for answer in answers] == expected
     for answer in answers:
         by_length = [

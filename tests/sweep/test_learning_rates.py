@@ -15,6 +15,7 @@ from harness.config.composing import compose
 from harness.config.schema import Config, EvaluationConfig
 from harness.data.preparation import prepare_task
 from harness.errors import UserError
+from harness.evaluation.respondents import Respondents
 from harness.evaluation.scoring import VALIDATION_METRIC, measure_losses
 from harness.models.loading import load_model
 from harness.records.record import EvalRecord, Record, read_record, write_record
@@ -192,9 +193,8 @@ def test_losses_are_transformers_own(untimed_config: ConfigMaker) -> None:
     loaded = load_model(config.model)
     examples = prepare_task(config, 2048).train
     pack = Pack(loaded.model, [])
-    (scored,) = measure_losses(
-        pack, [BASE_ROW], loaded.tokenizer, examples, limits=EvaluationConfig(4, 4096)
-    )
+    respondents = Respondents(pack, [BASE_ROW], loaded.tokenizer)
+    (scored,) = measure_losses(respondents, examples, limits=EvaluationConfig(4, 4096))
     for item, result in zip(examples, scored, strict=True):
         ids = torch.tensor([item.prompt_ids + item.completion_ids])
         labels = ids.clone()

@@ -181,12 +181,12 @@ def break_variant(
     """Let training fail whenever a variant of these roles is in the pack."""
     real = stages.train_pack
 
-    def broken(pack: Any, recipes: Any, **named: Any) -> Any:
+    def broken(pack: Any, *others: Any, **named: Any) -> Any:
         for member in pack.members:
             modules = member.peft_config["default"].target_modules
             if {name.rsplit(".", 1)[-1] for name in modules} == set(roles):
                 raise error
-        return real(pack, recipes, **named)
+        return real(pack, *others, **named)
 
     monkeypatch.setattr(stages, "train_pack", broken)
 
@@ -248,10 +248,10 @@ def test_a_failed_base_fails_the_sweep_and_is_done_again(
     base_folder = config.study_folder / "runs" / config.base_run_id
     real = stages.score_pack
 
-    def broken(pack: Any, owners: Any, *arguments: Any, **named: Any) -> Any:
-        if BASE_ROW in owners:
+    def broken(respondents: Any, *others: Any, **named: Any) -> Any:
+        if BASE_ROW in respondents.owners:
             raise RuntimeError("planted")
-        return real(pack, owners, *arguments, **named)
+        return real(respondents, *others, **named)
 
     monkeypatch.setattr(stages, "score_pack", broken)
     outcome = run.run_sweep([config])[0]

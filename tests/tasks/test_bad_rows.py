@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from growth import assert_linear
 
-from tasks import TASKS, DataError, load_examples
+from tasks import TASKS, DataError, Source, load_examples
 from tasks.base import Example
 
 FORMATS = ("jsonl", "parquet", "csv")
@@ -90,7 +90,7 @@ def write_rows(folder: Path, task: str, kind: str, **changes: Any) -> Path:
 
 
 def load(task: str, file: Path, **options: Any) -> Any:
-    return load_examples(TASKS[task], "train", source="local", path=str(file.parent), **options)
+    return load_examples(TASKS[task], "train", Source("local", str(file.parent)), **options)
 
 
 def find_place(file: Path) -> str:

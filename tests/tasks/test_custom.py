@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tasks import DataError, load_examples
+from tasks import DataError, Source, load_examples
 from tasks.base import TaskSpec
-from tasks.custom import make_custom_task
+from tasks.custom import CustomTask, make_custom_task
 
 ROW = {"id": "7", "text": "My card was charged twice.", "label": "billing", "count": 3}
 
@@ -21,7 +21,7 @@ def make(**changes: Any) -> TaskSpec:
         "metric": "choice",
         "choices": ["billing", "bug"],
     }
-    return make_custom_task("tickets", **(settings | changes))
+    return make_custom_task(CustomTask("tickets", **(settings | changes)))
 
 
 def test_an_example_has_the_prompt_the_answer_and_the_options() -> None:
@@ -197,7 +197,7 @@ def test_a_csv_file_is_cut_into_parts_that_share_no_customer(tmp_path: Path) -> 
     write_csv(path, 200)
     task = make(split_columns=["customer"])
     parts = [
-        load_examples(task, split, source="local", path=str(path))
+        load_examples(task, split, Source("local", str(path)))
         for split in ("train", "validation", "test")
     ]
     numbers = [
@@ -214,7 +214,7 @@ def test_given_splits_are_taken(tmp_path: Path) -> None:
     write_csv(tmp_path / "test.csv", 4)
     task = make()
     counts = [
-        len(load_examples(task, split, source="local", path=str(tmp_path)).examples)
+        len(load_examples(task, split, Source("local", str(tmp_path))).examples)
         for split in ("train", "test")
     ]
     assert counts == [10, 4]
@@ -226,6 +226,6 @@ def test_a_label_outside_the_options_names_its_file_and_line(tmp_path: Path) -> 
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "train.jsonl").write_text(path.read_text())
     with pytest.raises(DataError, match=r"test.jsonl:2: the answer is 'spam'"):
-        load_examples(make(), "test", source="local", path=str(tmp_path))
-    loaded = load_examples(make(), "test", source="local", path=str(tmp_path), on_bad_row="skip")
+        load_examples(make(), "test", Source("local", str(tmp_path)))
+    loaded = load_examples(make(), "test", Source("local", str(tmp_path)), on_bad_row="skip")
     assert (len(loaded.examples), loaded.skipped_rows) == (1, 1)

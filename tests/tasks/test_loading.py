@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks import TASKS, DataError, load_examples
+from tasks import TASKS, DataError, Source, load_examples
 from tasks.splits import assign_split
 
 MEDMCQA = TASKS["medmcqa"]
@@ -35,7 +35,7 @@ def write(tmp_path: Path) -> Write:
 
 def load(folder: Path | str | None, split: Any = "train", **options: Any) -> Any:
     path = None if folder is None else str(folder)
-    return load_examples(MEDMCQA, split, source="local", path=path, **options)
+    return load_examples(MEDMCQA, split, Source("local", path), **options)
 
 
 def load_ids(folder: Path, split: str = "train", **options: Any) -> list[str]:
@@ -94,7 +94,7 @@ def test_the_hubs_split_names_are_understood(write: Write) -> None:
     row = {"Reasoning_process": "r", "Final_response": "1"}
     questions = [f"Context: {i}\nQuestion: y\nAnswer:" for i in range(40)]
     folder = write("SFT.jsonl", *({**row, "Question": question} for question in questions))
-    loaded = load_examples(TASKS["fincot"], "train", source="local", path=str(folder))
+    loaded = load_examples(TASKS["fincot"], "train", Source("local", str(folder)))
     assert 15 < len(loaded.examples) < 40
 
 
@@ -307,24 +307,24 @@ def test_a_part_to_which_no_row_falls_is_an_error(write: Write) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"source": "web"}, "task.source is 'web'; expected one of hub, local, embedded"),
+        ({"source": Source("web")}, "task.source is 'web'; expected one of hub, local, embedded"),
         ({"on_bad_row": "warn"}, "task.on_bad_row is 'warn'; expected one of fail, skip"),
         ({"limit": 0}, "the number of train examples is 0; expected 1 or more"),
     ],
 )
 def test_unknown_options_name_the_allowed_ones(options: dict[str, Any], expected: str) -> None:
     with pytest.raises(DataError, match=expected.replace("'", ".")):
-        load_examples(MEDMCQA, "train", **({"source": "embedded"} | options))
+        load_examples(MEDMCQA, "train", **({"source": Source("embedded")} | options))
 
 
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(DataError, match="split is 'dev'"):
-        load_examples(MEDMCQA, "dev", source="embedded")  # type: ignore[arg-type]
+        load_examples(MEDMCQA, "dev", Source("embedded"))  # type: ignore[arg-type]
 
 
 def test_a_task_without_embedded_data_says_so() -> None:
     task = dataclasses.replace(MEDMCQA, name="mine", embedded=None, hub=())
     with pytest.raises(DataError, match=r"task mine has no embedded data; set task\.source=local"):
-        load_examples(task, "train", source="embedded")
+        load_examples(task, "train", Source("embedded"))
     with pytest.raises(DataError, match=r"task mine has no public data set; set task\.dataset"):
-        load_examples(task, "train", source="hub")
+        load_examples(task, "train", Source("hub"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks import TASKS, DataError, load_examples
+from tasks import TASKS, DataError, Source, load_examples
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 pytestmark = pytest.mark.skipif(
@@ -25,7 +25,7 @@ FOLDERS = [
 def test_from_load_to_score(name: str, folder: str, train: int, test: int) -> None:
     task = TASKS[name]
     for split, count in (("train", train), ("test", test)):
-        loaded = load_examples(task, split, source="local", path=str(SHARED / folder))  # type: ignore[arg-type]
+        loaded = load_examples(task, split, Source("local", str(SHARED / folder)))  # type: ignore[arg-type]
         assert len(loaded.examples) == len({example.id for example in loaded.examples}) == count
         assert loaded.stand_in is None
         for example in loaded.examples[: 2 if name == "govreport" else None]:
@@ -36,26 +36,26 @@ def test_from_load_to_score(name: str, folder: str, train: int, test: int) -> No
 
 def test_real_invoices_of_many_shapes() -> None:
     folder = str(SHARED / "invoice_ocr" / "invoice2data")
-    loaded = load_examples(TASKS["invoice_ocr"], "test", source="local", path=folder)
+    loaded = load_examples(TASKS["invoice_ocr"], "test", Source("local", folder))
     assert len(loaded.examples) == 12
     for example in loaded.examples:
         assert TASKS["invoice_ocr"].score(example, f"```json\n{example.reference}\n```")[
             "exact_match"
         ]
     with pytest.raises(DataError, match=r"has no train.jsonl"):
-        load_examples(TASKS["invoice_ocr"], "train", source="local", path=folder)
+        load_examples(TASKS["invoice_ocr"], "train", Source("local", folder))
 
 
 def test_rows_with_a_withheld_label_are_refused(tmp_path: Path) -> None:
     lines = (SHARED / "medmcqa" / "test_unlabelled.jsonl").read_text()
     (tmp_path / "test.jsonl").write_text(lines)
     with pytest.raises(DataError, match="label is withheld"):
-        load_examples(TASKS["medmcqa"], "test", source="local", path=str(tmp_path))
+        load_examples(TASKS["medmcqa"], "test", Source("local", str(tmp_path)))
 
 
 def test_the_given_parts_of_fincot_share_contexts_or_not_as_they_are() -> None:
     loaded = [
-        load_examples(TASKS["fincot"], split, source="local", path=str(SHARED / "fincot"))
+        load_examples(TASKS["fincot"], split, Source("local", str(SHARED / "fincot")))
         for split in ("train", "test")
     ]
     contexts = [{example.body for example in part.examples} for part in loaded]
@@ -75,17 +75,17 @@ def test_every_file_format_gives_the_same_examples(name: str, file: str, tmp_pat
     rows = [json.loads(line) for line in (SHARED / file).read_text().splitlines() if line]
     pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
     pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
-    expected = load_examples(TASKS[name], "train", source="local", path=str(SHARED / file))
+    expected = load_examples(TASKS[name], "train", Source("local", str(SHARED / file)))
     for other in ("rows.parquet", "rows.csv"):
         path = str(tmp_path / other)
-        loaded = load_examples(TASKS[name], "train", source="local", path=path)
+        loaded = load_examples(TASKS[name], "train", Source("local", path))
         assert loaded.examples == expected.examples
 
 
 def test_a_set_of_one_file_is_cut_without_a_shared_context() -> None:
     path = str(SHARED / "fincot" / "train.jsonl")
     parts = [
-        load_examples(TASKS["fincot"], split, source="local", path=path).examples  # type: ignore[arg-type]
+        load_examples(TASKS["fincot"], split, Source("local", path)).examples  # type: ignore[arg-type]
         for split in ("train", "validation", "test")
     ]
     contexts = [{re.sub(r"[^0-9a-z]+", "", e.body.lower()) for e in part} for part in parts]

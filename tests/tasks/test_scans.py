@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks import TASKS, DataError, load_examples, scans
+from tasks import TASKS, DataError, Source, load_examples, scans
 from tasks.word_boxes import WordBox, write_lines
 
 Image = pytest.importorskip("PIL.Image")
@@ -184,7 +184,7 @@ def write_image_rows(folder: Path, count: int = 3) -> None:
 
 def load(folder: Path, split: Any = "train", **options: Any) -> Any:
     path = str(folder / "rows.jsonl")
-    return load_examples(TASKS["invoice_ocr"], split, source="local", path=path, **options)
+    return load_examples(TASKS["invoice_ocr"], split, Source("local", path), **options)
 
 
 @pytest.mark.parametrize("rule", ["fail", "skip"])
@@ -253,8 +253,8 @@ def test_a_broken_image_is_a_bad_row(tmp_path: Path, image: object, expected: st
     (tmp_path / "test.jsonl").write_text(lines)
     task, path = TASKS["invoice_ocr"], str(tmp_path)
     with pytest.raises(DataError, match=rf"train.jsonl:5: .*{expected}.*; correct the row"):
-        load_examples(task, "train", source="local", path=path)
-    loaded = load_examples(task, "train", source="local", path=path, on_bad_row="skip", limit=1)
+        load_examples(task, "train", Source("local", path))
+    loaded = load_examples(task, "train", Source("local", path), on_bad_row="skip", limit=1)
     assert (len(loaded.examples), loaded.skipped_rows) == (1, 1)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks import TASKS, DataError, load_examples
+from tasks import TASKS, DataError, Source, load_examples
 from tasks.base import HubSource, TaskSpec
 
 datasets = pytest.importorskip("datasets")
@@ -28,9 +28,11 @@ def make_reports(*numbers: int) -> list[dict[str, Any]]:
     return [{"report": f"Report {n}.", "summary": f"Summary {n}."} for n in numbers]
 
 
-def load(task: str | TaskSpec, split: Any, folder: Path, **options: Any) -> Any:
+def load(
+    task: str | TaskSpec, split: Any, folder: Path, subset: str | None = None, **options: Any
+) -> Any:
     spec = TASKS[task] if isinstance(task, str) else task
-    return load_examples(spec, split, source="hub", dataset=str(folder), **options)
+    return load_examples(spec, split, Source("hub", dataset=str(folder), subset=subset), **options)
 
 
 def catch_line(task: str | TaskSpec, split: Any, folder: Path, **options: Any) -> str:
@@ -102,7 +104,7 @@ def test_a_source_without_named_splits(tmp_path: Path) -> None:
     task = replace(TASKS["govreport"], hub=(source,))
     write_split(tmp_path, "train", make_reports(1))
     write_split(tmp_path, "validation", make_reports(2))
-    assert load_examples(task, "test", source="hub").examples[0].body == "Report 2."
+    assert load_examples(task, "test", Source("hub")).examples[0].body == "Report 2."
 
 
 def test_a_subset_is_read_by_its_name(tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_failures_of_the_hub_are_one_line(
     monkeypatch.setattr(f"datasets.{call}", fail)
     dataset = None if call == "load_dataset" else "some/other"
     with pytest.raises(DataError, match=expected) as caught:
-        load_examples(TASKS["medmcqa"], "test", source="hub", dataset=dataset)
+        load_examples(TASKS["medmcqa"], "test", Source("hub", dataset=dataset))
     assert "\n" not in str(caught.value)
 
 
@@ -177,7 +179,7 @@ def test_a_missing_data_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("datasets.get_dataset_split_names", fail)
     with pytest.raises(DataError, match="nobody/nothing: no such data set on the hub"):
-        load_examples(TASKS["medmcqa"], "test", source="hub", dataset="nobody/nothing")
+        load_examples(TASKS["medmcqa"], "test", Source("hub", dataset="nobody/nothing"))
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_the_pinned_commit_is_asked_for_and_the_resolved_one_recorded(
         ("some/other", None),
     ):
         with pytest.raises(DataError, match="null"):
-            load_examples(TASKS[task], "train", source="hub", dataset=dataset, revision=revision)
+            load_examples(TASKS[task], "train", Source("hub", dataset=dataset, revision=revision))
     assert [call["revision"] for call in calls] == [source.revision, "abc", None]
     # On the branch that the hub converts to, a configuration is a folder.
     key = "data_dir" if source.revision == "refs/convert/parquet" else "name"
@@ -212,7 +214,9 @@ def test_the_pinned_commit_is_asked_for_and_the_resolved_one_recorded(
     assert calls[2]["name"] is None
     assert not any("trust_remote_code" in call for call in calls)
     with pytest.raises(DataError, match=f"@{commit}"):
-        load_examples(TASKS[task], "train", source="hub", dataset=source.dataset, on_bad_row="skip")
+        load_examples(
+            TASKS[task], "train", Source("hub", dataset=source.dataset), on_bad_row="skip"
+        )
 
 
 def test_the_first_public_set_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,5 +227,5 @@ def test_the_first_public_set_is_the_default(monkeypatch: pytest.MonkeyPatch) ->
         return datasets.Dataset.from_list(make_reports(1))
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    load_examples(TASKS["govreport"], "test", source="hub")
+    load_examples(TASKS["govreport"], "test", Source("hub"))
     assert asked == ["ccdv/govreport-summarization"]

@@ -9,7 +9,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
 from harness.adapters.storage import write_random_adapter
-from harness.config.schema import ModelConfig
+from harness.config.schema import AdapterConfig, ModelConfig
 from harness.models.loading import load_model, load_structure
 from harness.models.memory import is_out_of_memory
 from harness.models.projections import map_modules
@@ -33,9 +33,8 @@ def make_build(folder: Path, **changes: Any) -> Build:
             write_random_adapter(
                 structure.model,
                 mapped.select(roles),
+                AdapterConfig(rank=4, alpha=8),
                 path,
-                rank=4,
-                alpha=8,
                 seed=len(label),
                 base_name="tiny",
             )

@@ -11,7 +11,7 @@ from harness.analysis.latency.ratios import paired_ratio
 from harness.analysis.latency.timing_verdicts import Rule, check_gate, judge
 from harness.config.schema import ModelConfig
 from harness.timing.budget import Budget
-from harness.timing.controller import Measurement, PointState, measure, preregister
+from harness.timing.controller import Earlier, Measurement, PointState, Series, measure, preregister
 from harness.timing.points import Build, Point, TimedAdapter
 from harness.timing.processes import Host, ProcessDiedError
 
@@ -127,12 +127,8 @@ class World:
 
     def measure(self, points: int = 1, **budget: Any) -> Measurement:
         settings = {"rule": RULE, "max_seconds": 600.0, **budget}
-        return measure(
-            BUILD,
-            [PointState(Point(number, ((1, 2),), 2)) for number in range(points)],
-            Budget(**settings),
-            open_host=lambda: SimulatedHost(self),
-        )
+        states = [PointState(Point(number, ((1, 2),), 2)) for number in range(points)]
+        return measure(Series(BUILD, states), Budget(**settings), lambda: SimulatedHost(self))
 
 
 def test_timing_goes_on_until_the_base_passes_against_itself(
@@ -268,10 +264,9 @@ def test_an_interrupt_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch) -
 
     with pytest.raises(KeyboardInterrupt):
         measure(
-            BUILD,
-            [PointState(Point(0, ((1, 2),), 2))],
+            Series(BUILD, [PointState(Point(0, ((1, 2),), 2))]),
             Budget(rule=RULE, max_seconds=600),
-            open_host=lambda: SimulatedHost(world),
+            lambda: SimulatedHost(world),
             keep=keep,
         )
     assert kept[-1][0] == ["interrupted"]
@@ -298,12 +293,10 @@ def test_a_point_that_was_cut_off_goes_on_from_there(monkeypatch: pytest.MonkeyP
         rounds_a_process=rounds,
     )
     measured = measure(
-        BUILD,
-        [state],
+        Series(BUILD, [state]),
         Budget(rule=RULE, max_seconds=600),
-        earlier_calls=kept,
-        first_process=2,
-        open_host=lambda: SimulatedHost(world),
+        lambda: SimulatedHost(world),
+        earlier=Earlier(kept, processes=2),
     )
     assert world.started == [2]
     assert (state.status, state.stopped) == ("done", "target reached")

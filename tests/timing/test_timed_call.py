@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -113,6 +114,16 @@ def test_every_token_costs_a_call_and_the_first_ends_with_its_own(
     monkeypatch.setattr("harness.timing.timed_call.time.perf_counter", lambda: float(len(chosen)))
     times = Decoder(watched).run(PROMPT, tokens)
     assert (times.first_seconds, times.last_seconds) == (1, tokens)
+
+
+def test_a_planted_slowdown_has_its_size(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half again as long at both times, by a clock that reading it moves on as well."""
+    watched, chosen = watch(model)
+    reads = itertools.count()
+    clock = "harness.timing.timed_call.time.perf_counter"
+    monkeypatch.setattr(clock, lambda: len(chosen) + next(reads) / 1000)
+    times = Decoder(watched, planted=0.5).run(PROMPT, 3)
+    assert (times.first_seconds, times.last_seconds) == pytest.approx((1.5, 4.5), rel=0.01)
 
 
 def test_a_model_that_loses_its_cache_is_caught(model: Any) -> None:

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.adapters.attach import attach_adapter, trainable_parameters
 from harness.config.schema import AdapterConfig
-from harness.data.encoding import EncodedExample, encode_examples
+from harness.data.encoding import EncodedExample, EncodingRules, encode_examples
 from harness.models.loading import LoadedModel
 from harness.models.projections import map_modules
 from harness.training.loop import DivergedError, Recipe, TrainResult, train_pack
@@ -31,14 +32,7 @@ def encode(tokenizer: PreTrainedTokenizerBase) -> list[EncodedExample]:
         Example(str(i), "Say ", f"number {i}" * (i + 1), ":", word, word)
         for i, word in enumerate(WORDS)
     ]
-    return encode_examples(
-        examples,
-        tokenizer,
-        truncation="head",
-        max_prompt_tokens=200,
-        max_completion_tokens=20,
-        context_length=1000,
-    )
+    return encode_examples(examples, tokenizer, EncodingRules("head", 200, 20, context_length=1000))
 
 
 def attach(loaded: LoadedModel, dropout: float = 0.0) -> PeftModel:
@@ -59,10 +53,9 @@ def train(
     **changes: Any,
 ) -> TrainResult:
     own = RECIPE | {key: value for key, value in changes.items() if key in RECIPE}
-    shared = PASSES | {key: value for key, value in changes.items() if key in PASSES}
-    assert own.keys() | shared.keys() >= changes.keys()
+    passes = replace(PASSES, **{key: changes[key] for key in changes.keys() - RECIPE.keys()})
     pack = Pack(loaded.model, [model], [own["seed"]])
-    (result,) = train_pack(pack, [Recipe(steps, **own)], on_step=on_step, **shared)
+    (result,) = train_pack(pack, [Recipe(steps, **own)], passes, pad_token_id=0, on_step=on_step)
     if isinstance(result, DivergedError):
         raise result
     return result

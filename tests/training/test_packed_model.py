@@ -101,7 +101,7 @@ def train(
     **changes: Any,
 ) -> list[TrainResult | DivergedError]:
     pack = Pack(loaded.model, members, [recipe.seed for recipe in recipes])
-    return train_pack(pack, recipes, **(PASSES | changes))
+    return train_pack(pack, recipes, replace(PASSES, **changes), pad_token_id=0)
 
 
 def train_stock(model: PeftModel, recipe: Recipe, base_learning_rate: float) -> list[float]:
@@ -214,7 +214,7 @@ def test_packing_changes_nothing(double: LoadedModel, trial: int) -> None:
                 seed=seed + number,
             )
         )
-    limits = {"gradient_accumulation": draw.choice([1, 2]), "max_tokens_per_pass": 40}
+    limits = {"gradient_accumulation": draw.choice([1, 2]), "max_tokens": 40}
     together = [attach(double, **spec) for spec in specs]
     results = successes(train(double, together, recipes, **limits))
     for member, spec, recipe, result in zip(together, specs, recipes, results, strict=True):
@@ -258,11 +258,7 @@ def test_the_first_pass_runs_once_for_all(single: LoadedModel) -> None:
     pack = Pack(single.model, members)
     embedding = pack.model.get_input_embeddings()
     embedding.register_forward_hook(lambda module, inputs, output: rows.append(len(inputs[0])))
-    train_pack(
-        pack,
-        [make_recipe(make_steps(3, size=2))] * 4,
-        **PASSES,
-    )
+    train_pack(pack, [make_recipe(make_steps(3, size=2))] * 4, PASSES, pad_token_id=0)
     assert rows == [2, 8, 8]
 
 
@@ -440,16 +436,7 @@ def test_what_rows_begin_with_is_read_once_and_learns_from_all_of_them(
     pack = Pack(double.model, members)
     embedding = pack.model.get_input_embeddings()
     embedding.register_forward_hook(lambda module, inputs, output: read.append(inputs[0].numel()))
-    results = successes(
-        train_pack(
-            pack,
-            [recipe] * 4,
-            gradient_accumulation=1,
-            max_tokens_per_pass=8192,
-            gradient_checkpointing=False,
-            pad_token_id=0,
-        )
-    )
+    results = successes(train_pack(pack, [recipe] * 4, PASSES, pad_token_id=0))
     whole = sum(4 * 3 * max(item.length for item in step) for step in steps)
     assert sum(read) < whole - 7 * 4 * 2 * 14
     for i, roles in enumerate(SETS):
@@ -480,12 +467,6 @@ def test_beginnings_are_each_rows_own_where_rows_drop_out_or_are_computed_twice(
     pack = Pack(single.model, [attach(single, ("o",), dropout=changes.get("dropout", 0.0))])
     embedding = pack.model.get_input_embeddings()
     embedding.register_forward_hook(lambda module, inputs, output: lengths.append(len(inputs[0])))
-    train_pack(
-        pack,
-        [make_recipe(steps)],
-        gradient_accumulation=1,
-        max_tokens_per_pass=8192,
-        gradient_checkpointing=changes.get("checkpointing", False),
-        pad_token_id=0,
-    )
+    passes = replace(PASSES, gradient_checkpointing=changes.get("checkpointing", False))
+    train_pack(pack, [make_recipe(steps)], passes, pad_token_id=0)
     assert lengths == [3, 3]

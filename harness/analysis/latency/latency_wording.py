@@ -15,7 +15,7 @@ from harness.analysis.latency.timing_verdicts import (
     Rule,
 )
 from harness.analysis.results import TIMES
-from harness.formatting import UNKNOWN, format_ratio, format_ratio_interval, join_words
+from harness.formatting import UNKNOWN, format_ratio, format_ratio_interval, join_words, pluralize
 
 TIME_NAMES = dict(zip(TIMES, ("TTFT", "TPOT", "End to end"), strict=True))
 CONTROL_NAMES = {
@@ -114,7 +114,7 @@ def describe_other_gates(gates: Mapping[str, Gate]) -> Iterator[str]:
 def describe_states(states: Sequence[str]) -> str:
     """Count the points that are `trusted`, `untrusted` and `not measured`."""
     counts = [f"{count} {name}" for name in STATES if (count := states.count(name))]
-    return f"{_count(len(states), 'point', 'points')}: {join_words(counts) or 'none timed'}."
+    return f"{pluralize(len(states), 'point')}: {join_words(counts) or 'none timed'}."
 
 
 def describe_verdicts(rows: pd.DataFrame, rule: Rule) -> Iterator[str]:
@@ -170,11 +170,11 @@ def describe_publishability(rows: pd.DataFrame, rule: Rule) -> str:
     if compared.empty:
         return "Not publishable: nothing was compared."
     rounds, processes = compared["rounds"].min(), compared["processes"].min()
-    have = f"{rounds} rounds in {_count(processes, 'process', 'processes')}"
+    have = f"{rounds} rounds in {pluralize(processes, 'process', 'processes')}"
     needed = max(rule.min_processes, PUBLISHABLE_PROCESSES)
     need = (
         f"{max(rule.min_rounds, PUBLISHABLE_ROUNDS)} rounds in "
-        f"{_count(needed, 'process', 'processes')}"
+        f"{pluralize(needed, 'process', 'processes')}"
     )
     if not compared["trusted"].all():
         return f"Not publishable, because untrusted: {have} (needed: {need})."
@@ -210,8 +210,8 @@ def describe_status(point: Point) -> str:
 
 def describe_fit(model: CostModel) -> str:
     """Say what a cost model was fitted to, and which sets it left out."""
-    rounds = _count(model.rounds, "round", "rounds")
-    fitted = f"From {rounds} in {_count(model.processes, 'process', 'processes')}."
+    rounds = pluralize(model.rounds, "round")
+    fitted = f"From {rounds} in {pluralize(model.processes, 'process', 'processes')}."
     if not model.left_out:
         return fitted
     return (
@@ -261,7 +261,7 @@ def list_troubles(study: LatencyStudy, names: Mapping[int, str]) -> list[str]:
         where = names.get(failure["point"], f"point {failure['point']}")
         what = name_arm(failure["arm"], failure["variant"])
         rounds = _count_rounds(study, failure)
-        after = f"failed after {_count(rounds, 'round', 'rounds')}"
+        after = f"failed after {pluralize(rounds, 'round')}"
         came = after if rounds else "could not be timed"
         troubles.append(f"{where}: {what} {came}: {_first_line(failure['message'])}")
     troubles += [
@@ -333,7 +333,3 @@ def _count_rounds(study: LatencyStudy, failure: Mapping[str, Any]) -> int:
 
 def _first_line(text: Any) -> str:
     return (str(text).splitlines() or [""])[0].rstrip(".")
-
-
-def _count(count: int, singular: str, plural: str) -> str:
-    return f"{count} {singular if count == 1 else plural}"
