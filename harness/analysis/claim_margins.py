@@ -15,7 +15,6 @@ import numpy as np
 from scipy import stats
 
 from harness.analysis.comparison import Comparison
-from harness.analysis.latency.ratios import geometric_mean
 from harness.analysis.pairing import TaskScores
 from harness.analysis.ranking import average_tasks, draw_tasks
 from harness.analysis.seed_noise import estimate_seed_noise
@@ -88,19 +87,13 @@ def judge_accuracy(comparison: Comparison, alone: str, combined: str) -> Finding
 
 def judge_speed(comparison: Comparison, alone: str, combined: str) -> Finding:
     """What the ratio of the one's time to the other's stays below the claimed one."""
-    overall = comparison.overall.set_index("variant")
-    columns = ["end_to_end_ratio", "end_to_end_ratio_low", "end_to_end_ratio_high"]
-    own, own_low, own_high = (float(value) for value in overall.loc[alone, columns])
-    other, other_low, other_high = (float(value) for value in overall.loc[combined, columns])
-    # A ratio of ratios is the square of the geometric mean of the one and the other's inverse.
-    root = geometric_mean([own, 1 / other], [own_low, 1 / other_high], [own_high, 1 / other_low])
-    ratio, low, high = root.estimate**2, root.low**2, root.high**2
+    ratio = comparison.compare_times(alone, combined)
     limit = 1 / (1 + SPEEDUP)
     text = (
-        f"{alone} takes {format_ratio_interval(ratio, low, high)} the end-to-end time of "
-        f"{combined}; {SPEEDUP:.1%} faster would be at most {limit:.3f}x."
+        f"{alone} takes {format_ratio_interval(ratio.estimate, ratio.low, ratio.high)} the "
+        f"end-to-end time of {combined}; {SPEEDUP:.1%} faster would be at most {limit:.3f}x."
     )
-    return Finding(text, [(limit - high, limit - low)])
+    return Finding(text, [(limit - ratio.high, limit - ratio.low)])
 
 
 def judge_failures(comparison: Comparison, alone: str) -> Finding:

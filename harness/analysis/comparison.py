@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.differences import Scores, find_front
-from harness.analysis.latency.ratios import geometric_mean
+from harness.analysis.latency.ratios import UNKNOWN, Interval, divide, geometric_mean, invert
+from harness.analysis.latency.shared_rounds import SharedRounds, find_shared_rounds
 from harness.analysis.majority import MajorityLine, add_majority, find_majority_line
 from harness.analysis.pairing import pair_task
 from harness.analysis.regret import (
@@ -78,6 +79,8 @@ class Comparison:
     """The scores of all tasks."""
     look: int
     """Number of this look at the study, from 1."""
+    rounds: SharedRounds = dataclasses.field(default_factory=lambda: SharedRounds({}))
+    """Rounds in which variants were timed together, of the timing that may be compared."""
 
     @property
     def level(self) -> float:
@@ -98,6 +101,37 @@ class Comparison:
     def can_decide(self) -> bool:
         """Whether any of `tasks` may take part in a verdict."""
         return any(task not in self.uncounted for task in self.tasks)
+
+    def compare_times(self, one: str, other: str, ratio: str = "end_to_end_ratio") -> Interval:
+        """Return the time of `one` over that of `other`, unmerged, with its 95% interval.
+
+        `ratio` names the time by its column of `overall`. Paired by round where both were timed in
+        one session on each task that the column is a mean over; else made of their ratios to the
+        base, as of independent ones. UNKNOWN where one of them has none.
+        """
+        own, others = (self._find_ratio(name, ratio) for name in (one, other))
+        if math.isnan(own.estimate) or math.isnan(others.estimate):
+            return UNKNOWN
+        if BASE in (one, other):
+            return own if other == BASE else invert(others)
+        tasks = _find_timed_tasks(self.overall, self._counted_rows, ratio)
+        paired = self.rounds.compare(one, other, ratio.removesuffix("_ratio"), tasks)
+        return divide(own, others) if math.isnan(paired.estimate) else paired
+
+    def _find_ratio(self, variant: str, ratio: str) -> Interval:
+        if variant == BASE:
+            return Interval(1.0, 1.0, 1.0, math.nan, 0)
+        estimate, low, high = (self._ratio_rows.loc[variant, f"{ratio}{end}"] for end in BOUNDS)
+        return Interval(float(estimate), float(low), float(high), math.nan, 0)
+
+    @cached_property
+    def _ratio_rows(self) -> pd.DataFrame:
+        return self.overall.set_index("variant")
+
+    @cached_property
+    def _counted_rows(self) -> pd.DataFrame:
+        rows = self.by_task
+        return rows[rows["task"].isin(self.scores.tasks)] if len(rows) else rows
 
 
 def compare(results: pd.DataFrame, examples: pd.DataFrame, *, look: int = 1) -> Comparison:
@@ -140,6 +174,7 @@ def compare(results: pd.DataFrame, examples: pd.DataFrame, *, look: int = 1) -> 
         latency_doubts=doubts,
         all_scores=scores,
         look=look,
+        rounds=find_shared_rounds(results),
     )
 
 
@@ -393,15 +428,13 @@ def _average_over_tasks(
     overall: pd.DataFrame, by_task: pd.DataFrame, notes: list[str]
 ) -> pd.DataFrame:
     """Geometric means of each ratio over the tasks that every timed, complete set has it for."""
-    complete = set(overall.loc[overall["is_complete"], "variant"]) - {BASE}
     by_task = by_task[["variant", "task", "latency_sessions", *SHOWN_COLUMNS]]
     means: dict[str, dict[str, float]] = {variant: {} for variant in overall["variant"]}
     for name in SHOWN_RATIOS:
         timed = by_task[by_task[name].notna()]
-        counted = timed[timed["variant"].isin(complete)]
-        having = counted.groupby("variant")["task"].agg(set)
-        tasks = set.intersection(*having) if len(having) else set()
-        if name == "end_to_end_ratio" and len(having) and tasks != set(by_task["task"]):
+        tasks = _find_timed_tasks(overall, by_task, name)
+        is_timed = timed["variant"].isin(overall.loc[overall["is_complete"], "variant"]).any()
+        if name == "end_to_end_ratio" and is_timed and tasks != set(by_task["task"]):
             listed = ", ".join(sorted(tasks)) or "no task"
             notes.append(
                 f"mean latency covers {listed}: not every set was timed on the other tasks"
@@ -412,3 +445,13 @@ def _average_over_tasks(
             own |= _average(name, rows, "latency_sessions")
     frame = pd.DataFrame(list(means.values()), index=overall.index)
     return frame.reindex(columns=list(SHOWN_COLUMNS))
+
+
+def _find_timed_tasks(overall: pd.DataFrame, by_task: pd.DataFrame, ratio: str) -> set[str]:
+    """The tasks that every timed, complete set has a ratio for."""
+    if by_task.empty:
+        return set()
+    complete = set(overall.loc[overall["is_complete"], "variant"]) - {BASE}
+    counted = by_task[by_task[ratio].notna() & by_task["variant"].isin(complete)]
+    having = counted.groupby("variant")["task"].agg(set)
+    return set.intersection(*having) if len(having) else set()

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from harness.analysis.comparison import BOUNDS, Comparison, restrict_tasks
+from harness.analysis.comparison import BOUNDS, RATIOS, Comparison, restrict_tasks
 from harness.analysis.regret import find_chances
 from harness.errors import UserError
 from harness.records.record import BASE
@@ -118,10 +118,10 @@ class Evidence:
         """Whether its regret has a bound; one example gives none."""
         return not math.isnan(self.mean_regret_high)
 
-    def cost(self, name: str) -> tuple[float, float, float]:
-        """Estimate and 95% bounds of a profile's cost; a number of parameters is known exactly."""
-        low, high = (getattr(self, f"{name}_{end}", getattr(self, name)) for end in ("low", "high"))
-        return getattr(self, name), low, high
+    def cost(self, name: str) -> float:
+        """Estimate of a profile's cost."""
+        value: float = getattr(self, name)
+        return value
 
     @property
     def needed_delta(self) -> float:
@@ -166,7 +166,7 @@ class Ruling:
     eligible: tuple[Evidence, ...]
     """Variants that qualify, cheapest first; those of unknown cost last."""
     tied: tuple[Evidence, ...]
-    """Those of `eligible` whose cost is not separated from the cheapest; the smallest is taken."""
+    """Those of `eligible` than which none is shown to be cheaper; the smallest is taken."""
     candidates: tuple[Evidence, ...]
     """Variants that are not ruled out."""
     today: Evidence | None
@@ -180,7 +180,7 @@ def apply_rule(comparison: Comparison, delta: float, profile: Profile) -> Ruling
         (each for each in inputs if each.qualifies(delta)),
         key=lambda each: _order(each, profile.cost),
     )
-    tied = _find_tied(eligible, profile.cost)
+    tied = _find_tied(eligible, comparison, profile.cost)
     is_base = {name: name == BASE for name in (each.variant for each in inputs)}
     rivals = [each for each in inputs if each.is_complete]
     choice: Evidence | None = None
@@ -201,7 +201,7 @@ def apply_rule(comparison: Comparison, delta: float, profile: Profile) -> Ruling
 
 
 def _order(each: Evidence, cost: str) -> tuple[float, float, str]:
-    value = each.cost(cost)[0]
+    value = each.cost(cost)
     return (
         math.inf if math.isnan(value) else value,
         each.trainable_parameters,
@@ -209,11 +209,22 @@ def _order(each: Evidence, cost: str) -> tuple[float, float, str]:
     )
 
 
-def _find_tied(eligible: Sequence[Evidence], cost: str) -> list[Evidence]:
-    """Those that the cost does not separate from the cheapest; all, where no cost is known."""
-    known = [each for each in eligible if not math.isnan(each.cost(cost)[0])]
-    tied = [each for each in known if not each.cost(cost)[1] > known[0].cost(cost)[2]]
+def _find_tied(eligible: Sequence[Evidence], comparison: Comparison, cost: str) -> list[Evidence]:
+    """Those than which none is shown to be cheaper; all, where no cost is known."""
+    known = [each for each in eligible if not math.isnan(each.cost(cost))]
+    tied = [
+        each
+        for place, each in enumerate(known)
+        if not any(is_cheaper(comparison, other, each, cost) for other in known[:place])
+    ]
     return tied or list(eligible)
+
+
+def is_cheaper(comparison: Comparison, one: Evidence, other: Evidence, cost: str) -> bool:
+    """Whether `one` is shown to cost less; for a time, by the interval of their paired ratio."""
+    if cost in RATIOS:
+        return comparison.compare_times(one.variant, other.variant, cost).high < 1
+    return one.cost(cost) < other.cost(cost)
 
 
 def choose_by_profile(comparison: Comparison) -> pd.DataFrame:

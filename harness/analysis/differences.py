@@ -26,6 +26,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
+from harness.analysis.inference import find_root
 from harness.analysis.pairing import TaskScores
 from harness.analysis.seed_noise import SeedNoise, estimate_seed_noise
 from harness.records.record import BASE
@@ -230,10 +231,7 @@ class Scores:
         if math.isnan(freedom):
             return np.full((len(names), DRAWS), math.nan)
         variances = np.array([each.error**2 for each in single])
-        covariance = (variances[:, None] + variances - between) / 2
-        values, vectors = np.linalg.eigh(covariance)
-        # Pairs that are compared on different examples may make no covariance; the nearest will do.
-        root = vectors * np.sqrt(np.clip(values, 0, None))
+        root = find_root((variances[:, None] + variances - between) / 2)
         # Seeded by the tasks' names, so that one more task changes no other's draws.
         rng = np.random.default_rng(zlib.crc32("\n".join(self.tasks).encode()))
         wider = np.sqrt(freedom / rng.chisquare(freedom, DRAWS))

@@ -55,7 +55,7 @@ TEXT_COLUMNS = (
     *("source", "dataset", "stand_in", "split", "metric", "majority_prediction", "scoring"),
     *("truncation", "module_names", "parameter_names", "mergeable", "budget"),
     *("latency_stopped", "latency_session", "latency_trusted", "latency_distrust"),
-    *("error_type", "error_message", *ENVIRONMENT_COLUMNS, "machine"),
+    *("error_type", "error_message", *ENVIRONMENT_COLUMNS, "machine", "folder"),
 )
 COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
@@ -72,7 +72,7 @@ COLUMNS = (
     *("latency_processes", "latency_stopped", "latency_session", "latency_trusted"),
     "latency_distrust",
     *("latency_interval_coverage", *SECONDS_COLUMNS, *RATIO_COLUMNS, "error_type"),
-    *("error_message", *ENVIRONMENT_COLUMNS, "machine"),
+    *("error_message", *ENVIRONMENT_COLUMNS, "machine", "folder", "look"),
 )
 TRAINED = (
     *("steps", "tokens", "seconds", "tokens_per_second"),
@@ -85,6 +85,9 @@ TIMED = ("rounds", "processes", "stopped", "session")
 
 KEYS = ("run_id", "study", "model", "task", "variant", "target_set", "method", "rank", "seed")
 """Columns that the tables of examples, calls and steps put before their own."""
+
+BASE_CALLS = "base_calls"
+"""Column that tells sessions apart while the table is made."""
 
 EXAMPLE_COLUMNS = ("id", "score")
 CALL_COLUMNS = ("round", "position", "arm", *(f"{time}_seconds" for time in TIMES))
@@ -136,7 +139,8 @@ def load_results(path: Paths) -> pd.DataFrame:
     final_loss, eval_seconds
     batch_size, prompt_tokens, output_tokens, latency_rounds    the timed call
     latency_processes, latency_stopped      number of processes, and why timing stopped
-    latency_session             the timed base's run id; runs that share one have the same calls
+    latency_session             the timed base's run id; runs that share one have the same calls.
+                                Of a base timed more than once, followed by `@` and a digest
     latency_trusted, latency_distrust       whether the base timed against itself is 1 within a
                                 narrow enough interval, and if not, why; NA if not timed
     <time>_seconds              median of the unmerged arm (for base: of the base); <time> is
@@ -148,6 +152,9 @@ def load_results(path: Paths) -> pd.DataFrame:
     torch, transformers, peft, device, gpu, cpu     from the record's environment, where known
     machine                     what must agree for two timings to be compared, as JSON (of
                                 harness.records.machine.identify_machine)
+    folder                      the run's folder, where its examples and timed calls are
+    look                        number of this look at the study's scores, by looks.json: 1 where
+                                they are the first that anything is decided about
 
     Raises UserError if `path` has no study.
     """
@@ -213,6 +220,7 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
         {**_describe(run), **_describe_sections(run.record), **own}
         for run, own in zip(found.runs, times, strict=True)
     )
+    frame = _tell_sessions_apart(frame)
     scores = sorted(str(name) for name in frame if str(name).startswith("score_"))
     after = COLUMNS.index("score") + 1
     frame = frame.reindex(columns=[*COLUMNS[:after], *scores, *COLUMNS[after:]])
@@ -225,6 +233,21 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
         latency_trusted=frame["latency_trusted"].astype("boolean"),
         has_skill=mark_skill(frame["score"], frame["majority_score_high"]),
     )
+
+
+def _tell_sessions_apart(frame: pd.DataFrame) -> pd.DataFrame:
+    """Name each session by its base, and by the base's calls where that was timed again.
+
+    A seed that is added later is timed with the same base in a session of its own.
+    """
+    if frame.empty:
+        return frame
+    sessions = frame[frame[BASE_CALLS] != ""].groupby(["study", "latency_session"])
+    is_several = sessions[BASE_CALLS].transform("nunique") > 1
+    several = is_several.index[is_several]
+    names = frame["latency_session"].copy()
+    names[several] += "@" + frame.loc[several, BASE_CALLS]
+    return frame.assign(latency_session=names)
 
 
 def _describe(run: Run) -> dict[str, Any]:
@@ -246,6 +269,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "error_message": record.error.message if record.error else None,
         **{name: record.environment.get(name) for name in ENVIRONMENT_COLUMNS},
         "machine": json.dumps(identify_machine(record.environment), sort_keys=True),
+        "folder": str(run.folder),
     }
 
 
@@ -333,7 +357,15 @@ def _describe_times(run: Run, calls: pd.DataFrame) -> dict[str, Any]:
                 coverages.append(ratio.coverage)
     known = [coverage for coverage in coverages if not math.isnan(coverage)]
     row["latency_interval_coverage"] = min(known, default=math.nan)
+    row[BASE_CALLS] = _digest_base(calls)
     return row | _check_timing(run, calls)
+
+
+def _digest_base(calls: pd.DataFrame) -> str:
+    """Digest of the base's times, by which a session is known; empty where there are none."""
+    seconds = pd.to_numeric(calls.loc[calls["arm"] == BASE, "end_to_end_seconds"], errors="coerce")
+    values = seconds.to_numpy(dtype=float)
+    return hashlib.sha256(values.tobytes()).hexdigest()[:8] if len(values) else ""
 
 
 def _check_timing(run: Run, calls: pd.DataFrame) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.comparison import FEW_EXAMPLES, Comparison
-from harness.analysis.decision import VERDICT_NAMES, Evidence, Profile, Ruling
+from harness.analysis.decision import VERDICT_NAMES, Evidence, Profile, Ruling, is_cheaper
 from harness.analysis.regret import find_level, find_needs
 from harness.formatting import (
     format_chance,
@@ -107,7 +107,7 @@ def describe_reasons(
         for each in ruling.candidates
         if each not in ruling.eligible
         and not each.is_vetoed(delta)
-        and each.cost(profile.cost)[2] < choice.cost(profile.cost)[1]
+        and is_cheaper(comparison, each, choice, profile.cost)
     ]
     if cheaper:
         yield (
@@ -122,7 +122,7 @@ def _describe_fastest(
     """Why it is the fastest, or the smallest of those whose latency is not distinguishable."""
     eligible, doubts = ruling.eligible, comparison.latency_doubts
     unknown = {each.variant: doubts.get(each.variant, "was not measured") for each in eligible}
-    untimed = [each.variant for each in eligible if math.isnan(each.cost(profile.cost)[0])]
+    untimed = [each.variant for each in eligible if math.isnan(each.cost(profile.cost))]
     count = format_count(choice.trainable_parameters)
     size = f"{choice.variant} has the fewest trainable parameters ({count})"
     if len(untimed) == len(eligible):
@@ -132,19 +132,36 @@ def _describe_fastest(
     if len(ruling.tied) == 1:
         others = "the only set that qualifies" if len(eligible) == 1 else "the fastest of these"
         others = "the fastest of those with usable latency" if untimed else others
-        return f"{choice.variant} is {others}: {_describe_latency(choice, profile)}.{rest}"
-    cost = profile.cost
-    listed = "; ".join(f"{t.variant} {format_ratio_interval(*t.cost(cost))}" for t in ruling.tied)
-    what = "time per token" if cost == "tpot_ratio" else "time"
+        own = _describe_latency(choice, comparison, profile)
+        slower = next((e for e in eligible if e is not choice and e.variant not in untimed), None)
+        if slower is not None:
+            ratio = _compare_times(comparison, slower, choice, profile)
+            own += f"; {slower.variant}, the next, takes {ratio} of its {_name_time(profile)}"
+        return f"{choice.variant} is {others}: {own}.{rest}"
+    listed = "; ".join(
+        f"{each.variant} {_compare_times(comparison, each, choice, profile)}"
+        for each in ruling.tied
+        if each is not choice
+    )
     return (
-        f"Latency does not separate these sets ({what} relative to the base): {listed}. Of these, "
-        f"{size}.{rest}"
+        f"Latency does not separate these sets ({_name_time(profile)} relative to "
+        f"{choice.variant}): {listed}. Of these, {size}.{rest}"
     )
 
 
-def _describe_latency(each: Evidence, profile: Profile) -> str:
-    what = "time per token" if profile.cost == "tpot_ratio" else "time"
-    return f"{format_ratio_interval(*each.cost(profile.cost))} the base's {what}"
+def _describe_latency(each: Evidence, comparison: Comparison, profile: Profile) -> str:
+    ratio = comparison.compare_times(each.variant, BASE, profile.cost)
+    listed = format_ratio_interval(ratio.estimate, ratio.low, ratio.high)
+    return f"{listed} the base's {_name_time(profile)}"
+
+
+def _compare_times(comparison: Comparison, one: Evidence, other: Evidence, profile: Profile) -> str:
+    ratio = comparison.compare_times(one.variant, other.variant, profile.cost)
+    return format_ratio_interval(ratio.estimate, ratio.low, ratio.high)
+
+
+def _name_time(profile: Profile) -> str:
+    return "time per token" if profile.cost == "tpot_ratio" else "time"
 
 
 def describe_choice(ruling: Ruling, comparison: Comparison, delta: float, profile: Profile) -> str:

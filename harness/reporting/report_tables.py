@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.analysis.comparison import UNTRUSTED, Comparison
 from harness.analysis.decision import VERDICT_NAMES, Evidence
+from harness.analysis.latency.ratios import Interval
 from harness.analysis.published_claims import Claim
 from harness.analysis.ranking import (
     compare_pairs,
@@ -128,7 +129,7 @@ def make_evidence_table(recommendation: Recommendation) -> Table:
 def make_certainty_table(comparison: Comparison, delta: float, chosen: str | None = None) -> Table:
     """Return how certain each set's place is: near the best, on the front, rank, new tasks."""
     near = find_chances(comparison.scores, within=delta)
-    front = find_front_probability(comparison.overall, comparison.scores)
+    front = find_front_probability(comparison)
     ranks = rank_sets(comparison.scores).set_index("variant")
     new_tasks = generalize_regret(comparison.scores)
     rows = []
@@ -161,7 +162,7 @@ def make_profile_table(recommendation: Recommendation) -> Table:
 
 
 def make_pair_table(comparison: Comparison) -> Table:
-    """Return the tests of the set with the highest mean against each other set."""
+    """Return how the set with the highest mean compares with each other set: score and time."""
     pairs = compare_pairs(comparison.scores)
     first = pairs["better"].iloc[0] if len(pairs) else None
     rows = [
@@ -171,12 +172,13 @@ def make_pair_table(comparison: Comparison) -> Table:
             format_p(row["p_holm"]),
             format_score(row["detectable"]),
             format_share(row["seed_share"]),
+            _describe_times(comparison.compare_times(row["better"], row["worse"])),
         )
         for row in pairs[pairs["better"] == first].to_dict("records")
     ]
     headers = (
         *("Pair", "Difference of means over tasks", "p, corrected", "Detectable difference"),
-        "Share of uncertainty due to seeds",
+        *("Share of uncertainty due to seeds", "End to end, first / second"),
     )
     return Table(headers, tuple(rows))
 
@@ -319,6 +321,10 @@ def _describe_ratio(row: Mapping[str, Any], name: str) -> str:
     if pd.isna(row[name]) and pd.notna(row[untrusted]):
         return f"{format_ratio_interval(*_bounds(row, untrusted))}, not trusted"
     return format_ratio_interval(*_bounds(row, name))
+
+
+def _describe_times(ratio: Interval) -> str:
+    return format_ratio_interval(ratio.estimate, ratio.low, ratio.high)
 
 
 def _describe_worst(each: Evidence) -> str:

@@ -51,13 +51,14 @@ SCORES_NOTE = (
 )
 CERTAINTY_NOTE = (
     "Percentages are chances over new examples and seeds, with latency varied within its "
-    "interval. Ranks are averaged over tasks (1 is best), with 95% intervals. The last column also "
-    "draws the tasks anew, and is rough with few tasks."
+    "interval and those of pairs. Ranks are averaged over tasks (1 is best), with 95% intervals. "
+    "The last column also draws the tasks anew, and is rough with few tasks."
 )
 PAIRS_NOTE = (
     "The set with the highest mean against each other set: paired difference with its 95% "
     "interval, p value of a t test with Holm's correction over all pairs, and the detectable "
-    "difference: the true difference that a study of this size finds with 80% power."
+    "difference: the true difference that a study of this size finds with 80% power. The ratio of "
+    "times is paired by round where both were timed in one session."
 )
 PROFILES_NOTE = "The verdict under each profile. The profile of this report is highlighted."
 RATES_NOTE = (
