@@ -102,6 +102,12 @@ class Comparison:
         """Whether any of `tasks` may take part in a verdict."""
         return any(task not in self.uncounted for task in self.tasks)
 
+    @property
+    def can_choose(self) -> bool:
+        """Whether a look at this can end in a choice: with one seed nothing says how far another
+        would move the scores."""
+        return self.can_decide and not self.scores.is_one_seed
+
     def compare_times(self, one: str, other: str, ratio: str = "end_to_end_ratio") -> Interval:
         """Return the time of `one` over that of `other`, unmerged, with its 95% interval.
 

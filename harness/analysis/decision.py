@@ -114,6 +114,10 @@ class Evidence:
         return not self.is_complete or beyond
 
     @property
+    def is_base(self) -> bool:
+        return self.variant == BASE
+
+    @property
     def is_bounded(self) -> bool:
         """Whether its regret has a bound; one example gives none."""
         return not math.isnan(self.mean_regret_high)
@@ -166,7 +170,8 @@ class Ruling:
     eligible: tuple[Evidence, ...]
     """Variants that qualify, cheapest first; those of unknown cost last."""
     tied: tuple[Evidence, ...]
-    """Those of `eligible` than which none is shown to be cheaper; the smallest is taken."""
+    """Those of `eligible` than which none is shown to be cheaper, of which the smallest is taken;
+    the base alone, if it is one of them."""
     candidates: tuple[Evidence, ...]
     """Variants that are not ruled out."""
     today: Evidence | None
@@ -180,16 +185,17 @@ def apply_rule(comparison: Comparison, delta: float, profile: Profile) -> Ruling
         (each for each in inputs if each.qualifies(delta)),
         key=lambda each: _order(each, profile.cost),
     )
-    tied = _find_tied(eligible, comparison, profile.cost)
-    is_base = {name: name == BASE for name in (each.variant for each in inputs)}
+    # Where the base qualifies, no set need be faster than it.
+    tied = [each for each in eligible if each.is_base] or _find_tied(
+        eligible, comparison, profile.cost
+    )
     rivals = [each for each in inputs if each.is_complete]
     choice: Evidence | None = None
-    # With one seed nothing says how far another would move the scores, and a choice among one is
-    # none.
-    if tied and len(rivals) > 1 and comparison.can_decide and not comparison.scores.is_one_seed:
+    # A choice among one is none.
+    if tied and len(rivals) > 1 and comparison.can_choose:
         choice = min(tied, key=lambda each: (each.trainable_parameters, each.variant))
     verdict: Verdict = "undecided" if choice is None else "chosen"
-    if choice is not None and is_base[choice.variant]:
+    if choice is not None and choice.is_base:
         verdict = "train nothing"
     candidates = tuple(each for each in inputs if not each.is_excluded(delta))
     today = choice or max(

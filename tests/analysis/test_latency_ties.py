@@ -81,6 +81,18 @@ def test_a_set_slower_than_any_that_qualifies_is_no_tie(tmp_path: Path) -> None:
     assert verdict.choice == "o_proj+fc2"
 
 
+def test_a_base_that_qualifies_is_taken_though_a_set_seems_faster(tmp_path: Path) -> None:
+    """An adapter adds work; that it measured 3% faster is no reason to train one."""
+    gains = dict.fromkeys(("qkv", "all"), 0.0)
+    study = write_study(
+        tmp_path / "study", tuple(gains), ("fincot", "medmcqa"), gains=gains, **SHAPE
+    )
+    time_session(study, {"qkv": 0.97, "all": 1.1}, noise=0.001)
+    comparison, verdict = analyse(study)
+    assert comparison.compare_times("qkv", BASE).high < 1
+    assert (verdict.verdict, verdict.choice) == ("train nothing", BASE)
+
+
 def test_speed_against_the_base_is_the_ratio_itself(tmp_path: Path) -> None:
     comparison, _ = analyse(write_timed(tmp_path / "study", {"qkv": 1.1, "all": 1.2}))
     own = comparison.overall.set_index("variant").loc["all"]
