@@ -96,6 +96,11 @@ def list_caveats(
         )
     elif comparison.seed_count:
         yield f"The intervals include seed noise, estimated from {comparison.seed_count} seeds."
+    if comparison.look > 1:
+        yield (
+            f"This is look {comparison.look} at a study that grew. Its bounds are wider than those "
+            "of a first look, so that all looks together are wrong in 5% of studies at most."
+        )
     for stand_in in list_stand_ins(results):
         yield f"Substitute data. {stand_in}. The verdict applies to the data that was used."
     yield from _describe_range(comparison)

@@ -140,15 +140,17 @@ class Comparison:
         return rows[rows["task"].isin(self.scores.tasks)] if len(rows) else rows
 
 
-def compare(results: pd.DataFrame, examples: pd.DataFrame, *, look: int = 1) -> Comparison:
+def compare(
+    results: pd.DataFrame, examples: pd.DataFrame, *, look: int | None = None
+) -> Comparison:
     """Compare the variants of one model in one study; the same input gives the same numbers.
 
     `results` and `examples` are the tables of `harness.load_results` and `harness.load_examples`.
-    `look` says how often the study has been looked at, with more in it each time: whoever adds
-    seeds until a study is decided would be wrong too often, so the first look may err in 4% of
-    studies, and every later one in half of what is left of 5% (alpha spending: Lan and DeMets,
-    Biometrika 70:659, 1983). Raises UserError if the tables hold several models or studies, which
-    no mean may mix.
+    `look` says how often the study has been looked at, with more in it each time; its default is
+    what the results say. Whoever adds seeds until a study is decided would be wrong too often, so
+    the first look may err in 4% of studies, and every later one in half of what is left of 5%
+    (alpha spending: Lan and DeMets, Biometrika 70:659, 1983). Raises UserError if the tables hold
+    several models or studies, which no mean may mix.
     """
     for column in ("model", "study"):
         names = sorted(results[column].dropna().unique())
@@ -157,6 +159,7 @@ def compare(results: pd.DataFrame, examples: pd.DataFrame, *, look: int = 1) -> 
                 f"{column} is {' and '.join(names)}; compare one at a time, for example "
                 f"results[results.{column} == {names[0]!r}]"
             )
+    look = _read_look(results) if look is None else look
     notes: list[str] = []
     results = results.fillna({"latency_session": results["run_id"]})
     results, doubts = _leave_out_timing(results, notes)
@@ -182,6 +185,11 @@ def compare(results: pd.DataFrame, examples: pd.DataFrame, *, look: int = 1) -> 
         look=look,
         rounds=find_shared_rounds(results),
     )
+
+
+def _read_look(results: pd.DataFrame) -> int:
+    known = results["look"].dropna() if "look" in results else []
+    return int(max(known, default=1))
 
 
 def restrict_tasks(comparison: Comparison, tasks: Collection[str]) -> Comparison:

@@ -95,11 +95,12 @@ def recommend(
     examples: pd.DataFrame,
     delta: float | None = None,
     profile: str = BALANCED.name,
-    look: int = 1,
+    look: int | None = None,
 ) -> Recommendation:
     """Compare the variants of one model in one study and apply the decision rule.
 
-    `look` says how often the study was looked at, this time included (see `compare`).
+    `look` says how often the study was looked at, this time included; its default is what the
+    results say (see `compare`).
     `delta` is the tolerance: the mean score, in score units, that may be lost against the best
     set. Its default is the profile's. `analysis.decision` lists the profiles. Raises UserError if
     delta is not a positive number, if the profile is unknown, or if the tables hold several models
@@ -113,8 +114,9 @@ def decide(
     results: pd.DataFrame,
     delta: float | None = None,
     profile: Profile = BALANCED,
+    remarks: Sequence[str] = (),
 ) -> Recommendation:
-    """Apply the decision rule to an existing comparison."""
+    """Apply the decision rule to an existing comparison; `remarks` are caveats of its study."""
     delta = profile.delta if delta is None else delta
     if not (math.isfinite(delta) and delta > 0):
         raise UserError(
@@ -151,7 +153,10 @@ def decide(
         by_delta=_list_rows(by_delta),
         inputs=ruling.inputs,
         failures=tuple(list_failures(results)),
-        caveats=tuple(list_caveats(comparison, results, choice.variant if choice else None)),
+        caveats=(
+            *remarks,
+            *list_caveats(comparison, results, choice.variant if choice else None),
+        ),
     )
 
 

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from harness.analysis.latency.ratios import paired_ratio
 from harness.analysis.latency.timing_verdicts import Rule, check_gate
 from harness.analysis.majority import MAJORITY_COLUMNS, make_majority_line, mark_skill
 from harness.analysis.runs import Paths, Run, Runs, read_run_table, read_runs
+from harness.records.looks import describe_loss, find_look
 from harness.records.machine import identify_machine
 from harness.records.record import BASE, TUNED, EvalRecord, Record
 
@@ -106,6 +108,8 @@ class Study:
     """Run id -> what its record says of the machine and the versions."""
     problems: tuple[str, ...]
     """One line for each record or table that could not be read."""
+    lost_looks: tuple[str, ...] = ()
+    """A sentence for each study whose count of looks was lost."""
 
 
 def load_results(path: Paths) -> pd.DataFrame:
@@ -161,7 +165,7 @@ def load_results(path: Paths) -> pd.DataFrame:
     found = read_runs(path)
     problems = list(found.problems)
     table = _tabulate_results(found, problems)
-    _warn(problems)
+    _warn([*problems, *_list_losses(found)])
     return table
 
 
@@ -211,7 +215,29 @@ def load_study(path: Paths) -> Study:
     results = _tabulate_results(found, problems)
     examples = _tabulate_headline(found, problems)
     environments = {run.record.run_id: run.record.environment for run in found.runs}
-    return Study(results, examples, _tabulate_losses(found), environments, tuple(problems))
+    losses = _tabulate_losses(found)
+    return Study(
+        results, examples, losses, environments, tuple(problems), tuple(_list_losses(found))
+    )
+
+
+def list_evidence(results: pd.DataFrame) -> list[str]:
+    """Return what a look at a study's results is a look at: its trained runs that have scores."""
+    trained = results[results["target_set"] != BASE]
+    return list(trained.loc[trained["score"].notna(), "run_id"])
+
+
+def _list_losses(found: Runs) -> list[str]:
+    folders = dict.fromkeys(run.folder.parents[1] for run in found.runs)
+    return [loss for loss in map(describe_loss, folders) if loss is not None]
+
+
+def _number_looks(frame: pd.DataFrame) -> pd.Series:
+    """The number of this look at each run's study."""
+    numbers = pd.Series(1, index=frame.index)
+    for folder, rows in frame.groupby(frame["folder"].map(lambda each: Path(each).parents[1])):
+        numbers[rows.index] = find_look(Path(folder), list_evidence(rows))
+    return numbers
 
 
 def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
@@ -231,6 +257,7 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
         learning_rate_tuned=frame["learning_rate_tuned"].astype("boolean"),
         mergeable=frame["mergeable"].astype("boolean"),
         latency_trusted=frame["latency_trusted"].astype("boolean"),
+        look=_number_looks(frame),
         has_skill=mark_skill(frame["score"], frame["majority_score_high"]),
     )
 

@@ -27,7 +27,7 @@ from harness.analysis.caveats import (
 from harness.analysis.comparison import Comparison, compare
 from harness.analysis.decision import BALANCED, find_profile
 from harness.analysis.recommendation import Recommendation, to_json
-from harness.analysis.results import Study, load_study
+from harness.analysis.results import Study, list_evidence, load_study
 from harness.analysis.size_choice import describe_larger_size, describe_size
 from harness.errors import UserError
 from harness.records.files import write_table, write_text
@@ -105,8 +105,10 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
         )
     loaded = load_study(study)
     models = sorted(loaded.results["model"].unique()) or [None]
-    look = _count_look(study, loaded.results)
-    comparisons = {model: compare(*_select_model(loaded, model), look=look) for model in models}
+    comparisons = {model: compare(*_select_model(loaded, model)) for model in models}
+    # What can choose nothing is no look.
+    if any(each.can_choose for each in comparisons.values()):
+        count_look(study, list_evidence(loaded.results))
     parts = [
         report_model(study, loaded, comparison, delta, weighed, is_only=len(models) == 1)
         for comparison in comparisons.values()
@@ -120,7 +122,7 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
         summary_parquet=study / "summary.parquet",
         recommendation_json=study / "recommendation.json",
         recommendations=tuple(part.recommendation for part in parts),
-        text="\n\n".join(part.text for part in parts),
+        text="\n\n".join([*(part.text for part in parts), *_list_warnings(loaded)]),
     )
     summary = pd.concat([summarize(each) for each in comparisons.values()], ignore_index=True)
     write_table(report.summary_parquet, summary)
@@ -130,6 +132,12 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
     write_text(report.markdown, render("report.md.j2", values))
     write_text(report.html, render("report.html.j2", values))
     return report
+
+
+def _list_warnings(loaded: Study) -> Iterator[str]:
+    """Yield what went wrong with the study's files, for the terminal."""
+    for line in loaded.lost_looks:
+        yield f"warning: {line}"
 
 
 def summarize(comparison: Comparison) -> pd.DataFrame:
@@ -145,12 +153,6 @@ def _select_model(loaded: Study, model: str | None) -> tuple[pd.DataFrame, pd.Da
         return loaded.results, loaded.examples
     results, examples = loaded.results, loaded.examples
     return results[results["model"] == model], examples[examples["model"] == model]
-
-
-def _count_look(study: Path, results: pd.DataFrame) -> int:
-    """The number of this look at the scores that there are."""
-    trained = results[results["target_set"] != BASE]
-    return count_look(study, trained.loc[trained["score"].notna(), "run_id"])
 
 
 def _gather_values(study: Path, loaded: Study, parts: Sequence[ModelReport]) -> dict[str, Any]:
