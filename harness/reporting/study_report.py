@@ -71,6 +71,9 @@ CLAIMS_NOTE = (
 DUELS_NOTE = (
     "Numbers of examples whose mean score over seeds is higher (won), lower (lost) or equal (tied)."
 )
+MOST_WARNINGS = 5
+"""Files that the terminal names; the page names all."""
+
 LENGTHS_NOTE = "Mean output tokens per example; in brackets, the reasoning tokens before the answer"
 
 
@@ -87,7 +90,7 @@ class Report:
     recommendations: tuple[Recommendation, ...]
     """One per base model."""
     text: str
-    """The verdict and the table, for a terminal."""
+    """The verdict, the table, and what could not be read, for a terminal."""
 
 
 def build_report(study: Path, delta: float | None = None, profile: str = BALANCED.name) -> Report:
@@ -104,6 +107,8 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
             "results/quickstart or results/latency"
         )
     loaded = load_study(study)
+    problems = list(loaded.problems)
+    size = _describe_size(study, problems)
     models = sorted(loaded.results["model"].unique()) or [None]
     comparisons = {model: compare(*_select_model(loaded, model)) for model in models}
     # What can choose nothing is no look.
@@ -114,6 +119,7 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
         for comparison in comparisons.values()
     ]
     name = study.resolve().name
+    warnings = [f"warning: {line}" for line in _shorten([*problems, *loaded.lost_looks])]
     report = Report(
         folder=study,
         markdown=study / "report.md",
@@ -122,22 +128,24 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
         summary_parquet=study / "summary.parquet",
         recommendation_json=study / "recommendation.json",
         recommendations=tuple(part.recommendation for part in parts),
-        text="\n\n".join([*(part.text for part in parts), *_list_warnings(loaded)]),
+        text="\n\n".join([*(part.text for part in parts), *warnings]),
     )
     summary = pd.concat([summarize(each) for each in comparisons.values()], ignore_index=True)
     write_table(report.summary_parquet, summary)
     write_text(report.summary_csv, summary.to_csv(index=False))
     write_text(report.recommendation_json, to_json(name, report.recommendations))
-    values = _gather_values(study, loaded, parts)
+    values = _gather_values(study, loaded, parts) | {"size": size, "problems": problems}
     write_text(report.markdown, render("report.md.j2", values))
     write_text(report.html, render("report.html.j2", values))
     return report
 
 
-def _list_warnings(loaded: Study) -> Iterator[str]:
-    """Yield what went wrong with the study's files, for the terminal."""
-    for line in loaded.lost_looks:
-        yield f"warning: {line}"
+def _shorten(lines: Sequence[str]) -> list[str]:
+    """What a terminal bears of what went wrong with the study's files."""
+    rest = len(lines) - MOST_WARNINGS
+    if rest <= 1:
+        return list(lines)
+    return [*lines[:MOST_WARNINGS], f"{rest} more; the report lists them under Failures"]
 
 
 def summarize(comparison: Comparison) -> pd.DataFrame:
@@ -169,13 +177,11 @@ def _gather_values(study: Path, loaded: Study, parts: Sequence[ModelReport]) -> 
         "runs": len(results),
         "counts": counts,
         "tasks": tasks,
-        "size": _describe_size(study),
         "sources": list(list_sources(results)),
         "stand_ins": list_stand_ins(results),
         "truncation": list(list_truncation(results)),
         "untrusted": list_untrusted_timing(results),
         "failures": list(list_failures(results)),
-        "problems": loaded.problems,
         "environment": make_environment_table(loaded.environments),
         "majority_note": MAJORITY_NOTE,
         "scores_note": SCORES_NOTE,
@@ -189,9 +195,9 @@ def _gather_values(study: Path, loaded: Study, parts: Sequence[ModelReport]) -> 
     }
 
 
-def _describe_size(study: Path) -> list[str]:
+def _describe_size(study: Path, problems: list[str]) -> list[str]:
     """What a sweep that fitted itself to the machine took, and what more would add."""
-    choice = read_size(study)
+    choice = read_size(study, problems)
     return [] if choice is None else [describe_size(choice), describe_larger_size(choice)]
 
 
