@@ -1,5 +1,6 @@
 """What limits a verdict: failures, substitute data, one seed, few examples, and so on."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pandas as pd
@@ -21,10 +22,30 @@ CONSTRAINED = "constrained generation"
 def list_failures(results: pd.DataFrame) -> Iterator[str]:
     """Name every run that did not finish, with its seed, status and the error's first line."""
     for _, run in results[results["status"] != "ok"].sort_values("run_id").iterrows():
-        message = str(run["error_message"]).splitlines() if pd.notna(run["error_message"]) else []
-        error = f": {run['error_type']}: {message[0]}" if message else ""
         seed = "" if run["target_set"] == BASE else f" (seed {run['seed']:.0f})"
-        yield f"{run['variant']} on {run['task']}{seed} {_spell(run['status'])}{error}"
+        yield f"{run['variant']} on {run['task']}{seed} {_describe_end(run)}"
+
+
+def _describe_end(run: pd.Series) -> str:
+    """How a run ended, with the first line of its error: `failed: RuntimeError: out of memory`."""
+    message = str(run["error_message"]).splitlines() if pd.notna(run["error_message"]) else []
+    error = f": {run['error_type']}: {message[0]}" if message else ""
+    return f"{_spell(run['status'])}{error}"
+
+
+def _list_unscored(results: pd.DataFrame) -> Iterator[str]:
+    """Name every set that has no score at all, and why."""
+    trained = results[results["target_set"] != BASE]
+    for variant, runs in trained.groupby("variant"):
+        unfinished = runs[runs["status"] != "ok"].sort_values("run_id")
+        if runs["score"].isna().all() and len(unfinished):
+            ends = Counter(_describe_end(run) for _, run in unfinished.iterrows())
+            (end, _), *others = ends.most_common()
+            rest = f" (and {len(others)} more; see the failures)" if others else ""
+            yield (
+                f"{variant} has no score on any task, so nothing is known of it. Its runs ended "
+                f"like this: {end}{rest}."
+            )
 
 
 def list_sources(results: pd.DataFrame) -> Iterator[str]:
@@ -103,6 +124,7 @@ def list_caveats(
         )
     for stand_in in list_stand_ins(results):
         yield f"Substitute data. {stand_in}. The verdict applies to the data that was used."
+    yield from _list_unscored(results)
     yield from _describe_range(comparison)
     yield from _describe_example_counts(comparison)
     yield from _describe_skill(comparison, choice)

@@ -295,6 +295,30 @@ def test_a_failed_set_is_named_and_not_chosen(tmp_path: Path) -> None:
     assert "o_proj" not in verdict.candidates
 
 
+def test_a_set_that_failed_everywhere_is_a_caveat_with_its_reason(tmp_path: Path) -> None:
+    study = write_study(
+        *(tmp_path / "study", ("qkv", "all"), TWO_TASKS),
+        gains={"qkv": 0.2, "all": 0.2},
+        seeds=SEEDS,
+        examples=300,
+    )
+    error = ErrorRecord("OutOfMemoryError", "tried to allocate 2 GiB\nmore", "Traceback ...")
+    other = ErrorRecord("ValueError", "loss is nan", "Traceback ...")
+    for task in TWO_TASKS:
+        write_run(study, "o_proj", task, error=error)
+        write_run(study, "fc1", task, error=error if task == "fincot" else other)
+    verdict = recommend_study(study)
+    assert verdict.choice == "qkv"
+    reason = "Its runs ended like this: failed: OutOfMemoryError: tried to allocate 2 GiB"
+    o_proj, fc1 = (
+        next(each for each in verdict.caveats if each.startswith(f"{name} has no score on any"))
+        for name in ("o_proj", "fc1")
+    )
+    assert o_proj.endswith(f"{reason}.")
+    assert fc1.endswith("(and 1 more; see the failures).")
+    assert not any(each.startswith("all has no score") for each in verdict.caveats)
+
+
 def test_several_seeds_are_named_where_seed_noise_is_estimated(tmp_path: Path) -> None:
     study = write_study(
         tmp_path / "study",
