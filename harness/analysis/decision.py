@@ -8,6 +8,7 @@ This module decides; harness.analysis.wording writes the sentences.
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -62,6 +63,22 @@ def find_profile(name: str) -> Profile:
             return profile
     known = ", ".join(profile.name for profile in PROFILES)
     raise UserError(f"profile is {name!r}; expected one of {known}")
+
+
+def check_delta(delta: float) -> float:
+    """Return a tolerance that makes sense; raises UserError for any other."""
+    is_number = isinstance(delta, numbers.Real)
+    if is_number and 0 < delta < 1:
+        return float(delta)
+    why = ""
+    if is_number and delta == 0:
+        why = ": no number of examples shows that nothing at all is lost"
+    elif is_number and 1 <= delta < 100:
+        why = f": scores are shares, so {delta:g}% is {delta / 100:g}"
+    raise UserError(
+        f"the tolerance (delta) is {delta}; expected a number above 0 and below 1, such as 0.02"
+        f"{why}"
+    )
 
 
 @dataclass(frozen=True)
@@ -246,8 +263,9 @@ def choose_by_profile(comparison: Comparison) -> pd.DataFrame:
 def leave_tasks_out(comparison: Comparison, delta: float, profile: Profile) -> pd.DataFrame:
     """Return the verdict without each task in turn: without_task, verdict, choice.
 
-    No rows where there is one task only.
+    No rows where there is one task only. Raises UserError for a tolerance that makes no sense.
     """
+    check_delta(delta)
     rows = []
     for task in comparison.tasks if len(comparison.tasks) > 1 else ():
         rest = restrict_tasks(comparison, set(comparison.tasks) - {task})
@@ -258,10 +276,11 @@ def leave_tasks_out(comparison: Comparison, delta: float, profile: Profile) -> p
 def trace_delta(comparison: Comparison, profile: Profile) -> pd.DataFrame:
     """Return the verdict from each delta upwards: delta_from, verdict, choice.
 
-    One row a change of the verdict or the choice; the first is from 0.
+    One row a change of the verdict or the choice; the first is from 0, the last below 1.
     """
     inputs = gather_evidence(comparison, 0.0)
-    steps = sorted({each.needed_delta for each in inputs if each.is_complete and each.is_bounded})
+    needed = {each.needed_delta for each in inputs if each.is_complete and each.is_bounded}
+    steps = sorted(delta for delta in needed if delta < 1)
     rows: list[dict[str, object]] = []
     for delta in (0.0, *steps):
         said = _sum_up(apply_rule(comparison, delta, profile))

@@ -312,9 +312,11 @@ def describe_needs(
             "baseline, and two seeds or more (seed=0,1)."
         )
     loosest = min(known, key=lambda each: (each.needed_delta, each.variant))
-    tolerance = f"{_round_up(loosest.needed_delta):g}"
-    larger = f"At a tolerance of {tolerance}, {loosest.variant} would qualify now."
-    return " ".join([*_describe_more(ruling, comparison, results, delta), larger])
+    ways = list(_describe_more(ruling, comparison, results, delta))
+    tolerance = _round_up(loosest.needed_delta)
+    if tolerance < 1:
+        ways.append(f"At a tolerance of {tolerance:g}, {loosest.variant} would qualify now.")
+    return " ".join(ways)
 
 
 def _describe_more(

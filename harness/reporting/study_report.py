@@ -25,7 +25,7 @@ from harness.analysis.caveats import (
     list_untrusted_timing,
 )
 from harness.analysis.comparison import Comparison, compare
-from harness.analysis.decision import BALANCED, find_profile
+from harness.analysis.decision import BALANCED, check_delta, find_profile
 from harness.analysis.recommendation import Recommendation, to_json
 from harness.analysis.results import Study, list_evidence, load_study
 from harness.analysis.size_choice import describe_larger_size, describe_size
@@ -97,9 +97,10 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
     """Write every derived file into the folder `study`, from its records alone.
 
     `delta` is the tolerance, by default the profile's. Raises UserError if `study` is not a study's
-    folder, if delta is not positive, if the profile is unknown, or if writing fails.
+    folder, if delta is not above 0 and below 1, if the profile is unknown, or if writing fails.
     """
     weighed = find_profile(profile)
+    check_delta(weighed.delta if delta is None else delta)
     study = Path(study)
     if not (study / "runs").is_dir():
         raise UserError(
@@ -208,7 +209,11 @@ def _count(count: int, noun: str) -> str:
 def _list_builders(
     study: Path, delta: float | None, profile: str
 ) -> Iterator[Callable[[], Report | LatencyReport]]:
-    """Yield what builds each kind of report that the folder has the raw files of."""
+    """Yield what builds each kind of report that the folder has the raw files of.
+
+    Raises UserError for a tolerance or a profile that makes no sense, whatever is built.
+    """
+    check_delta(find_profile(profile).delta if delta is None else delta)
     has_latency = (study / "latency.json").exists()
     if has_latency:
         yield partial(build_latency_report, study)

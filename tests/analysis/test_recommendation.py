@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,17 @@ import pytest
 from score_tables import make_tables
 from synthetic_study import FIVE, write_run, write_study
 
-from harness.analysis.recommendation import Recommendation, recommend, to_json
+from harness.analysis.comparison import compare
+from harness.analysis.decision import BALANCED, leave_tasks_out
+from harness.analysis.recommendation import Recommendation, decide, recommend, to_json
 from harness.analysis.results import load_examples, load_results
+from harness.analysis.studies.study_comparison import compare_studies
+from harness.cli.compare import main as studies_main
+from harness.cli.report import main as report_main
 from harness.errors import UserError
 from harness.records.record import BASE, ErrorRecord
+from harness.reporting.plots.regret_plot import plot_regret
+from harness.reporting.study_report import build_report
 
 TWO_TASKS = ("fincot", "medmcqa")
 SEEDS = (0, 1)
@@ -351,11 +359,52 @@ def test_stand_ins_are_a_caveat(tmp_path: Path) -> None:
     assert any("Multi-LexSum stands in for GovReport" in caveat for caveat in verdict.caveats)
 
 
-@pytest.mark.parametrize("delta", [0, -0.1, math.nan, math.inf])
-def test_a_bad_delta_is_refused(tmp_path: Path, delta: float) -> None:
-    study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",))
-    with pytest.raises(UserError, match="expected a positive number"):
-        recommend_study(study, delta=delta)
+@pytest.mark.parametrize(
+    ("delta", "words"),
+    [
+        (0, "is 0; .*nothing at all is lost"),
+        (-0.1, "is -0.1; "),
+        (math.nan, "is nan; "),
+        (math.inf, "is inf; "),
+        (1, "is 1; .*1% is 0.01"),
+        (2.0, "is 2.0; .*2% is 0.02"),
+        ("0.02", "is 0.02; "),
+    ],
+)
+def test_a_tolerance_that_makes_no_sense_is_refused_wherever_it_is_given(
+    tmp_path: Path, delta: Any, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",), seeds=SEEDS)
+    results, examples = load_results(study), load_examples(study)
+    comparison = compare(results, examples)
+    for give in (
+        lambda: recommend(results, examples, delta),
+        lambda: decide(comparison, results, delta),
+        lambda: leave_tasks_out(comparison, delta, BALANCED),
+        lambda: plot_regret(comparison, delta),
+        lambda: build_report(study, delta),
+        lambda: compare_studies([study, study], delta),
+    ):
+        with pytest.raises(UserError, match=rf"the tolerance \(delta\) {words}") as refused:
+            give()
+        assert len(str(refused.value).splitlines()) == 1
+    if not isinstance(delta, str):
+        assert report_main([str(study), f"--delta={delta}"]) == 2
+        assert studies_main([str(study), str(study), f"--delta={delta}"]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 2
+        assert all(line.startswith("error: the tolerance (delta) is ") for line in lines)
+    # It was refused before anything was looked at.
+    assert {path.name for path in study.iterdir()} == {"runs"}
+
+
+def test_a_tolerance_beyond_all_scores_is_not_offered(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    for name, scores in ((BASE, [0.0] * 30), ("qkv", [0.0, 1.0] * 15), ("all", [1.0, 0.0] * 15)):
+        for seed in (0,) if name == BASE else SEEDS:
+            write_run(study, name, "fincot", seed=seed, scores=scores)
+    verdict = recommend_study(study)
+    assert all(row["delta_from"] < 1 for row in verdict.by_delta)
 
 
 def test_json_is_strict_and_complete(tmp_path: Path) -> None:
