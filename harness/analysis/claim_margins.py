@@ -57,9 +57,14 @@ class Finding:
 
 def average_scores(comparison: Comparison) -> dict[str, np.ndarray]:
     """Return the mean over tasks of every set that has them all: as observed, then by draw."""
-    means, draws = average_tasks(comparison.scores), comparison.scores.draw()
+    scores = comparison.scores
+    means, draws = average_tasks(scores), scores.draw()
+    # Means of shares are shares.
+    most = 1.0 if all(task.is_share for task in scores.tasks.values()) else math.inf
     sets = [name for name in means if name != BASE]
-    return {name: np.concatenate([[means[name]], draws[name]]) for name in sets}
+    return {
+        name: np.concatenate([[means[name]], np.clip(draws[name], 1 - most, most)]) for name in sets
+    }
 
 
 def stack_tasks(comparison: Comparison) -> list[tuple[TaskScores, dict[str, np.ndarray]]]:

@@ -49,6 +49,8 @@ class Estimate:
     """Degrees of freedom of the whole; NaN where one example says nothing."""
     examples: int
     """Over all tasks."""
+    limit: float = math.inf
+    """Most that it can be, either way: 1 where all scores are shares."""
 
     @property
     def error(self) -> float:
@@ -68,9 +70,10 @@ class Estimate:
         return float(stats.t.ppf(1 - tail, self.freedom)) * self.error
 
     def bound(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Two-sided interval; NaN where one example says nothing."""
+        """Two-sided interval, of what is possible; NaN where one example says nothing."""
         reach = self.reach((1 - confidence) / 2)
-        return self.value - reach, self.value + reach
+        low, high = np.clip([self.value - reach, self.value + reach], -self.limit, self.limit)
+        return float(low), float(high)
 
     def test(self) -> float:
         """P value of the two-sided t test of no difference; NaN where one example says nothing."""
@@ -175,6 +178,7 @@ class Scores:
             of_seeds=of_seeds,
             freedom=freedom,
             examples=sum(each.examples for each in parts),
+            limit=1.0 if all(task.is_share for task in tasks) else math.inf,
         )
 
     def seeds_of(self, *variants: str) -> list[tuple[int, ...]]:

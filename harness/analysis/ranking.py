@@ -39,11 +39,12 @@ def compare_pairs(scores: Scores) -> pd.DataFrame:
     for one, other in pairs:
         found = scores.compare(one, other)
         assert found is not None
-        reach = found.reach(0.025 / len(pairs))
-        better, worse = (one, other) if found.value >= 0 else (other, one)
-        value = abs(found.value)
-        row: dict[str, Any] = {"better": better, "worse": worse, "difference": value}
-        row |= {"low": value - reach, "high": value + reach, "p": found.test()}
+        low, high = found.bound(1 - 0.05 / len(pairs))
+        better, worse = one, other
+        if found.value < 0:
+            better, worse, low, high = other, one, -high, -low
+        row: dict[str, Any] = {"better": better, "worse": worse, "difference": abs(found.value)}
+        row |= {"low": low, "high": high, "p": found.test()}
         row["detectable"] = found.reach(0.025) + found.reach(1 - POWER)
         rows.append(row | {"seed_share": found.seed_share})
     columns = ["better", "worse", "difference", "low", "high", "p", "detectable", "seed_share"]

@@ -16,6 +16,7 @@ from harness.formatting import (
     format_duration,
     format_ratio_interval,
     format_score,
+    format_score_interval,
     join_words,
 )
 from harness.records.record import BASE
@@ -175,16 +176,17 @@ def describe_choice(ruling: Ruling, comparison: Comparison, delta: float, profil
             "Train nothing with this recipe: with 95% confidence, no target set gains more than "
             f"{format_score(choice.mean_regret_high)} over the base in mean score over "
             f"{_count_tasks(comparison)} (tolerance: {delta:g}). The highest, {best.variant}, "
-            f"gains {_format_gain(best)}."
+            f"{' '.join(_word_gain(best))}."
         )
     speed = ""
     if not math.isnan(choice.end_to_end_ratio) and _is_latency(profile):
         speed = (
             f" Unmerged, it takes {choice.end_to_end_ratio:.2f} times the base's end-to-end time."
         )
-    gain = (
-        "" if math.isnan(choice.difference) else f", a gain of {_format_gain(choice)} over the base"
-    )
+    verb, size = _word_gain(choice)
+    change = {"gains": "a gain of", "loses": "a loss of"}[verb]
+    side = {"gains": "over", "loses": "against"}[verb]
+    gain = "" if math.isnan(choice.difference) else f", {change} {size} {side} the base"
     return (
         f"Recommended: {choice.variant}. Its mean score over {_count_tasks(comparison)} is "
         f"{format_score(choice.score)}{gain}. With 95% confidence {_describe_lead(choice)} "
@@ -198,8 +200,15 @@ def _describe_lead(choice: Evidence) -> str:
     return f"it is at most {format_score(choice.mean_regret_high)} below the best variant"
 
 
-def _format_gain(each: Evidence) -> str:
-    return format_difference_interval(each.difference, each.difference_low, each.difference_high)
+def _word_gain(each: Evidence) -> tuple[str, str]:
+    """`gains` or `loses`, and how much, with the interval."""
+    value, low, high = each.difference, each.difference_low, each.difference_high
+    if not round(value, 3) < 0:
+        return "gains", format_difference_interval(abs(value), low, high)
+    if not high > 0:
+        return "loses", format_score_interval(-value, -high, -low)
+    bounds = f"a gain of {format_score(high)} to a loss of {format_score(-low)}"
+    return "loses", f"{format_score(-value)} ({bounds})"
 
 
 def _count_tasks(comparison: Comparison) -> str:
@@ -238,7 +247,9 @@ def _describe_today(ruling: Ruling, delta: float) -> Iterator[str]:
     complete = [each for each in ruling.inputs if each.is_complete]
     best = max(complete, key=lambda each: (each.score, each.variant))
     if not math.isnan(best.difference) and best.variant != BASE:
-        yield f"Best so far: {best.variant}, which gains {_format_gain(best)} over the base."
+        verb, size = _word_gain(best)
+        side = "over" if verb == "gains" else "against"
+        yield f"Best so far: {best.variant}, which {verb} {size} {side} the base."
     else:
         yield f"Best so far: {best.variant}."
     open_names = [each.variant for each in ruling.candidates]

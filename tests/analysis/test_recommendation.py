@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from synthetic_study import FIVE, write_run, write_study
 
 from harness.analysis.comparison import compare
 from harness.analysis.decision import BALANCED, leave_tasks_out
+from harness.analysis.ranking import compare_pairs
 from harness.analysis.recommendation import Recommendation, decide, recommend, to_json
 from harness.analysis.results import load_examples, load_results
 from harness.analysis.studies.study_comparison import compare_studies
@@ -235,6 +237,44 @@ def test_equal_scores_on_many_examples_are_worth_no_training(
         for seed in SEEDS:
             write_run(study, target_set, "fincot", seed=seed, scores=np.full(count, 0.5))
     assert recommend_study(study).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (-0.1, r"The highest, q, loses 0\.100 \(0\.09\d to 0\.10\d\)\."),
+        (-0.002, r"The highest, q, loses 0\.002 \(a gain of 0\.00\d to a loss of 0\.00\d\)\."),
+        (0.002, r"The highest, q, gains \+0\.002 \(-0\.00\d to \+0\.00\d\)\."),
+    ],
+)
+def test_a_loss_is_called_a_loss_and_has_the_interval_of_one(gain: float, words: str) -> None:
+    change = np.random.default_rng(0).normal(0, 0.1, (1, 2000)).clip(-0.3, 0.3)
+    change += gain - change.mean()
+    scores = {BASE: np.full((1, 2000), 0.5)}
+    scores |= {"q": np.repeat(0.5 + change, 2, axis=0), "k": np.full((2, 2000), 0.3)}
+    verdict = recommend(*make_tables({"t": scores}))
+    assert verdict.verdict == "train nothing"
+    assert re.search(words, verdict.headline), verdict.headline
+
+
+def test_no_difference_of_shares_reaches_beyond_1() -> None:
+    """As it did from few examples: a gain of up to +1.028."""
+    own = np.tile([1.0, 1.0, 1.0, 0.0], 8)
+    scores = {"t": {BASE: np.zeros((1, 8)), "q": np.ones((2, 8)), "k": np.array([own[:8]] * 2)}}
+    comparison = compare(*make_tables(scores))
+    found = comparison.scores.compare("q", BASE)
+    assert found is not None
+    assert found.value + found.reach(0.025) > 1
+    rows = comparison.by_task.set_index("variant")
+    assert rows.loc["q", "difference_high"] == 1.0
+    assert rows.loc[BASE, "regret_high"] == 1.0
+    for name in ("difference_high", "mean_regret_high"):
+        assert comparison.overall[name].max() == 1.0
+    assert compare_pairs(comparison.scores)["high"].max() <= 1.0
+    # Scores that are no shares may differ by more.
+    percent = {"t": {name: 100 * table for name, table in scores["t"].items()}}
+    wide = compare(*make_tables(percent)).by_task.set_index("variant")
+    assert wide.loc["q", "difference_high"] > 100
 
 
 def test_a_missing_base_is_a_caveat(tmp_path: Path) -> None:
