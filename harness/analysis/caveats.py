@@ -12,7 +12,7 @@ from harness.analysis.mixtures import (
     list_scoring_mixtures,
 )
 from harness.analysis.seed_noise import ASSUMED_DEVIATION
-from harness.formatting import format_share, join_words
+from harness.formatting import capitalize, format_share, join_words
 from harness.records.record import BASE
 
 CONSTRAINED = "constrained generation"
@@ -155,7 +155,7 @@ def _describe_notes(comparison: Comparison) -> Iterator[str]:
     for note in comparison.notes:
         # The name of a set or task stays as it is written everywhere.
         is_name = note.startswith(tuple(f"{name}{end}" for name in names for end in (" ", ":")))
-        yield f"{note if is_name else note[0].upper() + note[1:]}."
+        yield f"{note if is_name else capitalize(note)}."
 
 
 def _describe_packs(results: pd.DataFrame) -> Iterator[str]:
@@ -182,7 +182,7 @@ def _describe_example_counts(comparison: Comparison) -> Iterator[str]:
 
 def _describe_skill(comparison: Comparison, choice: str | None) -> Iterator[str]:
     rows = comparison.by_task
-    if not (rows["target_set"] == BASE).any() or rows["difference"].isna().all():
+    if rows.loc[rows["target_set"] == BASE, "score"].isna().all():
         yield "The base was not scored, so whether training helped is unknown."
         return
     lacking = [task for task, each in comparison.scores.tasks.items() if BASE not in each.scores]

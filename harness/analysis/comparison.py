@@ -44,6 +44,9 @@ from harness.records.record import BASE
 FEW_EXAMPLES = 30
 """A task with fewer is shown and takes no part in a verdict: intervals cover too seldom."""
 
+NO_SETS = "no target set has scores on it"
+"""Why a task takes no part on which the base alone was scored."""
+
 BOUNDS = ("", "_low", "_high")
 _REGRETS = tuple(f"regret{bound}" for bound in BOUNDS)
 RATIOS = tuple(name for name in RATIO_COLUMNS if name.endswith("_ratio"))
@@ -167,7 +170,11 @@ def compare(
     majority = _find_majority(results, scores, notes)
     uncounted = dict(_find_uncounted(scores, majority))
     # Where no task counts, means are shown all the same.
-    tasks = [task for task in scores.tasks if task not in uncounted] or list(scores.tasks)
+    tasks = (
+        [task for task in scores.tasks if task not in uncounted]
+        or [task for task in scores.tasks if uncounted[task] != NO_SETS]
+        or list(scores.tasks)
+    )
     counted = scores.restrict(_choose_tasks(scores.restrict(tasks), notes))
     by_task = add_majority(_tabulate_tasks(results, scores, counted), majority)
     seeds = [len(own) for t in scores.tasks.values() for n, own in t.seeds.items() if n != BASE]
@@ -258,10 +265,10 @@ def _pair_tasks(results: pd.DataFrame, examples: pd.DataFrame, notes: list[str])
         rows = results[results["task"] == task]
         paired = pair_task(task, rows, examples[examples["task"] == task])
         notes += paired.notes
-        if any(name != BASE for name in paired.scores):
+        if paired.scores:
             tasks.append(paired)
         else:
-            notes.append(f"{task}: no target set has scores; left out of means and regrets")
+            notes.append(f"{task}: no run has scores; left out of means and regrets")
     return Scores(tasks)
 
 
@@ -283,7 +290,9 @@ def _find_uncounted(
     """Yield the tasks on which nothing can be learned about the sets, and why."""
     for task, each in scores.tasks.items():
         count = each.count_independent()
-        if count < FEW_EXAMPLES:
+        if set(each.scores) == {BASE}:
+            yield task, NO_SETS
+        elif count < FEW_EXAMPLES:
             noun = "independent example" if count == 1 else "independent examples"
             yield task, f"it has {count} {noun}, and {FEW_EXAMPLES} are needed"
         elif task in majority and all(each.mean(n) <= majority[task].high for n in each.scores):
@@ -301,10 +310,12 @@ def _choose_tasks(scores: Scores, notes: list[str]) -> list[str]:
         common = [
             task for task in scores.tasks if not any(task in tasks for tasks in lacking.values())
         ]
-        notes.append(
-            "no target set has every task; compared on the common tasks: "
-            f"{', '.join(common) or 'none'}"
-        )
+        if common:
+            listed = ", ".join(common)
+            notes.append(f"no target set has every task; compared on the common tasks: {listed}")
+        else:
+            listed = "; ".join(f"{name} lacks {join_words(each)}" for name, each in lacking.items())
+            notes.append(f"no task has scores of every target set: {listed}")
         return common
     for name, tasks in lacking.items():
         if tasks:

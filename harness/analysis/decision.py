@@ -104,7 +104,7 @@ class Evidence:
     worst_task: str | None
     best_probability: float
     near_probability: float
-    """Chance that it loses no more than the tolerance."""
+    """Chance that it loses no more than the tolerance; NaN where no task counts."""
     end_to_end_ratio: float
     """Unmerged against base, geometric mean over tasks."""
     end_to_end_ratio_low: float
@@ -152,9 +152,10 @@ class Evidence:
 
 def gather_evidence(comparison: Comparison, delta: float) -> list[Evidence]:
     """Return the evidence on every variant of a comparison, the base first."""
-    near = find_chances(comparison.scores, within=delta)
+    # What does not count gives no chance.
+    near = find_chances(comparison.scores, within=delta) if comparison.can_decide else {}
     rows = comparison.overall.assign(
-        near_probability=comparison.overall["variant"].map(near),
+        near_probability=comparison.overall["variant"].map(near).astype(float),
         is_base=comparison.overall["target_set"] == BASE,
     )
     rows = rows.sort_values(["is_base", "variant"], ascending=[False, True])
@@ -192,7 +193,8 @@ class Ruling:
     candidates: tuple[Evidence, ...]
     """Variants that are not ruled out."""
     today: Evidence | None
-    """What to take if a choice must be made today: the likeliest to be close enough to the best."""
+    """What to take if a choice must be made today: the likeliest to be close enough to the best or,
+    where no task counts, the one of the highest mean."""
 
 
 def apply_rule(comparison: Comparison, delta: float, profile: Profile) -> Ruling:
@@ -214,13 +216,27 @@ def apply_rule(comparison: Comparison, delta: float, profile: Profile) -> Ruling
     verdict: Verdict = "undecided" if choice is None else "chosen"
     if choice is not None and choice.is_base:
         verdict = "train nothing"
-    candidates = tuple(each for each in inputs if not each.is_excluded(delta))
-    today = choice or max(
-        (each for each in candidates if not math.isnan(each.near_probability)),
-        key=lambda each: (round(each.near_probability, 1), -each.trainable_parameters),
+    # Data that does not count rules nothing out.
+    candidates = tuple(
+        each
+        for each in inputs
+        if each.is_complete and not (comparison.can_decide and each.is_excluded(delta))
+    )
+    today = choice or _pick_today(candidates, can_decide=comparison.can_decide)
+    return Ruling(verdict, choice, tuple(inputs), tuple(eligible), tuple(tied), candidates, today)
+
+
+def _pick_today(candidates: Sequence[Evidence], *, can_decide: bool) -> Evidence | None:
+    """The likeliest to be close enough; where no task counts, the one of the highest mean."""
+    known = {
+        each: round(each.near_probability, 1) if can_decide else round(each.score, 3)
+        for each in candidates
+    }
+    return max(
+        (each for each, value in known.items() if not math.isnan(value)),
+        key=lambda each: (known[each], -each.trainable_parameters),
         default=None,
     )
-    return Ruling(verdict, choice, tuple(inputs), tuple(eligible), tuple(tied), candidates, today)
 
 
 def _order(each: Evidence, cost: str) -> tuple[float, float, str]:

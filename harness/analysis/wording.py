@@ -10,6 +10,7 @@ from harness.analysis.comparison import FEW_EXAMPLES, Comparison
 from harness.analysis.decision import VERDICT_NAMES, Evidence, Profile, Ruling, is_cheaper
 from harness.analysis.regret import find_level, find_needs
 from harness.formatting import (
+    capitalize,
     format_chance,
     format_count,
     format_difference_interval,
@@ -60,13 +61,10 @@ def _is_latency(profile: Profile) -> bool:
 
 
 def describe_bounds(each: Evidence, delta: float) -> str:
+    if math.isnan(each.mean_regret):
+        return f"{each.variant} has no scores, so it cannot be recommended."
     if not each.is_complete:
         return f"{each.variant} has no scores on at least one task, so it cannot be recommended."
-    if not each.is_bounded:
-        return (
-            f"{each.variant}: its score lost has no bound, because a task has only one independent "
-            "example."
-        )
     lost = (
         f"Mean score lost: {format_score(each.mean_regret)}, up to "
         f"{format_score(each.mean_regret_high)} (allowed {delta:g})."
@@ -89,8 +87,9 @@ def describe_reasons(
     """Yield how the rule reached its verdict."""
     for task, why in comparison.uncounted.items():
         yield f"{task} takes no part in the verdict: {why}."
-    if len(ruling.inputs) < 2:
-        yield "Fewer than two variants were scored, so there is nothing to compare."
+    gap = _find_gap(comparison)
+    if gap or not comparison.can_decide:
+        yield f"{capitalize(gap)}." if gap else "No task is left that counts."
         return
     if ruling.choice is None or ruling.verdict == "train nothing":
         yield from (describe_bounds(each, delta) for each in ruling.inputs)
@@ -183,6 +182,12 @@ def describe_choice(ruling: Ruling, comparison: Comparison, delta: float, profil
         speed = (
             f" Unmerged, it takes {choice.end_to_end_ratio:.2f} times the base's end-to-end time."
         )
+    elif _is_latency(profile):
+        why = comparison.latency_doubts.get(choice.variant, "was not measured")
+        smallest = (
+            ", so the smallest set that qualifies was taken" if len(ruling.eligible) > 1 else ""
+        )
+        speed = f" Its latency {why}{smallest}."
     verb, size = _word_gain(choice)
     change = {"gains": "a gain of", "loses": "a loss of"}[verb]
     side = {"gains": "over", "loses": "against"}[verb]
@@ -218,12 +223,9 @@ def _count_tasks(comparison: Comparison) -> str:
 
 def describe_open(ruling: Ruling, comparison: Comparison, delta: float) -> str:
     """Return the headline of an undecided study: what stands in the way, and what to do today."""
-    scored = [each for each in ruling.inputs if not math.isnan(each.mean_regret)]
-    if len(scored) < 2:
-        only = f" ({scored[0].variant})" if scored else ""
-        return f"Undecided: fewer than two variants have scores{only}, so nothing can be compared."
-    if not any(each.is_complete for each in scored):
-        return "Undecided: no task has scores for every target set, so they cannot be compared."
+    gap = _find_gap(comparison)
+    if gap:
+        return f"Undecided: {gap}."
     lacking = []
     if comparison.scores.is_one_seed:
         lacking.append("one seed does not show how far another would move the scores")
@@ -240,10 +242,27 @@ def describe_open(ruling: Ruling, comparison: Comparison, delta: float) -> str:
         )
     else:
         start = "Undecided: no variant is shown to be close enough to the best one."
-    return " ".join([start, *_describe_today(ruling, delta)])
+    return " ".join([start, *_describe_today(ruling, comparison, delta)])
 
 
-def _describe_today(ruling: Ruling, delta: float) -> Iterator[str]:
+def _find_gap(comparison: Comparison) -> str:
+    """Why nothing can be compared; empty where something can."""
+    scored = comparison.all_scores.names
+    if not scored:
+        return "no run has a score"
+    if scored == [BASE]:
+        return "only the base has scores, so there is no target set to recommend"
+    if len(scored) == 1:
+        return f"only {scored[0]} has scores, so there is nothing to compare it with"
+    if not comparison.tasks:
+        return "no task has scores for every target set, so they cannot be compared"
+    complete = comparison.scores.complete
+    if len(complete) == 1:
+        return f"only {complete[0]} has scores on every task, and a choice among one is none"
+    return ""
+
+
+def _describe_today(ruling: Ruling, comparison: Comparison, delta: float) -> Iterator[str]:
     complete = [each for each in ruling.inputs if each.is_complete]
     best = max(complete, key=lambda each: (each.score, each.variant))
     if not math.isnan(best.difference) and best.variant != BASE:
@@ -253,7 +272,7 @@ def _describe_today(ruling: Ruling, delta: float) -> Iterator[str]:
     else:
         yield f"Best so far: {best.variant}."
     open_names = [each.variant for each in ruling.candidates]
-    if open_names:
+    if open_names and comparison.can_decide:
         named = len(open_names) <= MOST_LISTED
         listed = (
             join_words(open_names) if named else f"{len(open_names)} of {len(complete)} variants"
@@ -262,10 +281,15 @@ def _describe_today(ruling: Ruling, delta: float) -> Iterator[str]:
     today = ruling.today
     if today is not None:
         what = "train nothing" if today.variant == BASE else today.variant
-        yield (
-            f"If you must choose today: {what}, which is within {delta:g} of the best with a "
-            f"chance of {format_chance(today.near_probability)}."
+        chance = (
+            f"which is within {delta:g} of the best with a chance of "
+            f"{format_chance(today.near_probability)}"
         )
+        if not comparison.can_decide:
+            chance = (
+                "which has the highest mean so far; no task counts, so there is no chance of it"
+            )
+        yield f"If you must choose today: {what}, {chance}."
 
 
 def describe_flips(

@@ -1,5 +1,6 @@
 """The report's tables as plain text cells, which Markdown, HTML and the terminal lay out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +116,7 @@ def make_evidence_table(recommendation: Recommendation) -> Table:
                     each.end_to_end_ratio, each.end_to_end_ratio_low, each.end_to_end_ratio_high
                 ),
                 format_count(each.trainable_parameters),
-                _describe_state(each.variant, recommendation),
+                _describe_state(each.variant, each.is_complete, recommendation),
             )
         )
     headers = (
@@ -130,6 +131,8 @@ def make_certainty_table(comparison: Comparison, delta: float, chosen: str | Non
     """Return how certain each set's place is: near the best, on the front, rank, new tasks."""
     near = find_chances(comparison.scores, within=delta)
     front = find_front_probability(comparison)
+    if not comparison.can_decide:  # what does not count gives no chance
+        near, front = dict.fromkeys(near, math.nan), dict.fromkeys(front, math.nan)
     ranks = rank_sets(comparison.scores).set_index("variant")
     new_tasks = generalize_regret(comparison.scores)
     rows = []
@@ -333,12 +336,14 @@ def _describe_worst(each: Evidence) -> str:
     return f"{format_score(each.worst_regret)} ({each.worst_task})"
 
 
-def _describe_state(variant: str, recommendation: Recommendation) -> str:
+def _describe_state(variant: str, is_complete: bool, recommendation: Recommendation) -> str:
     if variant == recommendation.choice:
         return VERDICT_NAMES[recommendation.verdict]
     if variant in recommendation.runners_up:
         return "qualifies"
-    return "not ruled out" if variant in recommendation.candidates else "ruled out"
+    if variant in recommendation.candidates:
+        return "not ruled out"
+    return "ruled out" if is_complete else "lacks a task"
 
 
 def _bounds(row: Mapping[str, Any], name: str) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from harness.analysis.studies.study_comparison import compare_studies
 from harness.cli.compare import main as studies_main
 from harness.cli.report import main as report_main
 from harness.errors import UserError
+from harness.formatting import UNKNOWN
 from harness.records.record import BASE, ErrorRecord
 from harness.reporting.plots.regret_plot import plot_regret
+from harness.reporting.report_tables import make_certainty_table
 from harness.reporting.study_report import build_report
 
 TWO_TASKS = ("fincot", "medmcqa")
@@ -101,6 +104,16 @@ def test_tasks_of_few_examples_decide_nothing_however_clear(tmp_path: Path) -> N
     verdict = recommend_study(study)
     assert (verdict.verdict, verdict.choice, verdict.if_today) == ("undecided", None, "all")
     assert verdict.headline.startswith("Undecided, because the study is too small: no task has 30")
+    assert verdict.headline.endswith(
+        "If you must choose today: all, which has the highest mean so far; no task counts for the "
+        "verdict, so no chance is given."
+    )
+    assert "%" not in verdict.headline
+    assert all(math.isnan(each.near_probability) for each in verdict.inputs)
+    comparison = compare(load_results(study), load_examples(study))
+    assert all(
+        row[1:3] == (UNKNOWN, UNKNOWN) for row in make_certainty_table(comparison, 0.02).rows
+    )
     for task in TWO_TASKS:
         why = "it has 29 independent examples, and 30 are needed"
         assert f"{task} takes no part in the verdict: {why}." in verdict.reasons
@@ -150,6 +163,9 @@ def test_without_latency_size_decides_and_it_says_so(tmp_path: Path) -> None:
     )
     verdict = recommend_study(study)
     assert verdict.choice == "all"
+    assert verdict.headline.endswith(
+        " Its latency was not measured, so the smallest set that qualifies was taken."
+    )
     assert any("not measured" in reason for reason in verdict.reasons)
     assert "Latency was not measured for any target set." in verdict.caveats
 
@@ -292,7 +308,7 @@ def test_one_set_is_no_choice_and_against_the_base_is_one(tmp_path: Path) -> Non
     verdict = recommend_study(study)
     assert (verdict.verdict, verdict.choice) == ("undecided", None)
     assert verdict.headline == (
-        "Undecided: fewer than two variants have scores, so nothing can be compared."
+        "Undecided: only qkv has scores, so there is nothing to compare it with."
     )
     for task in TWO_TASKS:
         write_run(study, BASE, task, examples=300)
@@ -308,20 +324,66 @@ def test_one_example_never_decides(tmp_path: Path) -> None:
     verdict = recommend_study(study)
     assert (verdict.verdict, verdict.choice, verdict.runners_up) == ("undecided", None, ())
     assert set(verdict.candidates) == {BASE, "qkv", "all"}
-    bounds = "its score lost has no bound, because a task has only one independent example."
-    assert [each for each in verdict.reasons if bounds in each] == [
-        f"{name}: {bounds}" for name in (BASE, "all", "qkv")
-    ]
+    assert verdict.reasons == (
+        "fincot takes no part in the verdict: it has 1 independent example, and 30 are needed.",
+        "No task is left that counts.",
+    )
     plain = verdict.to_dict()
     assert all(each["mean_regret_high"] is None for each in plain["inputs"])
     assert {row["choice"] for row in (*verdict.by_profile, *verdict.by_delta)} == {None}
 
 
 def test_only_base_or_nothing(tmp_path: Path) -> None:
-    write_run(tmp_path / "study", BASE, "fincot")
-    assert recommend_study(tmp_path / "study").verdict == "undecided"
+    write_run(tmp_path / "study", BASE, "fincot", gain=0.1)
+    verdict = recommend_study(tmp_path / "study")
+    assert (verdict.verdict, verdict.headline) == (
+        "undecided",
+        "Undecided: only the base has scores, so there is no target set to recommend.",
+    )
+    assert verdict.what_would_decide == "Run at least two target sets."
+    assert verdict.reasons == (
+        "fincot takes no part in the verdict: no target set has scores on it.",
+        "Only the base has scores, so there is no target set to recommend.",
+    )
+    assert not any("base was not scored" in each for each in verdict.caveats)
+    (own,) = verdict.inputs
+    score = load_results(tmp_path / "study")["score"].iloc[0]
+    assert own.score == pytest.approx(score)
+    build_report(tmp_path / "study")
     results, examples = load_results(tmp_path / "study"), load_examples(tmp_path / "study")
-    assert recommend(results.iloc[:0], examples.iloc[:0]).verdict == "undecided"
+    nothing = recommend(results.iloc[:0], examples.iloc[:0])
+    assert nothing.headline == "Undecided: no run has a score."
+
+
+def test_sets_that_each_lack_a_task_are_said_to(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), TWO_TASKS, seeds=SEEDS, examples=300)
+    for name, task in (("qkv", "fincot"), ("all", "medmcqa")):
+        for seed in SEEDS:
+            (folder,) = study.glob(f"runs/tiny--{task}--{name}--lora--s{seed}--*")
+            shutil.rmtree(folder)
+    verdict = recommend_study(study)
+    gap = "no task has scores for every target set, so they cannot be compared."
+    assert verdict.headline == f"Undecided: {gap}"
+    assert verdict.reasons == (f"N{gap[1:]}",)
+    assert (
+        "No task has scores of every target set: all lacks medmcqa; qkv lacks fincot."
+        in verdict.caveats
+    )
+    assert not any("base" in each and "no score" in each for each in verdict.caveats)
+    build_report(study)
+    page = (study / "report.md").read_text()
+    assert "ruled out" not in page
+    assert "lacks a task" in page
+
+
+def test_one_set_alone_with_every_task_is_no_choice(tmp_path: Path) -> None:
+    study = write_study(
+        tmp_path / "study", ("all",), TWO_TASKS, seeds=SEEDS, examples=300, base=False
+    )
+    write_study(study, ("qkv",), TWO_TASKS[:1], seeds=SEEDS, examples=300, base=False)
+    assert recommend_study(study).headline == (
+        "Undecided: only all has scores on every task, and a choice among one is none."
+    )
 
 
 def test_a_failed_set_is_named_and_not_chosen(tmp_path: Path) -> None:
