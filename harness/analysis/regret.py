@@ -95,15 +95,14 @@ def find_needs(scores: Scores, variant: str, delta: float, level: float) -> tupl
     By a look with the error `level`, where the means stay as they are; infinite where no number
     would.
     """
-    tail = level / max(1, len(scores.complete) - 1)
+    critical = scores.find_critical(level)
     seeds = examples = 0.0
     for rival in scores.complete:
         found = scores.compare(rival, variant) if rival != variant else None
-        if found is None or math.isnan(found.freedom):
+        if found is None or math.isnan(critical[rival]):
             continue
-        # The variance at which the bound would meet the tolerance.
-        room = max(0.0, delta - found.value) * found.error / found.reach(tail)
-        most = room**2
+        # The variance at which the bound would meet the tolerance, by the values of the rule.
+        most = (max(0.0, delta - found.value) / critical[rival]) ** 2
         whole = found.of_examples + found.of_seeds
         if whole > most:
             count = min(len(own) for own in scores.seeds_of(rival, variant))
