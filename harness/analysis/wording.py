@@ -361,6 +361,13 @@ def _describe_more(
     today = ruling.today
     if today is None:
         return
+    if today.is_vetoed(delta):
+        yield (
+            f"While {today.variant} stays {format_score(today.worst_regret)} below the best "
+            f"variant on {today.worst_task} (allowed {2 * delta:g}), neither seeds nor examples "
+            "let it qualify."
+        )
+        return
     seeds, factor = find_needs(
         comparison.scores, today.variant, delta, find_level(comparison.look + 1)
     )

@@ -232,5 +232,20 @@ def test_what_it_asks_for_is_by_the_bounds_of_the_rule() -> None:
         assert seeds >= 3
 
 
+def test_no_number_of_seeds_is_promised_to_a_set_that_a_task_vetoes() -> None:
+    """Two sets of one mean; the smaller one is 0.05 below the other on a task."""
+    rng = np.random.default_rng(0)
+    scores = {
+        "t": draw_binary(rng, {BASE: 0.4, "qkv": 0.55, "all": 0.6}, 300),
+        "u": draw_binary(rng, {BASE: 0.4, "qkv": 0.6, "all": 0.55}, 300),
+    }
+    verdict = recommend(*make_tables(scores))
+    assert (verdict.verdict, verdict.if_today) == ("undecided", "qkv")
+    assert str(verdict.what_would_decide).startswith(
+        "While qkv stays 0.050 below the best variant on t (allowed 0.04), neither seeds nor "
+        "examples let it qualify."
+    )
+
+
 def test_every_profile_is_found_by_its_name() -> None:
     assert [find_profile(each.name) for each in PROFILES] == list(PROFILES)
