@@ -62,7 +62,7 @@ def _is_latency(profile: Profile) -> bool:
 
 def describe_bounds(each: Evidence, delta: float) -> str:
     if math.isnan(each.mean_regret):
-        return f"{each.variant} has no scores, so it cannot be recommended."
+        return f"{each.variant} has no scores on the tasks that count."
     if not each.is_complete:
         return f"{each.variant} has no scores on at least one task, so it cannot be recommended."
     lost = (
@@ -287,7 +287,8 @@ def _describe_today(ruling: Ruling, comparison: Comparison, delta: float) -> Ite
         )
         if not comparison.can_decide:
             chance = (
-                "which has the highest mean so far; no task counts, so there is no chance of it"
+                "which has the highest mean so far; no task counts for the verdict, so no chance "
+                "is given"
             )
         yield f"If you must choose today: {what}, {chance}."
 
