@@ -85,6 +85,9 @@ def test_a_lost_count_of_looks_is_said_and_is_no_first_look(tmp_path: Path) -> N
     (folder / "looks.json").write_text('{"looks": ["0836b')
     with pytest.warns(UserWarning, match=r"looks.json was damaged"):
         assert load_results(folder)["look"].unique().tolist() == [2]
+    other = tmp_path / "other"
+    write_study(other, ("qkv", "all"), tasks=("fincot",), seeds=(3,), rounds=0)
+    assert any("looks.json was damaged" in each for each in compare_studies([folder, other]).notes)
     report = build_report(folder)
     line = f"{folder / 'looks.json'} was damaged, so how often this study was looked at before"
     assert f"warning: {line}" in report.text
