@@ -119,6 +119,11 @@ def rule_table(rows: Sequence[Sequence[str]], *, is_right: bool = False) -> str:
     return "\n".join([header, "-" * max(map(len, [header, *lines])), *lines])
 
 
+def capitalize(text: str) -> str:
+    """Make the first letter a capital; the rest, such as names, stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def join_words(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`; where words have commas of their own, `a, x; b and c`."""
     comma = "; " if any("," in word for word in words) else ", "

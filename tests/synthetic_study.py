@@ -20,6 +20,7 @@ from harness.records.record import (
     Status,
     TrainRecord,
     make_run_id,
+    read_record,
     write_record,
 )
 
@@ -195,6 +196,46 @@ def draw_calls(
                 }
             )
     return calls
+
+
+def time_session(
+    study: Path,
+    ratios: Mapping[str, float],
+    *,
+    seeds: Sequence[int] = (0, 1),
+    rounds: int = 25,
+    base_seconds: float = 1.0,
+    base_noise: float = 0.0,
+    noise: float = 0.005,
+    session: str = "the base",
+) -> None:
+    """Time the base and these sets' runs of some seeds in the same rounds, as a sweep does.
+
+    The noises are of logarithms, from call to call; all calls of a round share a drift.
+    """
+    rng = np.random.default_rng(int(1000 * base_seconds))
+    drift = base_seconds * (1 + 0.3 * rng.random(rounds))
+    spreads = {BASE: base_noise} | dict.fromkeys(ratios, noise)
+    times = {
+        name: drift * ({BASE: 1.0} | dict(ratios))[name] * np.exp(rng.normal(0, spread, rounds))
+        for name, spread in spreads.items()
+    }
+    for folder in study.glob("runs/*"):
+        record = read_record(folder)
+        name = record.adapter.target_set if record.adapter else ""
+        if name not in times or (name != BASE and record.config["seed"] not in seeds):
+            continue
+        arms = {"base": times[BASE]} | ({} if name == BASE else {"unmerged": times[name]})
+        columns = ("ttft_seconds", "tpot_seconds", "end_to_end_seconds")
+        calls = [
+            {"round": number, "position": place, "arm": arm}
+            | dict.fromkeys(columns, float(seconds[number]))
+            for number in range(rounds)
+            for place, (arm, seconds) in enumerate(arms.items())
+        ]
+        write_table(folder / "latency.parquet", calls)
+        timed = LatencyRecord(1, 256, 32, rounds, 0.1, 0.2, session=session)
+        write_record(folder, dataclasses.replace(record, latency=timed))
 
 
 def describe_adapter(target_set: str, rank: int) -> AdapterRecord:

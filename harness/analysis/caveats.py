@@ -1,5 +1,6 @@
 """What limits a verdict: failures, substitute data, one seed, few examples, and so on."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pandas as pd
@@ -11,7 +12,7 @@ from harness.analysis.mixtures import (
     list_scoring_mixtures,
 )
 from harness.analysis.seed_noise import ASSUMED_DEVIATION
-from harness.formatting import format_share, join_words
+from harness.formatting import capitalize, format_share, join_words
 from harness.records.record import BASE
 
 CONSTRAINED = "constrained generation"
@@ -21,10 +22,30 @@ CONSTRAINED = "constrained generation"
 def list_failures(results: pd.DataFrame) -> Iterator[str]:
     """Name every run that did not finish, with its seed, status and the error's first line."""
     for _, run in results[results["status"] != "ok"].sort_values("run_id").iterrows():
-        message = str(run["error_message"]).splitlines() if pd.notna(run["error_message"]) else []
-        error = f": {run['error_type']}: {message[0]}" if message else ""
         seed = "" if run["target_set"] == BASE else f" (seed {run['seed']:.0f})"
-        yield f"{run['variant']} on {run['task']}{seed} {_spell(run['status'])}{error}"
+        yield f"{run['variant']} on {run['task']}{seed} {_describe_end(run)}"
+
+
+def _describe_end(run: pd.Series) -> str:
+    """How a run ended, with the first line of its error: `failed: RuntimeError: out of memory`."""
+    message = str(run["error_message"]).splitlines() if pd.notna(run["error_message"]) else []
+    error = f": {run['error_type']}: {message[0]}" if message else ""
+    return f"{_spell(run['status'])}{error}"
+
+
+def _list_unscored(results: pd.DataFrame) -> Iterator[str]:
+    """Name every set that has no score at all, and why."""
+    trained = results[results["target_set"] != BASE]
+    for variant, runs in trained.groupby("variant"):
+        unfinished = runs[runs["status"] != "ok"].sort_values("run_id")
+        if runs["score"].isna().all() and len(unfinished):
+            ends = Counter(_describe_end(run) for _, run in unfinished.iterrows())
+            (end, _), *others = ends.most_common()
+            rest = f" (and {len(others)} more; see the failures)" if others else ""
+            yield (
+                f"{variant} has no score on any task, so nothing is known of it. Its runs ended "
+                f"like this: {end}{rest}."
+            )
 
 
 def list_sources(results: pd.DataFrame) -> Iterator[str]:
@@ -96,8 +117,14 @@ def list_caveats(
         )
     elif comparison.seed_count:
         yield f"The intervals include seed noise, estimated from {comparison.seed_count} seeds."
+    if comparison.look > 1:
+        yield (
+            f"This is look {comparison.look} at a study that grew. Its bounds are wider than those "
+            "of a first look, so that all looks together are wrong in 5% of studies at most."
+        )
     for stand_in in list_stand_ins(results):
         yield f"Substitute data. {stand_in}. The verdict applies to the data that was used."
+    yield from _list_unscored(results)
     yield from _describe_range(comparison)
     yield from _describe_example_counts(comparison)
     yield from _describe_skill(comparison, choice)
@@ -128,7 +155,7 @@ def _describe_notes(comparison: Comparison) -> Iterator[str]:
     for note in comparison.notes:
         # The name of a set or task stays as it is written everywhere.
         is_name = note.startswith(tuple(f"{name}{end}" for name in names for end in (" ", ":")))
-        yield f"{note if is_name else note[0].upper() + note[1:]}."
+        yield f"{note if is_name else capitalize(note)}."
 
 
 def _describe_packs(results: pd.DataFrame) -> Iterator[str]:
@@ -155,7 +182,7 @@ def _describe_example_counts(comparison: Comparison) -> Iterator[str]:
 
 def _describe_skill(comparison: Comparison, choice: str | None) -> Iterator[str]:
     rows = comparison.by_task
-    if not (rows["target_set"] == BASE).any() or rows["difference"].isna().all():
+    if rows.loc[rows["target_set"] == BASE, "score"].isna().all():
         yield "The base was not scored, so whether training helped is unknown."
         return
     lacking = [task for task, each in comparison.scores.tasks.items() if BASE not in each.scores]

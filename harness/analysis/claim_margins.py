@@ -7,15 +7,13 @@ seeds of these tasks, not other tasks. Several intervals of one claim hold at 95
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
-from scipy import stats
 
 from harness.analysis.comparison import Comparison
-from harness.analysis.latency.ratios import geometric_mean
 from harness.analysis.pairing import TaskScores
 from harness.analysis.ranking import average_tasks, draw_tasks
 from harness.analysis.seed_noise import estimate_seed_noise
@@ -58,9 +56,14 @@ class Finding:
 
 def average_scores(comparison: Comparison) -> dict[str, np.ndarray]:
     """Return the mean over tasks of every set that has them all: as observed, then by draw."""
-    means, draws = average_tasks(comparison.scores), comparison.scores.draw()
+    scores = comparison.scores
+    means, draws = average_tasks(scores), scores.draw()
+    # Means of shares are shares.
+    most = 1.0 if all(task.is_share for task in scores.tasks.values()) else math.inf
     sets = [name for name in means if name != BASE]
-    return {name: np.concatenate([[means[name]], draws[name]]) for name in sets}
+    return {
+        name: np.concatenate([[means[name]], np.clip(draws[name], 1 - most, most)]) for name in sets
+    }
 
 
 def stack_tasks(comparison: Comparison) -> list[tuple[TaskScores, dict[str, np.ndarray]]]:
@@ -88,19 +91,13 @@ def judge_accuracy(comparison: Comparison, alone: str, combined: str) -> Finding
 
 def judge_speed(comparison: Comparison, alone: str, combined: str) -> Finding:
     """What the ratio of the one's time to the other's stays below the claimed one."""
-    overall = comparison.overall.set_index("variant")
-    columns = ["end_to_end_ratio", "end_to_end_ratio_low", "end_to_end_ratio_high"]
-    own, own_low, own_high = (float(value) for value in overall.loc[alone, columns])
-    other, other_low, other_high = (float(value) for value in overall.loc[combined, columns])
-    # A ratio of ratios is the square of the geometric mean of the one and the other's inverse.
-    root = geometric_mean([own, 1 / other], [own_low, 1 / other_high], [own_high, 1 / other_low])
-    ratio, low, high = root.estimate**2, root.low**2, root.high**2
+    ratio = comparison.compare_times(alone, combined)
     limit = 1 / (1 + SPEEDUP)
     text = (
-        f"{alone} takes {format_ratio_interval(ratio, low, high)} the end-to-end time of "
-        f"{combined}; {SPEEDUP:.1%} faster would be at most {limit:.3f}x."
+        f"{alone} takes {format_ratio_interval(ratio.estimate, ratio.low, ratio.high)} the "
+        f"end-to-end time of {combined}; {SPEEDUP:.1%} faster would be at most {limit:.3f}x."
     )
-    return Finding(text, [(limit - high, limit - low)])
+    return Finding(text, [(limit - ratio.high, limit - ratio.low)])
 
 
 def judge_failures(comparison: Comparison, alone: str) -> Finding:
@@ -145,17 +142,18 @@ def judge_gains(comparison: Comparison, alone: str, *combined: str) -> Finding:
 def judge_separation(comparison: Comparison) -> Finding:
     """Rank correlation, over tasks, of their difficulty and the variance between the sets.
 
-    Its interval is as wide as the largest correlation that chance makes in 95% of all orders of the
-    tasks, for the claim is about tasks.
+    Only pairs of tasks whose variances are told apart count: what noise leaves is skewed, and
+    larger where scores are noisier. The interval is as wide as the largest correlation that chance
+    makes in 95% of all orders of the tasks, for the claim is about tasks.
     """
     names = list(average_scores(comparison))
-    tasks = sorted(comparison.scores.tasks.values(), key=lambda task: task.mean(BASE))
-    difficulty = np.array([1 - task.mean(BASE) for task in tasks]).round(DIGITS)
-    between, noise = np.array([_find_variances(task, names) for task in tasks]).T
+    tasks = sorted(stack_tasks(comparison), key=lambda each: each[0].mean(BASE))
+    difficulty = np.array([1 - task.mean(BASE) for task, _ in tasks]).round(DIGITS)
+    variances = np.array([_draw_separation(task, drawn, names) for task, drawn in tasks])
     parts = [
         f"{task.task} (base {format_score(task.mean(BASE))}, between sets "
         f"{format_score(math.sqrt(max(left, 0.0)))})"
-        for task, left in zip(tasks, between - noise, strict=True)
+        for (task, _), left in zip(tasks, variances[:, 0], strict=True)
     ]
     text = (
         "Tasks from hardest to easiest, with the base's score and the standard deviation between "
@@ -163,24 +161,46 @@ def judge_separation(comparison: Comparison) -> Finding:
     )
     if len(set(difficulty)) == 1:
         return Finding(f"{text} All of them are equally hard.", [(math.nan, math.nan)])
-    found, reach = correlate_ranks(difficulty, between - noise)
+    order = _tell_apart(variances)
+    pairs, told = len(tasks) * (len(tasks) - 1) // 2, int(np.abs(order).sum()) // 2
+    found, reach = correlate_orders(difficulty, order)
     text += (
-        f" Difficulty and separation have a rank correlation of {found:+.2f}; chance makes up to "
+        f" Of {pairs} pairs of tasks, {told} are told apart by these deviations. Over all pairs, "
+        f"difficulty and separation have a rank correlation (Kendall's) of {found:+.2f}; chance "
+        "makes up to "
     )
     return Finding(f"{text}{reach:.2f}.", [(found - reach, found + reach)])
 
 
-def correlate_ranks(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Return Spearman's correlation, and what it stays within in 95% of the orders of `other`."""
-    ranks, others = stats.rankdata(one), stats.rankdata(other)
-    if len(one) <= MOST_PERMUTED:
-        orders = np.array(list(permutations(others)))
+def correlate_orders(values: np.ndarray, order: np.ndarray) -> tuple[float, float]:
+    """Return Kendall's correlation of values, [n], with an order that may be partly unknown.
+
+    `order` is [n, n]: 1 where the first of two is higher, -1 where it is lower, 0 where that is
+    unknown. With the correlation comes what it stays within in 95% of the orders of `values`.
+    """
+    count = len(values)
+    if count <= MOST_PERMUTED:
+        orders = np.array(list(permutations(range(count))))
     else:
-        orders = np.random.default_rng(0).permuted(np.tile(others, (PERMUTATIONS, 1)), axis=1)
-    centered = ranks - ranks.mean()
-    scale = math.sqrt(float((centered**2).sum() * ((others - others.mean()) ** 2).sum()))
-    chance = np.abs(orders @ centered) / scale
-    return float(others @ centered / scale), float(np.quantile(chance, 0.95, method="higher"))
+        numbers = np.tile(np.arange(count), (PERMUTATIONS, 1))
+        orders = np.random.default_rng(0).permuted(numbers, axis=1)
+    one, other = np.triu_indices(count, 1)
+    permuted = values[orders]
+    signs = np.sign(permuted[:, one] - permuted[:, other])
+    chance = np.abs((signs * order[one, other]).mean(axis=1))
+    found = float((np.sign(values[one] - values[other]) * order[one, other]).mean())
+    return found, float(np.quantile(chance, 0.95, method="higher"))
+
+
+def _tell_apart(values: np.ndarray) -> np.ndarray:
+    """Which of two is higher by the 95% interval of their difference: 1, -1, or 0 where open.
+
+    `values`, [n, draws], are as observed, then by draw.
+    """
+    differences = values[:, None] - values[None]
+    low, high = np.quantile(differences[:, :, 1:], [TAIL, 1 - TAIL], axis=2)
+    order: np.ndarray = (low > 0).astype(int) - (high < 0).astype(int)
+    return order
 
 
 def _bound(values: np.ndarray, tests: int = 1) -> Interval:
@@ -211,10 +231,13 @@ def _spread_gains(
     return spread
 
 
-def _find_variances(task: TaskScores, names: Sequence[str]) -> tuple[float, float]:
-    """Variance between the sets' means on a task, and what examples and seeds add to it.
+def _draw_separation(
+    task: TaskScores, drawn: Mapping[str, np.ndarray], names: Sequence[str]
+) -> np.ndarray:
+    """Variance between the sets' means on a task less that of noise: as observed, then by draw.
 
-    Noise alone makes the means of equal sets differ, the more so the noisier a task's scores are.
+    Noise alone makes the means of equal sets differ, the more so the noisier a task's scores are;
+    and draws about those means differ by as much again.
     """
     means = np.array([task.example_means(name) for name in names])
     means = means[:, ~np.isnan(means).any(axis=0)]
@@ -223,4 +246,6 @@ def _find_variances(task: TaskScores, names: Sequence[str]) -> tuple[float, floa
     noise: float = float(contrasts.var(axis=1, ddof=1).sum()) / count / (len(names) - 1)
     seeds = estimate_seed_noise([task])
     noise += float(np.mean([seeds.own[name].variance / len(task.seeds[name]) for name in names]))
-    return float(np.var(means.mean(axis=1), ddof=1)), noise
+    observed = float(np.var(means.mean(axis=1), ddof=1)) - noise
+    scattered = np.var([drawn[name][1:] for name in names], axis=0, ddof=1)
+    return np.concatenate([[observed], scattered - scattered.mean() + observed])

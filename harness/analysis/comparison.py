@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.differences import Scores, find_front
-from harness.analysis.latency.ratios import geometric_mean
+from harness.analysis.latency.ratios import UNKNOWN, Interval, divide, geometric_mean, invert
+from harness.analysis.latency.shared_rounds import SharedRounds, find_shared_rounds
 from harness.analysis.majority import MajorityLine, add_majority, find_majority_line
 from harness.analysis.pairing import pair_task
 from harness.analysis.regret import (
@@ -42,6 +43,9 @@ from harness.records.record import BASE
 
 FEW_EXAMPLES = 30
 """A task with fewer is shown and takes no part in a verdict: intervals cover too seldom."""
+
+NO_SETS = "no target set has scores on it"
+"""Why a task takes no part on which the base alone was scored."""
 
 BOUNDS = ("", "_low", "_high")
 _REGRETS = tuple(f"regret{bound}" for bound in BOUNDS)
@@ -78,6 +82,8 @@ class Comparison:
     """The scores of all tasks."""
     look: int
     """Number of this look at the study, from 1."""
+    rounds: SharedRounds = dataclasses.field(default_factory=lambda: SharedRounds({}))
+    """Rounds in which variants were timed together, of the timing that may be compared."""
 
     @property
     def level(self) -> float:
@@ -99,16 +105,55 @@ class Comparison:
         """Whether any of `tasks` may take part in a verdict."""
         return any(task not in self.uncounted for task in self.tasks)
 
+    @property
+    def can_choose(self) -> bool:
+        """Whether a look at this can end in a choice: with one seed nothing says how far another
+        would move the scores."""
+        return self.can_decide and not self.scores.is_one_seed
 
-def compare(results: pd.DataFrame, examples: pd.DataFrame, *, look: int = 1) -> Comparison:
+    def compare_times(self, one: str, other: str, ratio: str = "end_to_end_ratio") -> Interval:
+        """Return the time of `one` over that of `other`, unmerged, with its 95% interval.
+
+        `ratio` names the time by its column of `overall`. Paired by round where both were timed in
+        one session on each task that the column is a mean over; else made of their ratios to the
+        base, as of independent ones. UNKNOWN where one of them has none.
+        """
+        own, others = (self._find_ratio(name, ratio) for name in (one, other))
+        if math.isnan(own.estimate) or math.isnan(others.estimate):
+            return UNKNOWN
+        if BASE in (one, other):
+            return own if other == BASE else invert(others)
+        tasks = _find_timed_tasks(self.overall, self._counted_rows, ratio)
+        paired = self.rounds.compare(one, other, ratio.removesuffix("_ratio"), tasks)
+        return divide(own, others) if math.isnan(paired.estimate) else paired
+
+    def _find_ratio(self, variant: str, ratio: str) -> Interval:
+        if variant == BASE:
+            return Interval(1.0, 1.0, 1.0, math.nan, 0)
+        estimate, low, high = (self._ratio_rows.loc[variant, f"{ratio}{end}"] for end in BOUNDS)
+        return Interval(float(estimate), float(low), float(high), math.nan, 0)
+
+    @cached_property
+    def _ratio_rows(self) -> pd.DataFrame:
+        return self.overall.set_index("variant")
+
+    @cached_property
+    def _counted_rows(self) -> pd.DataFrame:
+        rows = self.by_task
+        return rows[rows["task"].isin(self.scores.tasks)] if len(rows) else rows
+
+
+def compare(
+    results: pd.DataFrame, examples: pd.DataFrame, *, look: int | None = None
+) -> Comparison:
     """Compare the variants of one model in one study; the same input gives the same numbers.
 
     `results` and `examples` are the tables of `harness.load_results` and `harness.load_examples`.
-    `look` says how often the study has been looked at, with more in it each time: whoever adds
-    seeds until a study is decided would be wrong too often, so the first look may err in 4% of
-    studies, and every later one in half of what is left of 5% (alpha spending: Lan and DeMets,
-    Biometrika 70:659, 1983). Raises UserError if the tables hold several models or studies, which
-    no mean may mix.
+    `look` says how often the study has been looked at, with more in it each time; its default is
+    what the results say. Whoever adds seeds until a study is decided would be wrong too often, so
+    the first look may err in 4% of studies, and every later one in half of what is left of 5%
+    (alpha spending: Lan and DeMets, Biometrika 70:659, 1983). Raises UserError if the tables hold
+    several models or studies, which no mean may mix.
     """
     for column in ("model", "study"):
         names = sorted(results[column].dropna().unique())
@@ -117,6 +162,7 @@ def compare(results: pd.DataFrame, examples: pd.DataFrame, *, look: int = 1) -> 
                 f"{column} is {' and '.join(names)}; compare one at a time, for example "
                 f"results[results.{column} == {names[0]!r}]"
             )
+    look = _read_look(results) if look is None else look
     notes: list[str] = []
     results = results.fillna({"latency_session": results["run_id"]})
     results, doubts = _leave_out_timing(results, notes)
@@ -124,7 +170,11 @@ def compare(results: pd.DataFrame, examples: pd.DataFrame, *, look: int = 1) -> 
     majority = _find_majority(results, scores, notes)
     uncounted = dict(_find_uncounted(scores, majority))
     # Where no task counts, means are shown all the same.
-    tasks = [task for task in scores.tasks if task not in uncounted] or list(scores.tasks)
+    tasks = (
+        [task for task in scores.tasks if task not in uncounted]
+        or [task for task in scores.tasks if uncounted[task] != NO_SETS]
+        or list(scores.tasks)
+    )
     counted = scores.restrict(_choose_tasks(scores.restrict(tasks), notes))
     by_task = add_majority(_tabulate_tasks(results, scores, counted), majority)
     seeds = [len(own) for t in scores.tasks.values() for n, own in t.seeds.items() if n != BASE]
@@ -140,7 +190,13 @@ def compare(results: pd.DataFrame, examples: pd.DataFrame, *, look: int = 1) -> 
         latency_doubts=doubts,
         all_scores=scores,
         look=look,
+        rounds=find_shared_rounds(results),
     )
+
+
+def _read_look(results: pd.DataFrame) -> int:
+    known = results["look"].dropna() if "look" in results else []
+    return int(max(known, default=1))
 
 
 def restrict_tasks(comparison: Comparison, tasks: Collection[str]) -> Comparison:
@@ -209,10 +265,10 @@ def _pair_tasks(results: pd.DataFrame, examples: pd.DataFrame, notes: list[str])
         rows = results[results["task"] == task]
         paired = pair_task(task, rows, examples[examples["task"] == task])
         notes += paired.notes
-        if any(name != BASE for name in paired.scores):
+        if paired.scores:
             tasks.append(paired)
         else:
-            notes.append(f"{task}: no target set has scores; left out of means and regrets")
+            notes.append(f"{task}: no run has scores; left out of means and regrets")
     return Scores(tasks)
 
 
@@ -234,7 +290,9 @@ def _find_uncounted(
     """Yield the tasks on which nothing can be learned about the sets, and why."""
     for task, each in scores.tasks.items():
         count = each.count_independent()
-        if count < FEW_EXAMPLES:
+        if set(each.scores) == {BASE}:
+            yield task, NO_SETS
+        elif count < FEW_EXAMPLES:
             noun = "independent example" if count == 1 else "independent examples"
             yield task, f"it has {count} {noun}, and {FEW_EXAMPLES} are needed"
         elif task in majority and all(each.mean(n) <= majority[task].high for n in each.scores):
@@ -252,10 +310,12 @@ def _choose_tasks(scores: Scores, notes: list[str]) -> list[str]:
         common = [
             task for task in scores.tasks if not any(task in tasks for tasks in lacking.values())
         ]
-        notes.append(
-            "no target set has every task; compared on the common tasks: "
-            f"{', '.join(common) or 'none'}"
-        )
+        if common:
+            listed = ", ".join(common)
+            notes.append(f"no target set has every task; compared on the common tasks: {listed}")
+        else:
+            listed = "; ".join(f"{name} lacks {join_words(each)}" for name, each in lacking.items())
+            notes.append(f"no task has scores of every target set: {listed}")
         return common
     for name, tasks in lacking.items():
         if tasks:
@@ -393,15 +453,13 @@ def _average_over_tasks(
     overall: pd.DataFrame, by_task: pd.DataFrame, notes: list[str]
 ) -> pd.DataFrame:
     """Geometric means of each ratio over the tasks that every timed, complete set has it for."""
-    complete = set(overall.loc[overall["is_complete"], "variant"]) - {BASE}
     by_task = by_task[["variant", "task", "latency_sessions", *SHOWN_COLUMNS]]
     means: dict[str, dict[str, float]] = {variant: {} for variant in overall["variant"]}
     for name in SHOWN_RATIOS:
         timed = by_task[by_task[name].notna()]
-        counted = timed[timed["variant"].isin(complete)]
-        having = counted.groupby("variant")["task"].agg(set)
-        tasks = set.intersection(*having) if len(having) else set()
-        if name == "end_to_end_ratio" and len(having) and tasks != set(by_task["task"]):
+        tasks = _find_timed_tasks(overall, by_task, name)
+        is_timed = timed["variant"].isin(overall.loc[overall["is_complete"], "variant"]).any()
+        if name == "end_to_end_ratio" and is_timed and tasks != set(by_task["task"]):
             listed = ", ".join(sorted(tasks)) or "no task"
             notes.append(
                 f"mean latency covers {listed}: not every set was timed on the other tasks"
@@ -412,3 +470,13 @@ def _average_over_tasks(
             own |= _average(name, rows, "latency_sessions")
     frame = pd.DataFrame(list(means.values()), index=overall.index)
     return frame.reindex(columns=list(SHOWN_COLUMNS))
+
+
+def _find_timed_tasks(overall: pd.DataFrame, by_task: pd.DataFrame, ratio: str) -> set[str]:
+    """The tasks that every timed, complete set has a ratio for."""
+    if by_task.empty:
+        return set()
+    complete = set(overall.loc[overall["is_complete"], "variant"]) - {BASE}
+    counted = by_task[by_task[ratio].notna() & by_task["variant"].isin(complete)]
+    having = counted.groupby("variant")["task"].agg(set)
+    return set.intersection(*having) if len(having) else set()

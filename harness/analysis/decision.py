@@ -8,6 +8,7 @@ This module decides; harness.analysis.wording writes the sentences.
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from harness.analysis.comparison import BOUNDS, Comparison, restrict_tasks
+from harness.analysis.comparison import BOUNDS, RATIOS, Comparison, restrict_tasks
 from harness.analysis.regret import find_chances
 from harness.errors import UserError
 from harness.records.record import BASE
@@ -64,6 +65,22 @@ def find_profile(name: str) -> Profile:
     raise UserError(f"profile is {name!r}; expected one of {known}")
 
 
+def check_delta(delta: float) -> float:
+    """Return a tolerance that makes sense; raises UserError for any other."""
+    is_number = isinstance(delta, numbers.Real)
+    if is_number and 0 < delta < 1:
+        return float(delta)
+    why = ""
+    if is_number and delta == 0:
+        why = ": no number of examples shows that nothing at all is lost"
+    elif is_number and 1 <= delta < 100:
+        why = f": scores are shares, so {delta:g}% is {delta / 100:g}"
+    raise UserError(
+        f"the tolerance (delta) is {delta}; expected a number above 0 and below 1, such as 0.02"
+        f"{why}"
+    )
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What is known of one variant. Regrets and scores are in score units, ratios to the base."""
@@ -87,7 +104,7 @@ class Evidence:
     worst_task: str | None
     best_probability: float
     near_probability: float
-    """Chance that it loses no more than the tolerance."""
+    """Chance that it loses no more than the tolerance; NaN where no task counts."""
     end_to_end_ratio: float
     """Unmerged against base, geometric mean over tasks."""
     end_to_end_ratio_low: float
@@ -114,14 +131,18 @@ class Evidence:
         return not self.is_complete or beyond
 
     @property
+    def is_base(self) -> bool:
+        return self.variant == BASE
+
+    @property
     def is_bounded(self) -> bool:
         """Whether its regret has a bound; one example gives none."""
         return not math.isnan(self.mean_regret_high)
 
-    def cost(self, name: str) -> tuple[float, float, float]:
-        """Estimate and 95% bounds of a profile's cost; a number of parameters is known exactly."""
-        low, high = (getattr(self, f"{name}_{end}", getattr(self, name)) for end in ("low", "high"))
-        return getattr(self, name), low, high
+    def cost(self, name: str) -> float:
+        """Estimate of a profile's cost."""
+        value: float = getattr(self, name)
+        return value
 
     @property
     def needed_delta(self) -> float:
@@ -131,9 +152,10 @@ class Evidence:
 
 def gather_evidence(comparison: Comparison, delta: float) -> list[Evidence]:
     """Return the evidence on every variant of a comparison, the base first."""
-    near = find_chances(comparison.scores, within=delta)
+    # What does not count gives no chance.
+    near = find_chances(comparison.scores, within=delta) if comparison.can_decide else {}
     rows = comparison.overall.assign(
-        near_probability=comparison.overall["variant"].map(near),
+        near_probability=comparison.overall["variant"].map(near).astype(float),
         is_base=comparison.overall["target_set"] == BASE,
     )
     rows = rows.sort_values(["is_base", "variant"], ascending=[False, True])
@@ -166,11 +188,13 @@ class Ruling:
     eligible: tuple[Evidence, ...]
     """Variants that qualify, cheapest first; those of unknown cost last."""
     tied: tuple[Evidence, ...]
-    """Those of `eligible` whose cost is not separated from the cheapest; the smallest is taken."""
+    """Those of `eligible` than which none is shown to be cheaper, of which the smallest is taken;
+    the base alone, if it is one of them."""
     candidates: tuple[Evidence, ...]
     """Variants that are not ruled out."""
     today: Evidence | None
-    """What to take if a choice must be made today: the likeliest to be close enough to the best."""
+    """What to take if a choice must be made today: the likeliest to be close enough to the best or,
+    where no task counts, the one of the highest mean."""
 
 
 def apply_rule(comparison: Comparison, delta: float, profile: Profile) -> Ruling:
@@ -180,28 +204,43 @@ def apply_rule(comparison: Comparison, delta: float, profile: Profile) -> Ruling
         (each for each in inputs if each.qualifies(delta)),
         key=lambda each: _order(each, profile.cost),
     )
-    tied = _find_tied(eligible, profile.cost)
-    is_base = {name: name == BASE for name in (each.variant for each in inputs)}
+    # Where the base qualifies, no set need be faster than it.
+    tied = [each for each in eligible if each.is_base] or _find_tied(
+        eligible, comparison, profile.cost
+    )
     rivals = [each for each in inputs if each.is_complete]
     choice: Evidence | None = None
-    # With one seed nothing says how far another would move the scores, and a choice among one is
-    # none.
-    if tied and len(rivals) > 1 and comparison.can_decide and not comparison.scores.is_one_seed:
+    # A choice among one is none.
+    if tied and len(rivals) > 1 and comparison.can_choose:
         choice = min(tied, key=lambda each: (each.trainable_parameters, each.variant))
     verdict: Verdict = "undecided" if choice is None else "chosen"
-    if choice is not None and is_base[choice.variant]:
+    if choice is not None and choice.is_base:
         verdict = "train nothing"
-    candidates = tuple(each for each in inputs if not each.is_excluded(delta))
-    today = choice or max(
-        (each for each in candidates if not math.isnan(each.near_probability)),
-        key=lambda each: (round(each.near_probability, 1), -each.trainable_parameters),
-        default=None,
+    # Data that does not count rules nothing out.
+    candidates = tuple(
+        each
+        for each in inputs
+        if each.is_complete and not (comparison.can_decide and each.is_excluded(delta))
     )
+    today = choice or _pick_today(candidates, can_decide=comparison.can_decide)
     return Ruling(verdict, choice, tuple(inputs), tuple(eligible), tuple(tied), candidates, today)
 
 
+def _pick_today(candidates: Sequence[Evidence], *, can_decide: bool) -> Evidence | None:
+    """The likeliest to be close enough; where no task counts, the one of the highest mean."""
+    known = {
+        each: round(each.near_probability, 1) if can_decide else round(each.score, 3)
+        for each in candidates
+    }
+    return max(
+        (each for each, value in known.items() if not math.isnan(value)),
+        key=lambda each: (known[each], -each.trainable_parameters),
+        default=None,
+    )
+
+
 def _order(each: Evidence, cost: str) -> tuple[float, float, str]:
-    value = each.cost(cost)[0]
+    value = each.cost(cost)
     return (
         math.inf if math.isnan(value) else value,
         each.trainable_parameters,
@@ -209,11 +248,22 @@ def _order(each: Evidence, cost: str) -> tuple[float, float, str]:
     )
 
 
-def _find_tied(eligible: Sequence[Evidence], cost: str) -> list[Evidence]:
-    """Those that the cost does not separate from the cheapest; all, where no cost is known."""
-    known = [each for each in eligible if not math.isnan(each.cost(cost)[0])]
-    tied = [each for each in known if not each.cost(cost)[1] > known[0].cost(cost)[2]]
+def _find_tied(eligible: Sequence[Evidence], comparison: Comparison, cost: str) -> list[Evidence]:
+    """Those than which none is shown to be cheaper; all, where no cost is known."""
+    known = [each for each in eligible if not math.isnan(each.cost(cost))]
+    tied = [
+        each
+        for place, each in enumerate(known)
+        if not any(is_cheaper(comparison, other, each, cost) for other in known[:place])
+    ]
     return tied or list(eligible)
+
+
+def is_cheaper(comparison: Comparison, one: Evidence, other: Evidence, cost: str) -> bool:
+    """Whether `one` is shown to cost less; for a time, by the interval of their paired ratio."""
+    if cost in RATIOS:
+        return comparison.compare_times(one.variant, other.variant, cost).high < 1
+    return one.cost(cost) < other.cost(cost)
 
 
 def choose_by_profile(comparison: Comparison) -> pd.DataFrame:
@@ -229,8 +279,9 @@ def choose_by_profile(comparison: Comparison) -> pd.DataFrame:
 def leave_tasks_out(comparison: Comparison, delta: float, profile: Profile) -> pd.DataFrame:
     """Return the verdict without each task in turn: without_task, verdict, choice.
 
-    No rows where there is one task only.
+    No rows where there is one task only. Raises UserError for a tolerance that makes no sense.
     """
+    check_delta(delta)
     rows = []
     for task in comparison.tasks if len(comparison.tasks) > 1 else ():
         rest = restrict_tasks(comparison, set(comparison.tasks) - {task})
@@ -241,10 +292,11 @@ def leave_tasks_out(comparison: Comparison, delta: float, profile: Profile) -> p
 def trace_delta(comparison: Comparison, profile: Profile) -> pd.DataFrame:
     """Return the verdict from each delta upwards: delta_from, verdict, choice.
 
-    One row a change of the verdict or the choice; the first is from 0.
+    One row a change of the verdict or the choice; the first is from 0, the last below 1.
     """
     inputs = gather_evidence(comparison, 0.0)
-    steps = sorted({each.needed_delta for each in inputs if each.is_complete and each.is_bounded})
+    needed = {each.needed_delta for each in inputs if each.is_complete and each.is_bounded}
+    steps = sorted(delta for delta in needed if delta < 1)
     rows: list[dict[str, object]] = []
     for delta in (0.0, *steps):
         said = _sum_up(apply_rule(comparison, delta, profile))

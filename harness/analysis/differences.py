@@ -26,6 +26,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
+from harness.analysis.inference import find_root
 from harness.analysis.pairing import TaskScores
 from harness.analysis.seed_noise import SeedNoise, estimate_seed_noise
 from harness.records.record import BASE
@@ -48,6 +49,8 @@ class Estimate:
     """Degrees of freedom of the whole; NaN where one example says nothing."""
     examples: int
     """Over all tasks."""
+    limit: float = math.inf
+    """Most that it can be, either way: 1 where all scores are shares."""
 
     @property
     def error(self) -> float:
@@ -67,9 +70,10 @@ class Estimate:
         return float(stats.t.ppf(1 - tail, self.freedom)) * self.error
 
     def bound(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Two-sided interval; NaN where one example says nothing."""
+        """Two-sided interval, of what is possible; NaN where one example says nothing."""
         reach = self.reach((1 - confidence) / 2)
-        return self.value - reach, self.value + reach
+        low, high = np.clip([self.value - reach, self.value + reach], -self.limit, self.limit)
+        return float(low), float(high)
 
     def test(self) -> float:
         """P value of the two-sided t test of no difference; NaN where one example says nothing."""
@@ -174,6 +178,7 @@ class Scores:
             of_seeds=of_seeds,
             freedom=freedom,
             examples=sum(each.examples for each in parts),
+            limit=1.0 if all(task.is_share for task in tasks) else math.inf,
         )
 
     def seeds_of(self, *variants: str) -> list[tuple[int, ...]]:
@@ -230,10 +235,7 @@ class Scores:
         if math.isnan(freedom):
             return np.full((len(names), DRAWS), math.nan)
         variances = np.array([each.error**2 for each in single])
-        covariance = (variances[:, None] + variances - between) / 2
-        values, vectors = np.linalg.eigh(covariance)
-        # Pairs that are compared on different examples may make no covariance; the nearest will do.
-        root = vectors * np.sqrt(np.clip(values, 0, None))
+        root = find_root((variances[:, None] + variances - between) / 2)
         # Seeded by the tasks' names, so that one more task changes no other's draws.
         rng = np.random.default_rng(zlib.crc32("\n".join(self.tasks).encode()))
         wider = np.sqrt(freedom / rng.chisquare(freedom, DRAWS))

@@ -3,8 +3,8 @@
     count_wins(comparison, "o_proj+fc2", "base")                     # one row a task
     find_examples(study, results, comparison, "o_proj+fc2", "base")  # where they differ most
 
-An example's score is its mean over the seeds that both have; the base, which is not trained, stands
-beside every seed. Texts are most of a study's bytes: only those that are shown are kept.
+An example's score is its mean over all seeds of a variant, as in every comparison of two
+(analysis.differences). Texts are most of a study's bytes: only those that are shown are kept.
 """
 
 import warnings
@@ -74,7 +74,8 @@ def find_examples(
 
     `study` is the study's folder and `results` are its rows of `harness.load_results`. Rows are
     sorted by task, then wins from the largest, then losses from the largest, ties by id. With
-    several seeds, the predictions are those of the seed whose difference is closest to the mean.
+    several seeds, the predictions are those of the seed whose difference is closest to the mean, of
+    one that both have where there is any.
     Examples count if both variants have them, even if a third does not. A run whose file cannot be
     read is left out with a warning. Raises UserError if the comparison has no such variant.
     """
@@ -110,23 +111,24 @@ def _pair_seeds(one: str, other: str, own: pd.DataFrame, others: pd.DataFrame) -
 
 
 def _compare(own: pd.DataFrame, others: pd.DataFrame, pairs: Pairs) -> pd.DataFrame:
-    """Return one row an example that all paired runs have, ordered by id.
+    """Return one row an example that all runs of both have, ordered by id.
 
     `own` and `others` are scores [examples, seeds]. Columns: id, difference, score_one,
-    score_other, and `pair`, the place in `pairs` of the difference nearest to the mean.
+    score_other, and `pair`, the place in `pairs` of the difference nearest to that of the means.
     """
-    one = own[[seed for seed, _ in pairs]].dropna()
-    other = others[[seed for _, seed in pairs]].dropna()
+    one, other = own.dropna(), others.dropna()
     ids = one.index.intersection(other.index).sort_values()
-    left, right = one.loc[ids].to_numpy(), other.loc[ids].to_numpy()
-    differences = (left - right).round(DIGITS)
-    mean = differences.mean(axis=1).round(DIGITS)
+    one, other = one.loc[ids], other.loc[ids]
+    means = one.to_numpy().mean(axis=1), other.to_numpy().mean(axis=1)
+    mean = (means[0] - means[1]).round(DIGITS)
+    left, right = one[[seed for seed, _ in pairs]], other[[seed for _, seed in pairs]]
+    differences = (left.to_numpy() - right.to_numpy()).round(DIGITS)
     columns = {
         "id": ids,
         "difference": mean,
-        "score_one": left.mean(axis=1),
-        "score_other": right.mean(axis=1),
-        "pair": np.abs(differences - mean[:, None]).argmin(axis=1),
+        "score_one": means[0],
+        "score_other": means[1],
+        "pair": np.abs(differences - mean[:, None]).round(DIGITS).argmin(axis=1),
     }
     return pd.DataFrame(columns)
 

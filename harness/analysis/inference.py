@@ -40,3 +40,14 @@ def find_mover_widths(
     down = weight * (middle - np.where(weight > 0, low, high))
     up = weight * (np.where(weight > 0, high, low) - middle)
     return np.sqrt((down**2).sum(axis=0)), np.sqrt((up**2).sum(axis=0))
+
+
+def find_root(covariance: np.ndarray) -> np.ndarray:
+    """Return a matrix that makes standard normal draws have a covariance: [k, k] of [k, k].
+
+    Variances of pairs that were estimated each by itself may make no covariance; the nearest will
+    do.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    root: np.ndarray = vectors * np.sqrt(np.clip(values, 0, None))
+    return root

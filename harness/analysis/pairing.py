@@ -44,6 +44,12 @@ class TaskScores:
         apart = np.fmax.reduce(means) - np.fmin.reduce(means)
         return float(np.nanmax(apart, initial=0.0)) or 1.0
 
+    @cached_property
+    def is_share(self) -> bool:
+        """Whether all scores lie from 0 to 1."""
+        known = [table[~np.isnan(table)] for table in self.scores.values()]
+        return all(((values >= 0) & (values <= 1)).all() for values in known)
+
     def count_independent(self) -> int:
         """Clusters of the examples that the two variants with the fewest in common both have."""
         has = [self.has_example(name) for name in self.scores]

@@ -104,7 +104,8 @@ RULES = (
     Rule(
         "harder tasks separate more",
         "The lower the base scores on a task, the larger the variance between the sets' mean "
-        "scores after subtracting noise: over the tasks, difficulty and that variance correlate.",
+        "scores after subtracting noise: over the tasks whose variances are told apart, difficulty "
+        "and that variance correlate.",
         judge_separation,
         needs_base=True,
         least_sets=2,

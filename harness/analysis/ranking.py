@@ -4,7 +4,7 @@ Everything starts from `comparison.scores`. Bounds are 95% intervals.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from harness.analysis.comparison import Comparison
 from harness.analysis.differences import Scores
-from harness.analysis.inference import correct_holm
+from harness.analysis.inference import correct_holm, find_root
+from harness.analysis.latency.ratios import Interval
 from harness.analysis.regret import DIGITS
 from harness.records.record import BASE
 
@@ -37,11 +39,12 @@ def compare_pairs(scores: Scores) -> pd.DataFrame:
     for one, other in pairs:
         found = scores.compare(one, other)
         assert found is not None
-        reach = found.reach(0.025 / len(pairs))
-        better, worse = (one, other) if found.value >= 0 else (other, one)
-        value = abs(found.value)
-        row: dict[str, Any] = {"better": better, "worse": worse, "difference": value}
-        row |= {"low": value - reach, "high": value + reach, "p": found.test()}
+        low, high = found.bound(1 - 0.05 / len(pairs))
+        better, worse = one, other
+        if found.value < 0:
+            better, worse, low, high = other, one, -high, -low
+        row: dict[str, Any] = {"better": better, "worse": worse, "difference": abs(found.value)}
+        row |= {"low": low, "high": high, "p": found.test()}
         row["detectable"] = found.reach(0.025) + found.reach(1 - POWER)
         rows.append(row | {"seed_share": found.seed_share})
     columns = ["better", "worse", "difference", "low", "high", "p", "detectable", "seed_share"]
@@ -109,46 +112,52 @@ def generalize_regret(scores: Scores, seed: int = 0) -> dict[str, float]:
     return dict(zip(names, bounds.tolist(), strict=True))
 
 
-def find_front_probability(
-    overall: pd.DataFrame, scores: Scores, seed: int = 0
-) -> dict[str, float]:
+def find_front_probability(comparison: Comparison, seed: int = 0) -> dict[str, float]:
     """How likely a set, or the base, is on the Pareto front of mean score and latency.
 
-    Latency ratios are drawn beside the scores, independently, from log normal distributions with
-    the intervals of `overall`'s end-to-end ratios; the base's is 1. Sets without a latency, or
-    without some task, have no place on it: NaN.
+    End-to-end ratios are drawn beside the scores, independently of them, from a log normal
+    distribution with the intervals of the ratios and of each pair's; the base's is 1. Sets without
+    a latency, or without some task, have no place on it: NaN.
     """
-    draws = scores.draw()
+    draws = {
+        name: own.round(DIGITS)
+        for name, own in comparison.scores.draw().items()
+        if not np.isnan(own).any()
+    }
     count = len(next(iter(draws.values()), []))
-    names, costs, values = [], [], []
-    rng = np.random.default_rng(seed)
-    for row in overall.sort_values("variant").to_dict("records"):
-        cost = _draw_cost(row, count, rng)
-        own = draws.get(row["variant"])
-        if cost is not None and own is not None and not np.isnan(own).any():
-            names.append(str(row["variant"]))
-            costs.append(cost)
-            values.append(own.round(DIGITS))
-    found: dict[str, float] = dict.fromkeys(map(str, overall["variant"]), math.nan)
-    for index, name in enumerate(names):
-        cost, value = costs[index], values[index]
-        is_beaten = np.zeros(len(cost), dtype=bool)
-        for other in range(len(names)):
-            no_worse = (costs[other] <= cost) & (values[other] >= value)
-            is_beaten |= no_worse & ((costs[other] < cost) | (values[other] > value))
+    costs = _draw_costs(comparison, [*draws], count, np.random.default_rng(seed))
+    found: dict[str, float] = dict.fromkeys(map(str, comparison.overall["variant"]), math.nan)
+    if len(costs) < 2:  # such as the base alone, where no set was timed
+        return found
+    for name, cost in costs.items():
+        value = draws[name]
+        is_beaten = np.zeros(count, dtype=bool)
+        for other in costs:
+            no_worse = (costs[other] <= cost) & (draws[other] >= value)
+            is_beaten |= no_worse & ((costs[other] < cost) | (draws[other] > value))
         found[name] = float(1 - is_beaten.mean())
     return found
 
 
-def _draw_cost(
-    row: Mapping[str, object], count: int, rng: np.random.Generator
-) -> np.ndarray | None:
-    if row["target_set"] == BASE:
-        return np.ones(count)
-    ends = [float(str(row[f"end_to_end_ratio{bound}"])) for bound in ("", "_low", "_high")]
-    if not all(math.isfinite(end) and end > 0 for end in ends):
-        return None
-    center, low, high = np.log(ends)
-    spread = (high - low) / (2 * stats.norm.ppf(0.975))
-    costs: np.ndarray = np.exp(center + spread * rng.standard_normal(count))
-    return costs
+def _draw_costs(
+    comparison: Comparison, names: Sequence[str], count: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """What the ratios of the timed variants may be, jointly, [count] each."""
+    own = {name: comparison.compare_times(name, BASE) for name in names}
+    timed = [name for name, each in own.items() if math.isfinite(_find_variance(each))]
+    variances = np.array([_find_variance(own[name]) for name in timed])
+    between = np.zeros((len(timed), len(timed)))
+    for i, j in combinations(range(len(timed)), 2):
+        pair = _find_variance(comparison.compare_times(timed[i], timed[j]))
+        between[i, j] = between[j, i] = pair
+    root = find_root((variances[:, None] + variances - between) / 2)
+    centers = np.log([own[name].estimate for name in timed])
+    drawn = centers[:, None] + root @ rng.standard_normal((len(timed), count))
+    return dict(zip(timed, np.exp(drawn), strict=True))
+
+
+def _find_variance(ratio: Interval) -> float:
+    """Variance of a ratio's logarithm, from its 95% interval; NaN where unknown."""
+    if not (ratio.low > 0 and math.isfinite(ratio.high)):
+        return math.nan
+    return (math.log(ratio.high / ratio.low) / (2 * float(stats.norm.ppf(0.975)))) ** 2

@@ -10,7 +10,6 @@ is `undecided`, with the sets that are not ruled out and roughly how much more d
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ from harness.analysis.decision import (
     Profile,
     Verdict,
     apply_rule,
+    check_delta,
     choose_by_profile,
     find_profile,
     leave_tasks_out,
@@ -39,7 +39,6 @@ from harness.analysis.wording import (
     describe_reasons,
     describe_rule,
 )
-from harness.errors import UserError
 from harness.records.files import replace_nan
 
 
@@ -95,15 +94,16 @@ def recommend(
     examples: pd.DataFrame,
     delta: float | None = None,
     profile: str = BALANCED.name,
-    look: int = 1,
+    look: int | None = None,
 ) -> Recommendation:
     """Compare the variants of one model in one study and apply the decision rule.
 
-    `look` says how often the study was looked at, this time included (see `compare`).
+    `look` says how often the study was looked at, this time included; its default is what the
+    results say (see `compare`).
     `delta` is the tolerance: the mean score, in score units, that may be lost against the best
     set. Its default is the profile's. `analysis.decision` lists the profiles. Raises UserError if
-    delta is not a positive number, if the profile is unknown, or if the tables hold several models
-    or studies.
+    delta is not above 0 and below 1, if the profile is unknown, or if the tables hold several
+    models or studies.
     """
     return decide(compare(results, examples, look=look), results, delta, find_profile(profile))
 
@@ -113,14 +113,10 @@ def decide(
     results: pd.DataFrame,
     delta: float | None = None,
     profile: Profile = BALANCED,
+    remarks: Sequence[str] = (),
 ) -> Recommendation:
-    """Apply the decision rule to an existing comparison."""
-    delta = profile.delta if delta is None else delta
-    if not (math.isfinite(delta) and delta > 0):
-        raise UserError(
-            f"the tolerance (delta) is {delta}; expected a positive number of score units, such as "
-            "0.02"
-        )
+    """Apply the decision rule to an existing comparison; `remarks` are caveats of its study."""
+    delta = check_delta(profile.delta if delta is None else delta)
     ruling = apply_rule(comparison, delta, profile)
     choice = ruling.choice
     profiles = choose_by_profile(comparison)
@@ -151,7 +147,10 @@ def decide(
         by_delta=_list_rows(by_delta),
         inputs=ruling.inputs,
         failures=tuple(list_failures(results)),
-        caveats=tuple(list_caveats(comparison, results, choice.variant if choice else None)),
+        caveats=(
+            *remarks,
+            *list_caveats(comparison, results, choice.variant if choice else None),
+        ),
     )
 
 

@@ -40,8 +40,8 @@ def lose_on_task(task: Scores, variant: str, best: str | None) -> tuple[float, f
     if found is None:
         return math.nan, math.nan, math.nan
     # Rounded and added to 0, equal means have no sign.
-    value, reach = round(found.value, DIGITS) + 0.0, found.reach(LEVEL)
-    return value, value - reach, value + reach
+    low, high = found.bound(1 - 2 * LEVEL)
+    return round(found.value, DIGITS) + 0.0, low, high
 
 
 def lose_most(scores: Scores, variant: str, level: float) -> dict[str, float]:
@@ -59,6 +59,7 @@ def lose_most(scores: Scores, variant: str, level: float) -> dict[str, float]:
     tail = level / max(1, len(scores.complete) - 1)
     most = max(known, key=lambda name: (known[name].value, name))
     values = np.array([each.value for each in known.values()])
+    limit = max(each.limit for each in known.values())
     critical = scores.find_critical(level) if variant in scores.complete else {}
     reach = np.array(
         [
@@ -70,7 +71,8 @@ def lose_most(scores: Scores, variant: str, level: float) -> dict[str, float]:
     return {
         "mean_regret": max(0.0, float(values.max())),
         "mean_regret_low": float(np.max([0.0, *(values - reach)])),
-        "mean_regret_high": float(np.max([0.0, *(values + reach)])),
+        # Nothing loses more than there is.
+        "mean_regret_high": float(np.minimum(limit, np.max([0.0, *(values + reach)]))),
         "seed_share": known[most].seed_share,
     }
 
@@ -93,15 +95,14 @@ def find_needs(scores: Scores, variant: str, delta: float, level: float) -> tupl
     By a look with the error `level`, where the means stay as they are; infinite where no number
     would.
     """
-    tail = level / max(1, len(scores.complete) - 1)
+    critical = scores.find_critical(level)
     seeds = examples = 0.0
     for rival in scores.complete:
         found = scores.compare(rival, variant) if rival != variant else None
-        if found is None or math.isnan(found.freedom):
+        if found is None or math.isnan(critical[rival]):
             continue
-        # The variance at which the bound would meet the tolerance.
-        room = max(0.0, delta - found.value) * found.error / found.reach(tail)
-        most = room**2
+        # The variance at which the bound would meet the tolerance, by the values of the rule.
+        most = (max(0.0, delta - found.value) / critical[rival]) ** 2
         whole = found.of_examples + found.of_seeds
         if whole > most:
             count = min(len(own) for own in scores.seeds_of(rival, variant))

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from harness.analysis.latency.ratios import paired_ratio
 from harness.analysis.latency.timing_verdicts import Rule, check_gate, find_rule
 from harness.analysis.majority import MAJORITY_COLUMNS, make_majority_line, mark_skill
 from harness.analysis.runs import Paths, Run, Runs, read_run_table, read_runs
+from harness.records.looks import describe_loss, find_look
 from harness.records.machine import identify_machine
 from harness.records.record import BASE, TUNED, EvalRecord, Record
 
@@ -55,7 +57,7 @@ TEXT_COLUMNS = (
     *("source", "dataset", "stand_in", "split", "metric", "majority_prediction", "scoring"),
     *("truncation", "module_names", "parameter_names", "mergeable", "budget"),
     *("latency_stopped", "latency_session", "latency_trusted", "latency_distrust"),
-    *("error_type", "error_message", *ENVIRONMENT_COLUMNS, "machine"),
+    *("error_type", "error_message", *ENVIRONMENT_COLUMNS, "machine", "folder"),
 )
 COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
@@ -80,7 +82,7 @@ COLUMNS = (
     *("latency_processes", "latency_stopped", "latency_session", "latency_trusted"),
     "latency_distrust",
     *("latency_interval_coverage", *SECONDS_COLUMNS, *RATIO_COLUMNS, "error_type"),
-    *("error_message", *ENVIRONMENT_COLUMNS, "machine"),
+    *("error_message", *ENVIRONMENT_COLUMNS, "machine", "folder", "look"),
 )
 TRAINED = (
     *("steps", "tokens", "seconds", "tokens_per_second"),
@@ -93,6 +95,9 @@ TIMED = ("rounds", "processes", "stopped", "session")
 
 KEYS = ("run_id", "study", "model", "task", "variant", "target_set", "method", "rank", "seed")
 """Columns that the tables of examples, calls and steps put before their own."""
+
+BASE_CALLS = "base_calls"
+"""Column that tells sessions apart while the table is made."""
 
 EXAMPLE_COLUMNS = ("id", "score")
 CALL_COLUMNS = ("round", "position", "arm", *(f"{time}_seconds" for time in TIMES))
@@ -111,6 +116,8 @@ class Study:
     """Run id -> what its record says of the machine and the versions."""
     problems: tuple[str, ...]
     """One line for each record or table that could not be read."""
+    lost_looks: tuple[str, ...] = ()
+    """A sentence for each study whose count of looks was lost."""
 
 
 def load_results(path: Paths) -> pd.DataFrame:
@@ -144,7 +151,8 @@ def load_results(path: Paths) -> pd.DataFrame:
     final_loss, eval_seconds
     batch_size, prompt_tokens, output_tokens, latency_rounds    the timed call
     latency_processes, latency_stopped      number of processes, and why timing stopped
-    latency_session             the timed base's run id; runs that share one have the same calls
+    latency_session             the timed base's run id; runs that share one have the same calls.
+                                Of a base timed more than once, followed by `@` and a digest
     latency_trusted, latency_distrust       whether the base timed against itself is 1 within a
                                 narrow enough interval, and if not, why; NA if not timed
     <time>_seconds              median of the unmerged arm (for base: of the base); <time> is
@@ -156,13 +164,16 @@ def load_results(path: Paths) -> pd.DataFrame:
     torch, transformers, peft, device, gpu, cpu     from the record's environment, where known
     machine                     what must agree for two timings to be compared, as JSON (of
                                 harness.records.machine.identify_machine)
+    folder                      the run's folder, where its examples and timed calls are
+    look                        number of this look at the study's scores, by looks.json: 1 where
+                                they are the first that anything is decided about
 
     Raises UserError if `path` has no study.
     """
     found = read_runs(path)
     problems = list(found.problems)
     table = _tabulate_results(found, problems)
-    _warn(problems)
+    _warn([*problems, *_list_losses(found)])
     return table
 
 
@@ -212,7 +223,33 @@ def load_study(path: Paths) -> Study:
     results = _tabulate_results(found, problems)
     examples = _tabulate_headline(found, problems)
     environments = {run.record.run_id: run.record.environment for run in found.runs}
-    return Study(results, examples, _tabulate_losses(found), environments, tuple(problems))
+    losses = _tabulate_losses(found)
+    return Study(
+        results, examples, losses, environments, tuple(problems), tuple(_list_losses(found))
+    )
+
+
+def list_evidence(results: pd.DataFrame) -> list[str]:
+    """Return what a look at a study's results is a look at: its trained runs that have scores.
+
+    A run that a race has scored on more examples is another piece of evidence.
+    """
+    trained = results[(results["target_set"] != BASE) & results["score"].notna()]
+    more = trained["extra_test_examples"].fillna(0).astype(int)
+    return list(trained["run_id"] + more.map(lambda count: f" +{count}" if count else ""))
+
+
+def _list_losses(found: Runs) -> list[str]:
+    folders = dict.fromkeys(run.folder.parents[1] for run in found.runs)
+    return [loss for loss in map(describe_loss, folders) if loss is not None]
+
+
+def _number_looks(frame: pd.DataFrame) -> pd.Series:
+    """The number of this look at each run's study."""
+    numbers = pd.Series(1, index=frame.index)
+    for folder, rows in frame.groupby(frame["folder"].map(lambda each: Path(each).parents[1])):
+        numbers[rows.index] = find_look(Path(folder), list_evidence(rows))
+    return numbers
 
 
 def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
@@ -221,6 +258,7 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
         {**_describe(run), **_describe_sections(run.record), **own}
         for run, own in zip(found.runs, times, strict=True)
     )
+    frame = _tell_sessions_apart(frame)
     scores = sorted(str(name) for name in frame if str(name).startswith("score_"))
     after = COLUMNS.index("score") + 1
     frame = frame.reindex(columns=[*COLUMNS[:after], *scores, *COLUMNS[after:]])
@@ -231,8 +269,24 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
         learning_rate_tuned=frame["learning_rate_tuned"].astype("boolean"),
         mergeable=frame["mergeable"].astype("boolean"),
         latency_trusted=frame["latency_trusted"].astype("boolean"),
+        look=_number_looks(frame),
         has_skill=mark_skill(frame["score"], frame["majority_score_high"]),
     )
+
+
+def _tell_sessions_apart(frame: pd.DataFrame) -> pd.DataFrame:
+    """Name each session by its base, and by the base's calls where that was timed again.
+
+    A seed that is added later is timed with the same base in a session of its own.
+    """
+    if frame.empty:
+        return frame
+    sessions = frame[frame[BASE_CALLS] != ""].groupby(["study", "latency_session"])
+    is_several = sessions[BASE_CALLS].transform("nunique") > 1
+    several = is_several.index[is_several]
+    names = frame["latency_session"].copy()
+    names[several] += "@" + frame.loc[several, BASE_CALLS]
+    return frame.assign(latency_session=names)
 
 
 def _describe(run: Run) -> dict[str, Any]:
@@ -255,6 +309,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "error_message": record.error.message if record.error else None,
         **{name: record.environment.get(name) for name in ENVIRONMENT_COLUMNS},
         "machine": json.dumps(identify_machine(record.environment), sort_keys=True),
+        "folder": str(run.folder),
     }
 
 
@@ -342,7 +397,15 @@ def _describe_times(run: Run, calls: pd.DataFrame) -> dict[str, Any]:
                 coverages.append(ratio.coverage)
     known = [coverage for coverage in coverages if not math.isnan(coverage)]
     row["latency_interval_coverage"] = min(known, default=math.nan)
+    row[BASE_CALLS] = _digest_base(calls)
     return row | _check_timing(run, calls)
+
+
+def _digest_base(calls: pd.DataFrame) -> str:
+    """Digest of the base's times, by which a session is known; empty where there are none."""
+    seconds = pd.to_numeric(calls.loc[calls["arm"] == BASE, "end_to_end_seconds"], errors="coerce")
+    values = seconds.to_numpy(dtype=float)
+    return hashlib.sha256(values.tobytes()).hexdigest()[:8] if len(values) else ""
 
 
 def _check_timing(run: Run, calls: pd.DataFrame) -> dict[str, Any]:

@@ -25,14 +25,20 @@ def describe_larger_size(choice: SizeChoice) -> str:
     larger = choice.next_size
     if larger is None:
         return "This is the largest size."
+    own = choice.sizes[choice.size]
     parts = []
     for part, verb in (("train_examples", "trains on"), ("test_examples", "scores")):
-        counts = (
-            f"{count} {task} examples instead of {choice.sizes[choice.size][part][task]}"
+        counts = [
+            f"{count} {task} examples instead of {own[part][task]}"
             for task, count in choice.sizes[larger][part].items()
-        )
-        parts.append(f"{verb} {join_words(list(counts))}")
+            if count != own[part][task]
+        ]
+        parts += [f"{verb} {join_words(counts)}"] if counts else []
+    if not parts:
+        return "A larger size changes nothing here, because all numbers of examples are given."
+    is_narrower = choice.sizes[larger]["test_examples"] != own["test_examples"]
     return (
         f"Size {larger} (variables.size={larger}, about {format_duration(choice.seconds[larger])}) "
-        f"{' and '.join(parts)}. More test examples make the intervals narrower."
+        f"{' and '.join(parts)}."
+        f"{' More test examples make the intervals narrower.' if is_narrower else ''}"
     )

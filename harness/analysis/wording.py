@@ -7,15 +7,17 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.comparison import FEW_EXAMPLES, Comparison
-from harness.analysis.decision import VERDICT_NAMES, Evidence, Profile, Ruling
+from harness.analysis.decision import VERDICT_NAMES, Evidence, Profile, Ruling, is_cheaper
 from harness.analysis.regret import find_level, find_needs
 from harness.formatting import (
+    capitalize,
     format_chance,
     format_count,
     format_difference_interval,
     format_duration,
     format_ratio_interval,
     format_score,
+    format_score_interval,
     join_words,
 )
 from harness.records.record import BASE
@@ -59,13 +61,10 @@ def _is_latency(profile: Profile) -> bool:
 
 
 def describe_bounds(each: Evidence, delta: float) -> str:
+    if math.isnan(each.mean_regret):
+        return f"{each.variant} has no scores on the tasks that count."
     if not each.is_complete:
         return f"{each.variant} has no scores on at least one task, so it cannot be recommended."
-    if not each.is_bounded:
-        return (
-            f"{each.variant}: its score lost has no bound, because a task has only one independent "
-            "example."
-        )
     lost = (
         f"Mean score lost: {format_score(each.mean_regret)}, up to "
         f"{format_score(each.mean_regret_high)} (allowed {delta:g})."
@@ -88,8 +87,9 @@ def describe_reasons(
     """Yield how the rule reached its verdict."""
     for task, why in comparison.uncounted.items():
         yield f"{task} takes no part in the verdict: {why}."
-    if len(ruling.inputs) < 2:
-        yield "Fewer than two variants were scored, so there is nothing to compare."
+    gap = _find_gap(comparison)
+    if gap or not comparison.can_decide:
+        yield f"{capitalize(gap)}." if gap else "No task is left that counts."
         return
     if ruling.choice is None or ruling.verdict == "train nothing":
         yield from (describe_bounds(each, delta) for each in ruling.inputs)
@@ -107,7 +107,7 @@ def describe_reasons(
         for each in ruling.candidates
         if each not in ruling.eligible
         and not each.is_vetoed(delta)
-        and each.cost(profile.cost)[2] < choice.cost(profile.cost)[1]
+        and is_cheaper(comparison, each, choice, profile.cost)
     ]
     if cheaper:
         yield (
@@ -122,7 +122,7 @@ def _describe_fastest(
     """Why it is the fastest, or the smallest of those whose latency is not distinguishable."""
     eligible, doubts = ruling.eligible, comparison.latency_doubts
     unknown = {each.variant: doubts.get(each.variant, "was not measured") for each in eligible}
-    untimed = [each.variant for each in eligible if math.isnan(each.cost(profile.cost)[0])]
+    untimed = [each.variant for each in eligible if math.isnan(each.cost(profile.cost))]
     count = format_count(choice.trainable_parameters)
     size = f"{choice.variant} has the fewest trainable parameters ({count})"
     if len(untimed) == len(eligible):
@@ -132,19 +132,36 @@ def _describe_fastest(
     if len(ruling.tied) == 1:
         others = "the only set that qualifies" if len(eligible) == 1 else "the fastest of these"
         others = "the fastest of those with usable latency" if untimed else others
-        return f"{choice.variant} is {others}: {_describe_latency(choice, profile)}.{rest}"
-    cost = profile.cost
-    listed = "; ".join(f"{t.variant} {format_ratio_interval(*t.cost(cost))}" for t in ruling.tied)
-    what = "time per token" if cost == "tpot_ratio" else "time"
+        own = _describe_latency(choice, comparison, profile)
+        slower = next((e for e in eligible if e is not choice and e.variant not in untimed), None)
+        if slower is not None:
+            ratio = _compare_times(comparison, slower, choice, profile)
+            own += f"; {slower.variant}, the next, takes {ratio} of its {_name_time(profile)}"
+        return f"{choice.variant} is {others}: {own}.{rest}"
+    listed = "; ".join(
+        f"{each.variant} {_compare_times(comparison, each, choice, profile)}"
+        for each in ruling.tied
+        if each is not choice
+    )
     return (
-        f"Latency does not separate these sets ({what} relative to the base): {listed}. Of these, "
-        f"{size}.{rest}"
+        f"Latency does not separate these sets ({_name_time(profile)} relative to "
+        f"{choice.variant}): {listed}. Of these, {size}.{rest}"
     )
 
 
-def _describe_latency(each: Evidence, profile: Profile) -> str:
-    what = "time per token" if profile.cost == "tpot_ratio" else "time"
-    return f"{format_ratio_interval(*each.cost(profile.cost))} the base's {what}"
+def _describe_latency(each: Evidence, comparison: Comparison, profile: Profile) -> str:
+    ratio = comparison.compare_times(each.variant, BASE, profile.cost)
+    listed = format_ratio_interval(ratio.estimate, ratio.low, ratio.high)
+    return f"{listed} the base's {_name_time(profile)}"
+
+
+def _compare_times(comparison: Comparison, one: Evidence, other: Evidence, profile: Profile) -> str:
+    ratio = comparison.compare_times(one.variant, other.variant, profile.cost)
+    return format_ratio_interval(ratio.estimate, ratio.low, ratio.high)
+
+
+def _name_time(profile: Profile) -> str:
+    return "time per token" if profile.cost == "tpot_ratio" else "time"
 
 
 def describe_choice(ruling: Ruling, comparison: Comparison, delta: float, profile: Profile) -> str:
@@ -158,16 +175,23 @@ def describe_choice(ruling: Ruling, comparison: Comparison, delta: float, profil
             "Train nothing with this recipe: with 95% confidence, no target set gains more than "
             f"{format_score(choice.mean_regret_high)} over the base in mean score over "
             f"{_count_tasks(comparison)} (tolerance: {delta:g}). The highest, {best.variant}, "
-            f"gains {_format_gain(best)}."
+            f"{' '.join(_word_gain(best))}."
         )
     speed = ""
     if not math.isnan(choice.end_to_end_ratio) and _is_latency(profile):
         speed = (
             f" Unmerged, it takes {choice.end_to_end_ratio:.2f} times the base's end-to-end time."
         )
-    gain = (
-        "" if math.isnan(choice.difference) else f", a gain of {_format_gain(choice)} over the base"
-    )
+    elif _is_latency(profile):
+        why = comparison.latency_doubts.get(choice.variant, "was not measured")
+        smallest = (
+            ", so the smallest set that qualifies was taken" if len(ruling.eligible) > 1 else ""
+        )
+        speed = f" Its latency {why}{smallest}."
+    verb, size = _word_gain(choice)
+    change = {"gains": "a gain of", "loses": "a loss of"}[verb]
+    side = {"gains": "over", "loses": "against"}[verb]
+    gain = "" if math.isnan(choice.difference) else f", {change} {size} {side} the base"
     return (
         f"Recommended: {choice.variant}. Its mean score over {_count_tasks(comparison)} is "
         f"{format_score(choice.score)}{gain}. With 95% confidence {_describe_lead(choice)} "
@@ -181,8 +205,15 @@ def _describe_lead(choice: Evidence) -> str:
     return f"it is at most {format_score(choice.mean_regret_high)} below the best variant"
 
 
-def _format_gain(each: Evidence) -> str:
-    return format_difference_interval(each.difference, each.difference_low, each.difference_high)
+def _word_gain(each: Evidence) -> tuple[str, str]:
+    """`gains` or `loses`, and how much, with the interval."""
+    value, low, high = each.difference, each.difference_low, each.difference_high
+    if not round(value, 3) < 0:
+        return "gains", format_difference_interval(abs(value), low, high)
+    if not high > 0:
+        return "loses", format_score_interval(-value, -high, -low)
+    bounds = f"a gain of {format_score(high)} to a loss of {format_score(-low)}"
+    return "loses", f"{format_score(-value)} ({bounds})"
 
 
 def _count_tasks(comparison: Comparison) -> str:
@@ -192,12 +223,9 @@ def _count_tasks(comparison: Comparison) -> str:
 
 def describe_open(ruling: Ruling, comparison: Comparison, delta: float) -> str:
     """Return the headline of an undecided study: what stands in the way, and what to do today."""
-    scored = [each for each in ruling.inputs if not math.isnan(each.mean_regret)]
-    if len(scored) < 2:
-        only = f" ({scored[0].variant})" if scored else ""
-        return f"Undecided: fewer than two variants have scores{only}, so nothing can be compared."
-    if not any(each.is_complete for each in scored):
-        return "Undecided: no task has scores for every target set, so they cannot be compared."
+    gap = _find_gap(comparison)
+    if gap:
+        return f"Undecided: {gap}."
     lacking = []
     if comparison.scores.is_one_seed:
         lacking.append("one seed does not show how far another would move the scores")
@@ -214,18 +242,37 @@ def describe_open(ruling: Ruling, comparison: Comparison, delta: float) -> str:
         )
     else:
         start = "Undecided: no variant is shown to be close enough to the best one."
-    return " ".join([start, *_describe_today(ruling, delta)])
+    return " ".join([start, *_describe_today(ruling, comparison, delta)])
 
 
-def _describe_today(ruling: Ruling, delta: float) -> Iterator[str]:
+def _find_gap(comparison: Comparison) -> str:
+    """Why nothing can be compared; empty where something can."""
+    scored = comparison.all_scores.names
+    if not scored:
+        return "no run has a score"
+    if scored == [BASE]:
+        return "only the base has scores, so there is no target set to recommend"
+    if len(scored) == 1:
+        return f"only {scored[0]} has scores, so there is nothing to compare it with"
+    if not comparison.tasks:
+        return "no task has scores for every target set, so they cannot be compared"
+    complete = comparison.scores.complete
+    if len(complete) == 1:
+        return f"only {complete[0]} has scores on every task, and a choice among one is none"
+    return ""
+
+
+def _describe_today(ruling: Ruling, comparison: Comparison, delta: float) -> Iterator[str]:
     complete = [each for each in ruling.inputs if each.is_complete]
     best = max(complete, key=lambda each: (each.score, each.variant))
     if not math.isnan(best.difference) and best.variant != BASE:
-        yield f"Best so far: {best.variant}, which gains {_format_gain(best)} over the base."
+        verb, size = _word_gain(best)
+        side = "over" if verb == "gains" else "against"
+        yield f"Best so far: {best.variant}, which {verb} {size} {side} the base."
     else:
         yield f"Best so far: {best.variant}."
     open_names = [each.variant for each in ruling.candidates]
-    if open_names:
+    if open_names and comparison.can_decide:
         named = len(open_names) <= MOST_LISTED
         listed = (
             join_words(open_names) if named else f"{len(open_names)} of {len(complete)} variants"
@@ -234,10 +281,16 @@ def _describe_today(ruling: Ruling, delta: float) -> Iterator[str]:
     today = ruling.today
     if today is not None:
         what = "train nothing" if today.variant == BASE else today.variant
-        yield (
-            f"If you must choose today: {what}, which is within {delta:g} of the best with a "
-            f"chance of {format_chance(today.near_probability)}."
+        chance = (
+            f"which is within {delta:g} of the best with a chance of "
+            f"{format_chance(today.near_probability)}"
         )
+        if not comparison.can_decide:
+            chance = (
+                "which has the highest mean so far; no task counts for the verdict, so no chance "
+                "is given"
+            )
+        yield f"If you must choose today: {what}, {chance}."
 
 
 def describe_flips(
@@ -295,9 +348,11 @@ def describe_needs(
             "baseline, and two seeds or more (seed=0,1)."
         )
     loosest = min(known, key=lambda each: (each.needed_delta, each.variant))
-    tolerance = f"{_round_up(loosest.needed_delta):g}"
-    larger = f"At a tolerance of {tolerance}, {loosest.variant} would qualify now."
-    return " ".join([*_describe_more(ruling, comparison, results, delta), larger])
+    ways = list(_describe_more(ruling, comparison, results, delta))
+    tolerance = _round_up(loosest.needed_delta)
+    if tolerance < 1:
+        ways.append(f"At a tolerance of {tolerance:g}, {loosest.variant} would qualify now.")
+    return " ".join(ways)
 
 
 def _describe_more(
@@ -306,6 +361,13 @@ def _describe_more(
     """Yield how much more of what would let the likeliest variant qualify, if means stay."""
     today = ruling.today
     if today is None:
+        return
+    if today.is_vetoed(delta):
+        yield (
+            f"While {today.variant} stays {format_score(today.worst_regret)} below the best "
+            f"variant on {today.worst_task} (allowed {2 * delta:g}), neither seeds nor examples "
+            "let it qualify."
+        )
         return
     seeds, factor = find_needs(
         comparison.scores, today.variant, delta, find_level(comparison.look + 1)

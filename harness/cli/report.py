@@ -35,8 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"use case, which sets cost and tolerance: {join_words([p.name for p in PROFILES])}",
     )
     options = parser.parse_args(arguments)
+    try:
+        builders = list(_list_builders(options.study, options.delta, options.profile))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     status = 0
-    for build in _list_builders(options.study, options.delta, options.profile):
+    for build in builders:
         try:
             report = build()
         except UserError as error:

@@ -20,13 +20,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.config.content import digest_data, digest_model
 from harness.config.schema import Config
-from harness.config.validation import validate
+from harness.config.validation import check_size, validate
 from harness.errors import UserError, explain
 
 
 def to_config(values: DictConfig) -> Config:
     """Turn Hydra's configuration into checked, typed values; UserError names the bad key."""
     # `variables` only feed interpolations, which are resolved here.
+    check_size(values.get("variables") or {})
     own = [str(key) for key in values if key not in ("hydra", "experiment", "variables")]
     schema = OmegaConf.structured(Config)
     # OmegaConf takes frozen dataclasses for read-only, but this is where they are filled.

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,13 @@ def validate(config: Config) -> None:
             f"train.gradient_accumulation is {config.train.gradient_accumulation}; expected at "
             f"most train.batch_size, {config.train.batch_size}: it splits each step"
         )
+
+
+def check_size(variables: Mapping[str, Any]) -> None:
+    """Raise UserError for a `variables.size` that is none of the experiment's `variables.sizes`."""
+    size, sizes = variables.get("size"), variables.get("sizes")
+    if size is not None and sizes is not None and size not in sizes:
+        raise UserError(f"variables.size is {size!r}; expected one of {', '.join(map(str, sizes))}")
 
 
 def _value(config: Config, key: str) -> Any:

@@ -80,7 +80,7 @@ def report_model(
     """Draw, and write the plots of, one model's part of the report into `study`."""
     losses = loaded.losses
     results = loaded.results[loaded.results["model"] == comparison.model]
-    recommendation = decide(comparison, results, delta, profile)
+    recommendation = decide(comparison, results, delta, profile, loaded.lost_looks)
     choice = recommendation.choice
     suffix = "" if is_only else "_" + re.sub(r"[^\w.]+", "-", comparison.model)
     own = losses[losses["model"] == comparison.model]

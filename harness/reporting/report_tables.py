@@ -1,5 +1,6 @@
 """The report's tables as plain text cells, which Markdown, HTML and the terminal lay out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import pandas as pd
 
 from harness.analysis.comparison import UNTRUSTED, Comparison
 from harness.analysis.decision import VERDICT_NAMES, Evidence
+from harness.analysis.latency.ratios import Interval
 from harness.analysis.published_claims import Claim
 from harness.analysis.ranking import (
     compare_pairs,
@@ -114,7 +116,7 @@ def make_evidence_table(recommendation: Recommendation) -> Table:
                     each.end_to_end_ratio, each.end_to_end_ratio_low, each.end_to_end_ratio_high
                 ),
                 format_count(each.trainable_parameters),
-                _describe_state(each.variant, recommendation),
+                _describe_state(each.variant, each.is_complete, recommendation),
             )
         )
     headers = (
@@ -128,7 +130,9 @@ def make_evidence_table(recommendation: Recommendation) -> Table:
 def make_certainty_table(comparison: Comparison, delta: float, chosen: str | None = None) -> Table:
     """Return how certain each set's place is: near the best, on the front, rank, new tasks."""
     near = find_chances(comparison.scores, within=delta)
-    front = find_front_probability(comparison.overall, comparison.scores)
+    front = find_front_probability(comparison)
+    if not comparison.can_decide:  # what does not count gives no chance
+        near, front = dict.fromkeys(near, math.nan), dict.fromkeys(front, math.nan)
     ranks = rank_sets(comparison.scores).set_index("variant")
     new_tasks = generalize_regret(comparison.scores)
     rows = []
@@ -161,7 +165,7 @@ def make_profile_table(recommendation: Recommendation) -> Table:
 
 
 def make_pair_table(comparison: Comparison) -> Table:
-    """Return the tests of the set with the highest mean against each other set."""
+    """Return how the set with the highest mean compares with each other set: score and time."""
     pairs = compare_pairs(comparison.scores)
     first = pairs["better"].iloc[0] if len(pairs) else None
     rows = [
@@ -171,12 +175,13 @@ def make_pair_table(comparison: Comparison) -> Table:
             format_p(row["p_holm"]),
             format_score(row["detectable"]),
             format_share(row["seed_share"]),
+            _describe_times(comparison.compare_times(row["better"], row["worse"])),
         )
         for row in pairs[pairs["better"] == first].to_dict("records")
     ]
     headers = (
         *("Pair", "Difference of means over tasks", "p, corrected", "Detectable difference"),
-        "Share of uncertainty due to seeds",
+        *("Share of uncertainty due to seeds", "End to end, first / second"),
     )
     return Table(headers, tuple(rows))
 
@@ -326,18 +331,24 @@ def _describe_ratio(row: Mapping[str, Any], name: str) -> str:
     return format_ratio_interval(*read_interval(row, name))
 
 
+def _describe_times(ratio: Interval) -> str:
+    return format_ratio_interval(ratio.estimate, ratio.low, ratio.high)
+
+
 def _describe_worst(each: Evidence) -> str:
     if pd.isna(each.worst_regret):
         return UNKNOWN
     return f"{format_score(each.worst_regret)} ({each.worst_task})"
 
 
-def _describe_state(variant: str, recommendation: Recommendation) -> str:
+def _describe_state(variant: str, is_complete: bool, recommendation: Recommendation) -> str:
     if variant == recommendation.choice:
         return VERDICT_NAMES[recommendation.verdict]
     if variant in recommendation.runners_up:
         return "qualifies"
-    return "not ruled out" if variant in recommendation.candidates else "ruled out"
+    if variant in recommendation.candidates:
+        return "not ruled out"
+    return "ruled out" if is_complete else "lacks a task"
 
 
 def read_interval(row: Mapping[str, Any], name: str) -> tuple[float, float, float]:

@@ -25,14 +25,14 @@ from harness.analysis.caveats import (
     list_untrusted_timing,
 )
 from harness.analysis.comparison import Comparison, compare
-from harness.analysis.decision import BALANCED, find_profile
-from harness.analysis.race.look_count import count_look_at
+from harness.analysis.decision import BALANCED, check_delta, find_profile
 from harness.analysis.recommendation import Recommendation, to_json
-from harness.analysis.results import Study, load_study
+from harness.analysis.results import Study, list_evidence, load_study
 from harness.analysis.size_choice import describe_larger_size, describe_size
 from harness.errors import UserError
 from harness.formatting import pluralize
 from harness.records.files import write_table, write_text
+from harness.records.looks import count_look
 from harness.records.race_record import read_race
 from harness.records.record import BASE
 from harness.records.study_size import read_size
@@ -54,13 +54,14 @@ SCORES_NOTE = (
 )
 CERTAINTY_NOTE = (
     "Percentages are chances over new examples and seeds, with latency varied within its "
-    "interval. Ranks are averaged over tasks (1 is best), with 95% intervals. The last column also "
-    "draws the tasks anew, and is rough with few tasks."
+    "interval and those of pairs. Ranks are averaged over tasks (1 is best), with 95% intervals. "
+    "The last column also draws the tasks anew, and is rough with few tasks."
 )
 PAIRS_NOTE = (
     "The set with the highest mean against each other set: paired difference with its 95% "
     "interval, p value of a t test with Holm's correction over all pairs, and the detectable "
-    "difference: the true difference that a study of this size finds with 80% power."
+    "difference: the true difference that a study of this size finds with 80% power. The ratio of "
+    "times is paired by round where both were timed in one session."
 )
 PROFILES_NOTE = "The verdict under each profile. The profile of this report is highlighted."
 RATES_NOTE = (
@@ -77,6 +78,9 @@ ROUNDS_NOTE = (
     "A round runs the seeds and test examples that are expected to bring the decision nearest for "
     "their time. What is ruled out gets no more runs."
 )
+MOST_WARNINGS = 5
+"""Files that the terminal names; the page names all."""
+
 LENGTHS_NOTE = "Mean output tokens per example; in brackets, the reasoning tokens before the answer"
 
 
@@ -93,17 +97,18 @@ class Report:
     recommendations: tuple[Recommendation, ...]
     """One per base model."""
     text: str
-    """The verdict and the table, for a terminal."""
+    """The verdict, the table, and what could not be read, for a terminal."""
 
 
 def build_report(study: Path, delta: float | None = None, profile: str = BALANCED.name) -> Report:
     """Write every derived file into the folder `study`, from its records alone.
 
     `delta` is the tolerance, by default that of a race, else the profile's. Raises UserError if
-    `study` is not a study's folder, if delta is not positive, if the profile is unknown, or if
-    writing fails.
+    `study` is not a study's folder, if delta is not above 0 and below 1, if the profile is unknown,
+    or if writing fails.
     """
     weighed = find_profile(profile)
+    check_delta(weighed.delta if delta is None else delta)
     study = Path(study)
     race = read_race(study)
     if delta is None and race is not None:
@@ -114,14 +119,19 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
             "results/quickstart or results/latency"
         )
     loaded = load_study(study)
+    problems = list(loaded.problems)
+    size = _describe_size(study, problems)
     models = sorted(loaded.results["model"].unique()) or [None]
-    look = count_look_at(study, loaded.results)
-    comparisons = {model: compare(*_select_model(loaded, model), look=look) for model in models}
+    comparisons = {model: compare(*_select_model(loaded, model)) for model in models}
+    # What can choose nothing is no look.
+    if any(each.can_choose for each in comparisons.values()):
+        count_look(study, list_evidence(loaded.results))
     parts = [
         report_model(study, loaded, comparison, delta, weighed, is_only=len(models) == 1)
         for comparison in comparisons.values()
     ]
     name = study.resolve().name
+    warnings = [f"warning: {line}" for line in _shorten([*problems, *loaded.lost_looks])]
     report = Report(
         folder=study,
         markdown=study / "report.md",
@@ -130,17 +140,25 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
         summary_parquet=study / "summary.parquet",
         recommendation_json=study / "recommendation.json",
         recommendations=tuple(part.recommendation for part in parts),
-        text="\n\n".join(part.text for part in parts),
+        text="\n\n".join([*(part.text for part in parts), *warnings]),
     )
     summary = pd.concat([summarize(each) for each in comparisons.values()], ignore_index=True)
     write_table(report.summary_parquet, summary)
     write_text(report.summary_csv, summary.to_csv(index=False))
     write_text(report.recommendation_json, to_json(name, report.recommendations))
-    values = _gather_values(study, loaded, parts)
+    values = _gather_values(study, loaded, parts) | {"size": size, "problems": problems}
     values["rounds"] = make_rounds_table(race) if race else None
     write_text(report.markdown, render("report.md.j2", values))
     write_text(report.html, render("report.html.j2", values))
     return report
+
+
+def _shorten(lines: Sequence[str]) -> list[str]:
+    """What a terminal bears of what went wrong with the study's files."""
+    rest = len(lines) - MOST_WARNINGS
+    if rest <= 1:
+        return list(lines)
+    return [*lines[:MOST_WARNINGS], f"{rest} more; the report lists them under Failures"]
 
 
 def summarize(comparison: Comparison) -> pd.DataFrame:
@@ -172,13 +190,11 @@ def _gather_values(study: Path, loaded: Study, parts: Sequence[ModelReport]) -> 
         "runs": len(results),
         "counts": counts,
         "tasks": tasks,
-        "size": _describe_size(study),
         "sources": list(list_sources(results)),
         "stand_ins": list_stand_ins(results),
         "truncation": list(list_truncation(results)),
         "untrusted": list_untrusted_timing(results),
         "failures": list(list_failures(results)),
-        "problems": loaded.problems,
         "environment": make_environment_table(loaded.environments),
         "majority_note": MAJORITY_NOTE,
         "scores_note": SCORES_NOTE,
@@ -193,16 +209,20 @@ def _gather_values(study: Path, loaded: Study, parts: Sequence[ModelReport]) -> 
     }
 
 
-def _describe_size(study: Path) -> list[str]:
+def _describe_size(study: Path, problems: list[str]) -> list[str]:
     """What a sweep that fitted itself to the machine took, and what more would add."""
-    choice = read_size(study)
+    choice = read_size(study, problems)
     return [] if choice is None else [describe_size(choice), describe_larger_size(choice)]
 
 
 def _list_builders(
     study: Path, delta: float | None, profile: str
 ) -> Iterator[Callable[[], Report | LatencyReport]]:
-    """Yield what builds each kind of report that the folder has the raw files of."""
+    """Yield what builds each kind of report that the folder has the raw files of.
+
+    Raises UserError for a tolerance or a profile that makes no sense, whatever is built.
+    """
+    check_delta(find_profile(profile).delta if delta is None else delta)
     has_latency = (study / "latency.json").exists()
     if has_latency:
         yield partial(build_latency_report, study)

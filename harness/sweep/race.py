@@ -16,14 +16,14 @@ import pandas as pd
 from harness.analysis.comparison import Comparison, compare
 from harness.analysis.decision import BALANCED, Ruling, apply_rule
 from harness.analysis.race.allocation import Outlook, Step, plan_round
-from harness.analysis.race.look_count import count_look_at
 from harness.analysis.race.race_wording import describe_plan, format_round
-from harness.analysis.results import load_examples, load_results
+from harness.analysis.results import list_evidence, load_examples, load_results
 from harness.config.schema import Config, RaceConfig
 from harness.errors import UserError
 from harness.formatting import format_duration
 from harness.models.devices import resolve_device
 from harness.progress import announce
+from harness.records.looks import count_look
 from harness.records.race_record import Race, RaceJob, Round, Standing, write_race
 from harness.records.record import BASE
 from harness.sweep.packing import survey_room
@@ -115,8 +115,9 @@ class _Track:
             reasons = trained["error_message"].dropna()
             reason = str(reasons.iloc[0]).splitlines()[0] if len(reasons) else "no run has a score"
             raise UserError(f"race: all {len(trained)} runs of the first round failed: {reason}")
-        look = count_look_at(self.study, results)
-        comparison = compare(results, load_examples(self.study, texts=False), look=look)
+        comparison = compare(results, load_examples(self.study, texts=False))
+        if comparison.can_choose:
+            count_look(self.study, list_evidence(results))
         ruling = apply_rule(comparison, self.settings.tolerance, BALANCED)
         return _Known(results, comparison, ruling)
 

@@ -18,6 +18,7 @@ from harness.analysis.results import load_examples, load_results, load_study
 from harness.cli.report import main
 from harness.errors import UserError
 from harness.records.record import BASE, ErrorRecord, read_record, write_record
+from harness.records.study_size import read_size
 from harness.reporting.rendering import escape_markdown
 
 ERROR = ErrorRecord("RuntimeError", "boom", "Traceback ...")
@@ -83,9 +84,53 @@ def test_all_damage_is_named_on_the_page_and_the_status_is_0(
         assert escape_markdown(words) in markdown, words
     # Three records and two tables.
     for text in (page, markdown):
-        assert "5 records or tables could not be read" in text
+        assert "5 files could not be read" in text
         assert "runs did not finish" in text
     assert not [name for name in ("nan", "None") if f">{name}<" in page]
+
+
+def test_what_could_not_be_read_is_named_on_the_terminal_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    broken = write_run(study, "fc1", "fincot", rounds=0) / "record.json"
+    broken.write_text("{")
+    assert main([str(study)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"warning: {broken}: not a record of this harness")
+    assert "1 file could not be read" in (study / "report.md").read_text()
+    for name in ("fc2", "q", "k", "v", "q+v", "k+v"):
+        (write_run(study, name, "fincot", rounds=0) / "record.json").write_text("{")
+    assert main([str(study)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert len(lines) == 6
+    assert lines[-1] == "warning: 2 more; the report lists them under Failures"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", '{"size": "xs"}'),
+        '{"size": "xs", "sizes": ["xs"], "seconds": {"xs": 1}, "limit_seconds": 9, "speed": "s"}',
+        '{"size": "xs", "sizes": {"xs": {"train_examples": {}, "test_examples": {}}},'
+        ' "seconds": {}, "limit_seconds": 9, "speed": "s"}',
+    ],
+)
+def test_a_damaged_size_is_named_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), ("fincot",), rounds=0)
+    (study / "size.json").write_text(text)
+    assert main([str(study)]) == 0
+    line = f"{study}/size.json: not the size of a study"
+    assert f"warning: {line}" in capsys.readouterr().out
+    page = (study / "report.html").read_text()
+    assert line in page
+    assert "1 file could not be read" in page
+    # A sweep is told by the reader itself.
+    assert read_size(study) is None
+    assert line in capsys.readouterr().err
 
 
 def test_damage_to_some_sets_changes_no_number_of_the_others(damaged: Path, tmp_path: Path) -> None:
@@ -108,7 +153,7 @@ def test_a_study_of_which_nothing_can_be_read_reports_that(
         (write_run(tmp_path / "study", name, "fincot") / "record.json").write_text("[]")
     assert main([str(tmp_path / "study")]) == 0
     assert "Undecided" in capsys.readouterr().out
-    assert "2 records or tables could not be read" in (tmp_path / "study/report.html").read_text()
+    assert "2 files could not be read" in (tmp_path / "study/report.html").read_text()
 
 
 @pytest.mark.parametrize("facts", [{"memory_bytes": "16 GB"}, {"memory_bytes": math.nan}])
@@ -192,7 +237,7 @@ def test_a_task_of_nan_scores_leaves_the_others(tmp_path: Path) -> None:
     comparison, verdict = analyse(study)
     assert comparison.tasks == ("fincot",)
     assert comparison.overall["score"].notna().all()
-    assert find_caveat(verdict, "left out of means").startswith("medmcqa: no target set has scores")
+    assert find_caveat(verdict, "left out of means").startswith("medmcqa: no run has scores")
 
 
 def test_scores_that_are_no_shares_are_named(tmp_path: Path) -> None:

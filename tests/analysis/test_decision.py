@@ -19,6 +19,7 @@ from harness.analysis.decision import (
     trace_delta,
 )
 from harness.analysis.recommendation import decide, recommend
+from harness.analysis.regret import find_needs
 from harness.analysis.results import load_examples, load_results
 from harness.errors import UserError
 from harness.records.record import BASE
@@ -217,6 +218,33 @@ def test_the_examples_that_it_asks_for_are_what_it_takes(examples: int) -> None:
     for share, is_enough in ((1.3, True), (0.6, False)):
         comparison = compare(*plant(round(share * factor * examples)), look=2)
         assert (decide(comparison, tables[0]).verdict == "chosen") is is_enough
+
+
+def test_what_it_asks_for_is_by_the_bounds_of_the_rule() -> None:
+    """Of nine sets: at the bound itself nothing is needed, and a little below it a little."""
+    means = {BASE: 0.4} | dict.fromkeys("abcdefgh", 0.6)
+    comparison = compare(*make_tables({"t": draw_binary(np.random.default_rng(0), means, 300)}))
+    highs = comparison.overall.set_index("variant")["mean_regret_high"]
+    for name in "adh":
+        assert find_needs(comparison.scores, name, 1.0001 * highs[name], comparison.level) == (0, 0)
+        seeds, factor = find_needs(comparison.scores, name, 0.98 * highs[name], comparison.level)
+        assert 1 < factor < 1.15
+        assert seeds >= 3
+
+
+def test_no_number_of_seeds_is_promised_to_a_set_that_a_task_vetoes() -> None:
+    """Two sets of one mean; the smaller one is 0.05 below the other on a task."""
+    rng = np.random.default_rng(0)
+    scores = {
+        "t": draw_binary(rng, {BASE: 0.4, "qkv": 0.55, "all": 0.6}, 300),
+        "u": draw_binary(rng, {BASE: 0.4, "qkv": 0.6, "all": 0.55}, 300),
+    }
+    verdict = recommend(*make_tables(scores))
+    assert (verdict.verdict, verdict.if_today) == ("undecided", "qkv")
+    assert str(verdict.what_would_decide).startswith(
+        "While qkv stays 0.050 below the best variant on t (allowed 0.04), neither seeds nor "
+        "examples let it qualify."
+    )
 
 
 def test_every_profile_is_found_by_its_name() -> None:

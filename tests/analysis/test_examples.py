@@ -67,14 +67,19 @@ def test_seeds_are_averaged_before_they_are_counted(tmp_path: Path) -> None:
     for seed, own, other in ((0, [1, 0, 1], [0, 1, 1]), (1, [1, 0, 0], [0, 0, 1])):
         write_answers(study, "qkv", own, seed=seed)
         write_answers(study, "all", other, seed=seed)
-    # One seed more of one set has no partner.
+    # One seed more of one set counts, as it does in the comparison.
     write_answers(study, "qkv", [0, 1, 1], seed=2)
     results, comparison = load(study)
     (row,) = count_wins(comparison, "qkv", "all").to_dict("records")
     assert (row["won"], row["lost"], row["tied"]) == (1, 2, 0)
     found = find_examples(study, results, comparison, "qkv", "all").set_index("id")
-    assert found["difference"].to_dict() == {"e0": 1.0, "e1": -0.5, "e2": -0.5}
-    assert found.loc["e0", ["score_one", "score_other"]].tolist() == [1.0, 0.0]
+    assert found["difference"].to_dict() == pytest.approx({"e0": 2 / 3, "e1": -1 / 6, "e2": -1 / 3})
+    assert found.loc["e0", ["score_one", "score_other"]].tolist() == pytest.approx([2 / 3, 0.0])
+    compared = comparison.all_scores.compare("qkv", "all")
+    assert compared is not None
+    assert row["difference"] == pytest.approx(compared.value)
+    # The texts are of a seed that both have.
+    assert set(found["prediction_one"].str.split().str[1]) <= {"0", "1"}
 
 
 def test_equal_scores_averaged_in_another_order_are_ties(tmp_path: Path) -> None:

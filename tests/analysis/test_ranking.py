@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from harness.analysis.comparison import Comparison
 from harness.analysis.differences import Scores
 from harness.analysis.pairing import TaskScores
 from harness.analysis.ranking import (
@@ -32,6 +33,23 @@ def arrange(tables: dict[str, np.ndarray], task: str = "fincot") -> TaskScores:
 
 def score(tables: dict[str, np.ndarray]) -> Scores:
     return Scores([arrange(tables)])
+
+
+def compare_timed(overall: pd.DataFrame, scores: Scores) -> Comparison:
+    """A comparison of variants with these ratios, which were never timed together."""
+    return Comparison(
+        model="tiny",
+        tasks=tuple(scores.tasks),
+        by_task=pd.DataFrame(),
+        overall=overall,
+        notes=(),
+        uncounted={},
+        seed_count=2,
+        majority={},
+        latency_doubts={},
+        all_scores=scores,
+        look=1,
+    )
 
 
 def find_reach(tables: dict[str, np.ndarray]) -> float:
@@ -192,7 +210,7 @@ def test_the_front_is_as_likely_as_simulation_says() -> None:
         columns=["variant", "target_set"]
         + [f"end_to_end_ratio{bound}" for bound in ("", "_low", "_high")],
     )
-    found = find_front_probability(overall, score(tables))
+    found = find_front_probability(compare_timed(overall, score(tables)))
     assert math.isnan(found["untimed"])
     assert found["base"] == 1.0
     spread = (math.log(1.15) - math.log(1.05)) / 2 / 1.96
@@ -204,3 +222,14 @@ def test_the_front_is_as_likely_as_simulation_says() -> None:
     # Off the front only where the other is both faster and better.
     assert found["a"] == pytest.approx(1 - (1 - faster) * (1 - better), abs=0.02)
     assert found["b"] == pytest.approx(1 - faster * better, abs=0.02)
+
+
+def test_no_one_is_on_a_front_of_one() -> None:
+    rng = np.random.default_rng(4)
+    tables = {name: rng.normal(0.5, 0.2, 100) for name in ("a", "base")}
+    columns = [f"end_to_end_ratio{bound}" for bound in ("", "_low", "_high")]
+    rows = [(name, name, *[math.nan] * 3) for name in tables]
+    overall = pd.DataFrame(rows, columns=["variant", "target_set", *columns])
+    assert all(
+        map(math.isnan, find_front_probability(compare_timed(overall, score(tables))).values())
+    )

@@ -2,7 +2,10 @@
 
 import json
 import math
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,10 +13,20 @@ import pytest
 from score_tables import make_tables
 from synthetic_study import FIVE, write_run, write_study
 
-from harness.analysis.recommendation import Recommendation, recommend, to_json
+from harness.analysis.comparison import compare
+from harness.analysis.decision import BALANCED, leave_tasks_out
+from harness.analysis.ranking import compare_pairs
+from harness.analysis.recommendation import Recommendation, decide, recommend, to_json
 from harness.analysis.results import load_examples, load_results
+from harness.analysis.studies.study_comparison import compare_studies
+from harness.cli.compare import main as studies_main
+from harness.cli.report import main as report_main
 from harness.errors import UserError
+from harness.formatting import UNKNOWN
 from harness.records.record import BASE, ErrorRecord
+from harness.reporting.plots.regret_plot import plot_regret
+from harness.reporting.report_tables import make_certainty_table
+from harness.reporting.study_report import build_report
 
 TWO_TASKS = ("fincot", "medmcqa")
 SEEDS = (0, 1)
@@ -91,6 +104,16 @@ def test_tasks_of_few_examples_decide_nothing_however_clear(tmp_path: Path) -> N
     verdict = recommend_study(study)
     assert (verdict.verdict, verdict.choice, verdict.if_today) == ("undecided", None, "all")
     assert verdict.headline.startswith("Undecided, because the study is too small: no task has 30")
+    assert verdict.headline.endswith(
+        "If you must choose today: all, which has the highest mean so far; no task counts for the "
+        "verdict, so no chance is given."
+    )
+    assert "%" not in verdict.headline
+    assert all(math.isnan(each.near_probability) for each in verdict.inputs)
+    comparison = compare(load_results(study), load_examples(study))
+    assert all(
+        row[1:3] == (UNKNOWN, UNKNOWN) for row in make_certainty_table(comparison, 0.02).rows
+    )
     for task in TWO_TASKS:
         why = "it has 29 independent examples, and 30 are needed"
         assert f"{task} takes no part in the verdict: {why}." in verdict.reasons
@@ -140,6 +163,9 @@ def test_without_latency_size_decides_and_it_says_so(tmp_path: Path) -> None:
     )
     verdict = recommend_study(study)
     assert verdict.choice == "all"
+    assert " Its latency was not measured, so the smallest set that qualifies was taken." in (
+        verdict.headline
+    )
     assert any("not measured" in reason for reason in verdict.reasons)
     assert "Latency was not measured for any target set." in verdict.caveats
 
@@ -229,6 +255,44 @@ def test_equal_scores_on_many_examples_are_worth_no_training(
     assert recommend_study(study).verdict == expected
 
 
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (-0.1, r"The highest, q, loses 0\.100 \(0\.09\d to 0\.10\d\)\."),
+        (-0.002, r"The highest, q, loses 0\.002 \(a gain of 0\.00\d to a loss of 0\.00\d\)\."),
+        (0.002, r"The highest, q, gains \+0\.002 \(-0\.00\d to \+0\.00\d\)\."),
+    ],
+)
+def test_a_loss_is_called_a_loss_and_has_the_interval_of_one(gain: float, words: str) -> None:
+    change = np.random.default_rng(0).normal(0, 0.1, (1, 2000)).clip(-0.3, 0.3)
+    change += gain - change.mean()
+    scores = {BASE: np.full((1, 2000), 0.5)}
+    scores |= {"q": np.repeat(0.5 + change, 2, axis=0), "k": np.full((2, 2000), 0.3)}
+    verdict = recommend(*make_tables({"t": scores}))
+    assert verdict.verdict == "train nothing"
+    assert re.search(words, verdict.headline), verdict.headline
+
+
+def test_no_difference_of_shares_reaches_beyond_1() -> None:
+    """As it did from few examples: a gain of up to +1.028."""
+    own = np.tile([1.0, 1.0, 1.0, 0.0], 8)
+    scores = {"t": {BASE: np.zeros((1, 8)), "q": np.ones((2, 8)), "k": np.array([own[:8]] * 2)}}
+    comparison = compare(*make_tables(scores))
+    found = comparison.scores.compare("q", BASE)
+    assert found is not None
+    assert found.value + found.reach(0.025) > 1
+    rows = comparison.by_task.set_index("variant")
+    assert rows.loc["q", "difference_high"] == 1.0
+    assert rows.loc[BASE, "regret_high"] == 1.0
+    for name in ("difference_high", "mean_regret_high"):
+        assert comparison.overall[name].max() == 1.0
+    assert compare_pairs(comparison.scores)["high"].max() <= 1.0
+    # Scores that are no shares may differ by more.
+    percent = {"t": {name: 100 * table for name, table in scores["t"].items()}}
+    wide = compare(*make_tables(percent)).by_task.set_index("variant")
+    assert wide.loc["q", "difference_high"] > 100
+
+
 def test_a_missing_base_is_a_caveat(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", tasks=TWO_TASKS, seeds=SEEDS, examples=300, base=False)
     verdict = recommend_study(study)
@@ -244,7 +308,7 @@ def test_one_set_is_no_choice_and_against_the_base_is_one(tmp_path: Path) -> Non
     verdict = recommend_study(study)
     assert (verdict.verdict, verdict.choice) == ("undecided", None)
     assert verdict.headline == (
-        "Undecided: fewer than two variants have scores, so nothing can be compared."
+        "Undecided: only qkv has scores, so there is nothing to compare it with."
     )
     for task in TWO_TASKS:
         write_run(study, BASE, task, examples=300)
@@ -260,20 +324,66 @@ def test_one_example_never_decides(tmp_path: Path) -> None:
     verdict = recommend_study(study)
     assert (verdict.verdict, verdict.choice, verdict.runners_up) == ("undecided", None, ())
     assert set(verdict.candidates) == {BASE, "qkv", "all"}
-    bounds = "its score lost has no bound, because a task has only one independent example."
-    assert [each for each in verdict.reasons if bounds in each] == [
-        f"{name}: {bounds}" for name in (BASE, "all", "qkv")
-    ]
+    assert verdict.reasons == (
+        "fincot takes no part in the verdict: it has 1 independent example, and 30 are needed.",
+        "No task is left that counts.",
+    )
     plain = verdict.to_dict()
     assert all(each["mean_regret_high"] is None for each in plain["inputs"])
     assert {row["choice"] for row in (*verdict.by_profile, *verdict.by_delta)} == {None}
 
 
 def test_only_base_or_nothing(tmp_path: Path) -> None:
-    write_run(tmp_path / "study", BASE, "fincot")
-    assert recommend_study(tmp_path / "study").verdict == "undecided"
+    write_run(tmp_path / "study", BASE, "fincot", gain=0.1)
+    verdict = recommend_study(tmp_path / "study")
+    assert (verdict.verdict, verdict.headline) == (
+        "undecided",
+        "Undecided: only the base has scores, so there is no target set to recommend.",
+    )
+    assert verdict.what_would_decide == "Run at least two target sets."
+    assert verdict.reasons == (
+        "fincot takes no part in the verdict: no target set has scores on it.",
+        "Only the base has scores, so there is no target set to recommend.",
+    )
+    assert not any("base was not scored" in each for each in verdict.caveats)
+    (own,) = verdict.inputs
+    score = load_results(tmp_path / "study")["score"].iloc[0]
+    assert own.score == pytest.approx(score)
+    build_report(tmp_path / "study")
     results, examples = load_results(tmp_path / "study"), load_examples(tmp_path / "study")
-    assert recommend(results.iloc[:0], examples.iloc[:0]).verdict == "undecided"
+    nothing = recommend(results.iloc[:0], examples.iloc[:0])
+    assert nothing.headline == "Undecided: no run has a score."
+
+
+def test_sets_that_each_lack_a_task_are_said_to(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", ("qkv", "all"), TWO_TASKS, seeds=SEEDS, examples=300)
+    for name, task in (("qkv", "fincot"), ("all", "medmcqa")):
+        for seed in SEEDS:
+            (folder,) = study.glob(f"runs/tiny--{task}--{name}--lora--s{seed}--*")
+            shutil.rmtree(folder)
+    verdict = recommend_study(study)
+    gap = "no task has scores for every target set, so they cannot be compared."
+    assert verdict.headline == f"Undecided: {gap}"
+    assert verdict.reasons == (f"N{gap[1:]}",)
+    assert (
+        "No task has scores of every target set: all lacks medmcqa; qkv lacks fincot."
+        in verdict.caveats
+    )
+    assert not any("base" in each and "no score" in each for each in verdict.caveats)
+    build_report(study)
+    page = (study / "report.md").read_text()
+    assert "ruled out" not in page
+    assert "lacks a task" in page
+
+
+def test_one_set_alone_with_every_task_is_no_choice(tmp_path: Path) -> None:
+    study = write_study(
+        tmp_path / "study", ("all",), TWO_TASKS, seeds=SEEDS, examples=300, base=False
+    )
+    write_study(study, ("qkv",), TWO_TASKS[:1], seeds=SEEDS, examples=300, base=False)
+    assert recommend_study(study).headline == (
+        "Undecided: only all has scores on every task, and a choice among one is none."
+    )
 
 
 def test_a_failed_set_is_named_and_not_chosen(tmp_path: Path) -> None:
@@ -293,6 +403,30 @@ def test_a_failed_set_is_named_and_not_chosen(tmp_path: Path) -> None:
         "o_proj on medmcqa (seed 0) failed: FloatingPointError: loss is nan",
     )
     assert "o_proj" not in verdict.candidates
+
+
+def test_a_set_that_failed_everywhere_is_a_caveat_with_its_reason(tmp_path: Path) -> None:
+    study = write_study(
+        *(tmp_path / "study", ("qkv", "all"), TWO_TASKS),
+        gains={"qkv": 0.2, "all": 0.2},
+        seeds=SEEDS,
+        examples=300,
+    )
+    error = ErrorRecord("OutOfMemoryError", "tried to allocate 2 GiB\nmore", "Traceback ...")
+    other = ErrorRecord("ValueError", "loss is nan", "Traceback ...")
+    for task in TWO_TASKS:
+        write_run(study, "o_proj", task, error=error)
+        write_run(study, "fc1", task, error=error if task == "fincot" else other)
+    verdict = recommend_study(study)
+    assert verdict.choice == "qkv"
+    reason = "Its runs ended like this: failed: OutOfMemoryError: tried to allocate 2 GiB"
+    o_proj, fc1 = (
+        next(each for each in verdict.caveats if each.startswith(f"{name} has no score on any"))
+        for name in ("o_proj", "fc1")
+    )
+    assert o_proj.endswith(f"{reason}.")
+    assert fc1.endswith("(and 1 more; see the failures).")
+    assert not any(each.startswith("all has no score") for each in verdict.caveats)
 
 
 def test_several_seeds_are_named_where_seed_noise_is_estimated(tmp_path: Path) -> None:
@@ -327,11 +461,52 @@ def test_stand_ins_are_a_caveat(tmp_path: Path) -> None:
     assert any("Multi-LexSum stands in for GovReport" in caveat for caveat in verdict.caveats)
 
 
-@pytest.mark.parametrize("delta", [0, -0.1, math.nan, math.inf])
-def test_a_bad_delta_is_refused(tmp_path: Path, delta: float) -> None:
-    study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",))
-    with pytest.raises(UserError, match="expected a positive number"):
-        recommend_study(study, delta=delta)
+@pytest.mark.parametrize(
+    ("delta", "words"),
+    [
+        (0, "is 0; .*nothing at all is lost"),
+        (-0.1, "is -0.1; "),
+        (math.nan, "is nan; "),
+        (math.inf, "is inf; "),
+        (1, "is 1; .*1% is 0.01"),
+        (2.0, "is 2.0; .*2% is 0.02"),
+        ("0.02", "is 0.02; "),
+    ],
+)
+def test_a_tolerance_that_makes_no_sense_is_refused_wherever_it_is_given(
+    tmp_path: Path, delta: Any, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",), seeds=SEEDS)
+    results, examples = load_results(study), load_examples(study)
+    comparison = compare(results, examples)
+    for give in (
+        lambda: recommend(results, examples, delta),
+        lambda: decide(comparison, results, delta),
+        lambda: leave_tasks_out(comparison, delta, BALANCED),
+        lambda: plot_regret(comparison, delta),
+        lambda: build_report(study, delta),
+        lambda: compare_studies([study, study], delta),
+    ):
+        with pytest.raises(UserError, match=rf"the tolerance \(delta\) {words}") as refused:
+            give()
+        assert len(str(refused.value).splitlines()) == 1
+    if not isinstance(delta, str):
+        assert report_main([str(study), f"--delta={delta}"]) == 2
+        assert studies_main([str(study), str(study), f"--delta={delta}"]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 2
+        assert all(line.startswith("error: the tolerance (delta) is ") for line in lines)
+    # It was refused before anything was looked at.
+    assert {path.name for path in study.iterdir()} == {"runs"}
+
+
+def test_a_tolerance_beyond_all_scores_is_not_offered(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    for name, scores in ((BASE, [0.0] * 30), ("qkv", [0.0, 1.0] * 15), ("all", [1.0, 0.0] * 15)):
+        for seed in (0,) if name == BASE else SEEDS:
+            write_run(study, name, "fincot", seed=seed, scores=scores)
+    verdict = recommend_study(study)
+    assert all(row["delta_from"] < 1 for row in verdict.by_delta)
 
 
 def test_json_is_strict_and_complete(tmp_path: Path) -> None:

@@ -50,6 +50,18 @@ def test_a_sweep_ends_in_a_report_and_a_rerun_trains_nothing(
         assert (run / ".hydra" / "overrides.yaml").is_file()
 
 
+@pytest.mark.parametrize("mode", [(), ("--multirun", "target_modules=q,k")])
+def test_an_unknown_size_is_one_line_with_the_choices(
+    run_harness: Command, tmp_path: Path, mode: tuple[str, ...]
+) -> None:
+    command = (*mode, "experiment=quickstart", "task=medmcqa", "variables.size=huge")
+    done = run_harness(*command, f"results_dir={tmp_path}")
+    assert done.status == 2
+    assert done.stderr.splitlines() == [
+        "error: variables.size is 'huge'; expected one of xs, s, m, l, xl, auto"
+    ]
+
+
 def test_other_launchers_run_the_same_jobs(run_harness: Command, tmp_path: Path) -> None:
     done = run_harness(
         "--multirun",

@@ -44,6 +44,12 @@ def test_every_yaml_composes_into_a_valid_config(path: Path) -> None:
         assert config.task.name == path.stem
 
 
+def test_an_unknown_size_is_named_with_the_choices() -> None:
+    with pytest.raises(UserError, match=r"size is 'huge'; expected one of xs, s, m, l, xl, auto$"):
+        compose(["experiment=quickstart", "variables.size=huge"])
+    assert compose(["experiment=quickstart", "variables.size=l"]).task.test_examples == 100
+
+
 def test_list_of_target_sets_is_their_union() -> None:
     config = compose(["target_modules=[qkv,o_proj]"])
     assert config.target_set == "qkv+o_proj"

@@ -1,4 +1,4 @@
-"""Looks at a study: each with new evidence counts once, and what cannot be read counts as none."""
+"""Looks at a study: each with new evidence counts once, and a damaged file counts as one."""
 
 import itertools
 import json
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records.looks import FILE, count_look, read_looks
+from harness.records.looks import FILE, LOST, count_look, describe_loss, find_look, read_looks
 
 RUNS = ("fincot--qkv--0", "fincot--all--0", "medmcqa--qkv--0")
 
@@ -62,16 +62,37 @@ def test_looks_are_kept_as_plain_json_in_order(tmp_path: Path) -> None:
         *(b"{}", b'{"looks": null}', b'{"looks": 3}', b'{"looks": "abc"}', b'{"looks": {"a": 1}}'),
     ],
 )
-def test_a_torn_or_foreign_file_counts_as_none(tmp_path: Path, content: bytes) -> None:
+def test_a_torn_or_foreign_file_counts_as_one_look_and_is_written_anew(
+    tmp_path: Path, content: bytes
+) -> None:
+    assert describe_loss(tmp_path) is None
     (tmp_path / FILE).write_bytes(content)
-    assert read_looks(tmp_path) == []
-    assert count_look(tmp_path, RUNS) == 1
-    assert count_look(tmp_path, RUNS[:1]) == 2
+    assert read_looks(tmp_path) == [LOST]
+    assert find_look(tmp_path, RUNS) == 2
+    assert (tmp_path / FILE).read_bytes() == content
+    said = describe_loss(tmp_path)
+    assert said is not None
+    assert said.startswith(f"{tmp_path / FILE} was damaged")
+    assert count_look(tmp_path, RUNS) == 2
+    assert count_look(tmp_path, RUNS[:1]) == 3
+    looks = json.loads((tmp_path / FILE).read_text())["looks"]
+    assert (looks[0], len(looks)) == (LOST, 3)
+    # What was lost stays unknown.
+    assert describe_loss(tmp_path) == said
 
 
-def test_a_folder_in_its_place_is_no_look(tmp_path: Path) -> None:
+def test_a_folder_in_its_place_is_damage(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
-    assert read_looks(tmp_path) == []
+    assert read_looks(tmp_path) == [LOST]
+
+
+def test_a_number_is_found_without_counting(tmp_path: Path) -> None:
+    assert find_look(tmp_path, RUNS) == 1
+    assert not (tmp_path / FILE).exists()
+    assert count_look(tmp_path, RUNS[:1]) == 1
+    before = (tmp_path / FILE).read_bytes()
+    assert [find_look(tmp_path, names) for names in (RUNS, RUNS[:1])] == [2, 1]
+    assert (tmp_path / FILE).read_bytes() == before
 
 
 def test_looks_of_another_kind_still_count(tmp_path: Path) -> None:

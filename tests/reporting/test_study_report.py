@@ -412,31 +412,6 @@ def test_training_that_is_not_worth_it_is_the_verdict_of_every_page(tmp_path: Pa
     assert "all against base" in report.markdown.read_text()
 
 
-def test_a_later_look_at_a_study_has_wider_bounds_and_the_same_look_the_same(
-    tmp_path: Path,
-) -> None:
-    """Each report with new runs in it counts; the same runs again do not."""
-    folder = tmp_path / "study"
-    shape: dict[str, Any] = {"tasks": ("fincot",), "rounds": 0}
-    write_study(folder, ("qkv", "all"), seeds=(0,), **shape)
-    build_report(folder)
-    write_study(folder, ("qkv", "all"), seeds=(1,), base=False, **shape)
-    first = build_report(folder)
-    names = ("report.md", "report.html", "summary.csv", "recommendation.json", "looks.json")
-    before = {name: (folder / name).read_bytes() for name in names}
-    build_report(folder)
-    assert {name: (folder / name).read_bytes() for name in names} == before
-    copy = tmp_path / "copy" / "study"
-    shutil.copytree(folder / "runs", copy / "runs")
-    fresh = build_report(copy)
-    assert len(json.loads((folder / "looks.json").read_text())["looks"]) == 2
-    second, only = (
-        {each.variant: each.mean_regret_high for each in report.recommendations[0].inputs}
-        for report in (first, fresh)
-    )
-    assert all(second[name] > only[name] for name in (BASE, "qkv", "all"))
-
-
 def test_failures_and_unreadable_records_are_shown(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",))
     error = ErrorRecord("FloatingPointError", "loss is nan at step 3", "Traceback ...")

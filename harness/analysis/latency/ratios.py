@@ -157,6 +157,21 @@ def geometric_mean(
     return _exponentiate(Interval(centre, *bounds, math.nan, 0))
 
 
+def divide(one: Interval, other: Interval) -> Interval:
+    """Return the ratio of two independent ratios, with bounds made from theirs (MOVER)."""
+    # It is the square of the geometric mean of the one and the other's inverse.
+    other = invert(other)
+    root = geometric_mean(
+        (one.estimate, other.estimate), (one.low, other.low), (one.high, other.high)
+    )
+    return replace(root, estimate=root.estimate**2, low=root.low**2, high=root.high**2)
+
+
+def invert(ratio: Interval) -> Interval:
+    """Return one over a ratio, its bounds turned round."""
+    return replace(ratio, estimate=1 / ratio.estimate, low=1 / ratio.high, high=1 / ratio.low)
+
+
 @functools.cache
 def _choose_rank(count: int, confidence: float) -> tuple[int, float]:
     """Return the largest rank k that keeps `confidence`, at least 1, and its actual coverage."""

@@ -135,8 +135,9 @@ def _find_failures(ratio: Interval, rule: Rule, time: str) -> Iterator[str]:
 def _word_too_few(ratio: Interval) -> str:
     if ratio.processes > 1:
         return f"the rounds of its {ratio.processes} processes are too uneven for an interval"
-    rounds = "1 round" if ratio.rounds == 1 else f"{ratio.rounds} rounds"
-    return f"{rounds} of one process are too few for a {CONFIDENCE:.0%} interval"
+    few = "1 round of one process is" if ratio.rounds == 1 else ""
+    few = few or f"{ratio.rounds} rounds of one process are"
+    return f"{few} too few for a {CONFIDENCE:.0%} interval"
 
 
 def _describe_noise(calls: pd.DataFrame) -> Iterator[str]:

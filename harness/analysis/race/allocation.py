@@ -64,7 +64,7 @@ def plan_round(
         return None
     scores = comparison.scores
     # A look at one seed chooses nothing, and so costs none.
-    level = find_level(comparison.look + (not scores.is_one_seed))
+    level = find_level(comparison.look + comparison.can_choose)
     outlooks = [
         _plan_for(_Foresight(scores, each.variant, delta, level), steps)
         for each in _rank(ruling, delta)[:MOST_CANDIDATES]

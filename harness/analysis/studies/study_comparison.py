@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.comparison import Comparison, compare
-from harness.analysis.decision import BALANCED, apply_rule
+from harness.analysis.decision import BALANCED, apply_rule, check_delta
 from harness.analysis.recommendation import decide
 from harness.analysis.runs import Paths
 from harness.analysis.studies.findings import describe_findings
@@ -64,8 +64,9 @@ def compare_studies(paths: Paths, delta: float = BALANCED.delta) -> StudiesCompa
 
     `paths` are studies' folders, or folders that contain studies; `delta` is the tolerance in mean
     score. Raises UserError, with the reasons, if fewer than two studies, no task or no target set
-    can be compared, and if delta is not positive.
+    can be compared, and if delta is not above 0 and below 1.
     """
+    check_delta(delta)
     notes: list[str] = []
     sides = load_sides(paths, notes)
     tasks = find_common_tasks(sides, notes)

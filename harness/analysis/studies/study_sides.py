@@ -55,7 +55,7 @@ def load_sides(paths: Paths, notes: list[str]) -> list[Side]:
     Raises UserError where a path holds no study, or where fewer than two sides have scores.
     """
     found, loaded = read_runs(paths), load_study(paths)
-    notes += loaded.problems
+    notes += [*loaded.problems, *loaded.lost_looks]
     models = loaded.results.groupby("study")["model"].nunique()
     sides: list[Side] = []
     for (study, model), results in loaded.results.groupby(["study", "model"], sort=False):

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from harness.analysis.comparison import Comparison
+from harness.analysis.decision import check_delta
 from harness.reporting.plots.style import (
     CAPTION_INK,
     CHARACTER_INCHES,
@@ -66,8 +67,10 @@ def plot_regret(comparison: Comparison, delta: float) -> Figure:
     The variant that loses least is on top; the base has a row of its own.
 
     `delta` is the tolerance in score: the rule allows it in the mean, and twice as much on the
-    worst task. Sets without scores have no row; they are named below the plot.
+    worst task. Sets without scores have no row; they are named below the plot. Raises UserError if
+    delta is not above 0 and below 1.
     """
+    check_delta(delta)
     sets = comparison.overall
     columns = [measure.column for measure in MEASURES]
     is_known = sets[columns].notna().all(axis=1)

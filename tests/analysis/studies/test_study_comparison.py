@@ -262,7 +262,7 @@ def test_three_studies_are_ranked_pair_by_pair(tmp_path: Path) -> None:
 
 
 def test_a_delta_that_is_no_loss_is_refused(paths: list[Path]) -> None:
-    with pytest.raises(UserError, match="expected a positive number"):
+    with pytest.raises(UserError, match="expected a number above 0"):
         compare_studies(paths, math.nan)
 
 
