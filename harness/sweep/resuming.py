@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from harness.adapters.storage import has_adapter
 from harness.config.schema import Config
@@ -78,8 +77,8 @@ def open_run(plan: VariantPlan) -> Run:
     if is_done(previous, config):
         return Run(plan, folder, previous)
     # The same configuration has the same run id: stages that it finished still hold.
-    kept = {"adapter": previous.adapter, "train": previous.train}
-    return Run(plan, folder, dataclasses.replace(fresh, **kept, **_keep(previous, config)))
+    kept = dataclasses.replace(fresh, adapter=previous.adapter, train=previous.train)
+    return Run(plan, folder, _keep_results(kept, previous, config))
 
 
 def open_base(plan: VariantPlan) -> Run:
@@ -100,7 +99,7 @@ def open_base(plan: VariantPlan) -> Run:
     if previous is not None and is_done(previous, config):
         return Run(plan, folder, previous)
     if previous is not None:
-        fresh = dataclasses.replace(fresh, **_keep(previous, config))
+        fresh = _keep_results(fresh, previous, config)
     return Run(plan, folder, fresh)
 
 
@@ -117,11 +116,14 @@ def has_enough_scores(record: Record, config: Config) -> bool:
     return bool(asked >= config.task.extra_test_examples)
 
 
-def _keep(previous: Record, config: Config) -> dict[str, Any]:
-    """What holds of an earlier record's scores and times, and of the machine that they are from."""
-    scores = previous.eval if has_enough_scores(previous, config) else None
-    times = None if config.is_timed_again else previous.latency
-    return {"eval": scores, "latency": times, "environment": previous.environment}
+def _keep_results(fresh: Record, previous: Record, config: Config) -> Record:
+    """Take over what still holds of earlier scores and times, and the machine they are from."""
+    return dataclasses.replace(
+        fresh,
+        eval=previous.eval if has_enough_scores(previous, config) else None,
+        latency=None if config.is_timed_again else previous.latency,
+        environment=previous.environment,
+    )
 
 
 def read_previous(folder: Path) -> Record | None:

@@ -50,6 +50,8 @@ class RaceSweeper(Sweeper):
         from harness.cli.racing import run_race_of
         from harness.cli.sweep import RunFailedError
 
+        assert self.config is not None
+        assert self.hydra_context is not None
         own = [f"{key}={value}" for key, value in self.params.items()]
         first = [f"{RATE}=tuned"] if self.config.race.tune_rates else []
         batch = expand_overrides(keep_last([*own, *first, *arguments]))
