@@ -236,7 +236,8 @@ def list_evidence(results: pd.DataFrame) -> list[str]:
     """
     trained = results[(results["target_set"] != BASE) & results["score"].notna()]
     more = trained["extra_test_examples"].fillna(0).astype(int)
-    return list(trained["run_id"] + more.map(lambda count: f" +{count}" if count else ""))
+    pairs = zip(trained["run_id"], more, strict=True)
+    return [f"{name} +{count}" if count else name for name, count in pairs]
 
 
 def _list_losses(found: Runs) -> list[str]:

@@ -58,7 +58,7 @@ def test_an_unknown_size_is_one_line_with_the_choices(
     done = run_harness(*command, f"results_dir={tmp_path}")
     assert done.status == 2
     assert done.stderr.splitlines() == [
-        "error: variables.size is 'huge'; expected one of xs, s, m, l, xl, auto"
+        "error: variables.size is 'huge'; expected one of xxs, xs, s, m, l, xl, auto"
     ]
 
 
