@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 
-from harness.analysis.latency.timing_verdicts import check_gate, find_rule
 from harness.config.catalog import METHODS
 from harness.errors import UserError
 from harness.models.devices import describe_environment, resolve_device
 from harness.models.loading import LoadedModel
 from harness.progress import Progress, announce
-from harness.records.files import read_table, write_table
+from harness.records.files import write_table
 from harness.records.machine import describe_difference, identify_machine
 from harness.records.record import LatencyRecord, Record, read_record
 from harness.sweep.plan import VariantPlan
@@ -54,8 +53,8 @@ def describe_calls(base: Run, runs: Sequence[Run]) -> str | None:
 def reuse_times(runs: Sequence[Run]) -> None:
     """Close the runs whose kind of adapter was timed earlier in the study, on this machine.
 
-    Latency does not depend on training, so another seed or more examples need no timing. Times that
-    failed the gate, or are of other calls, are no help.
+    Latency does not depend on training, so another seed or more examples need no timing;
+    `latency.remeasure` times again.
     """
     waiting = [run for run in runs if run.record.status == "running" and run.record.eval]
     waiting = [run for run in waiting if run.plan.config.latency.enabled]
@@ -76,7 +75,7 @@ def reuse_times(runs: Sequence[Run]) -> None:
 
 
 def _find_timed(study: Path, environment: Mapping[str, Any]) -> dict[str, Path]:
-    """Folder of a run for each kind of call whose times can be trusted, of this machine."""
+    """Folder of a run that was timed on this machine, for each kind of call."""
     machine, known = identify_machine(environment), {}
     for path in sorted(study.glob("runs/*/record.json")):
         with contextlib.suppress(UserError):
@@ -86,14 +85,9 @@ def _find_timed(study: Path, environment: Mapping[str, Any]) -> dict[str, Path]:
                 continue
             name = _name_calls(record, (timed.prompt_tokens, timed.output_tokens))
             is_here = describe_difference(identify_machine(record.environment), machine) is None
-            if name not in known and is_here and _is_trusted(path.parent, timed):
-                known[name] = path.parent
+            if is_here:
+                known.setdefault(name, path.parent)
     return known
-
-
-def _is_trusted(folder: Path, timed: LatencyRecord) -> bool:
-    rule = find_rule(timed)
-    return rule is not None and check_gate(read_table(folder / "latency.parquet"), rule).is_trusted
 
 
 def _name_calls(record: Record, lengths: tuple[int, int]) -> str:

@@ -45,7 +45,9 @@ def test_every_yaml_composes_into_a_valid_config(path: Path) -> None:
 
 
 def test_an_unknown_size_is_named_with_the_choices() -> None:
-    with pytest.raises(UserError, match=r"size is 'huge'; expected one of xxs, xs, s, m, l, xl, auto$"):
+    with pytest.raises(
+        UserError, match=r"size is 'huge'; expected one of xxs, xs, s, m, l, xl, auto$"
+    ):
         compose(["experiment=quickstart", "variables.size=huge"])
     assert compose(["experiment=quickstart", "variables.size=l"]).task.test_examples == 100
 

@@ -333,7 +333,7 @@ def test_another_seed_and_more_examples_reuse_the_times(
 ) -> None:
     from harness.sweep import timing_stage
 
-    config = tiny_config("latency.half_width=9", "latency.min_rounds=8", "latency.max_rounds=20")
+    config = tiny_config()
     run_sweep([config])
     folder = config.study_folder / "runs" / config.run_id
     calls = (folder / "latency.parquet").read_bytes()
