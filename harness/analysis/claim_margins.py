@@ -199,7 +199,8 @@ def _tell_apart(values: np.ndarray) -> np.ndarray:
     """
     differences = values[:, None] - values[None]
     low, high = np.quantile(differences[:, :, 1:], [TAIL, 1 - TAIL], axis=2)
-    return (low > 0).astype(int) - (high < 0).astype(int)
+    order: np.ndarray = (low > 0).astype(int) - (high < 0).astype(int)
+    return order
 
 
 def _bound(values: np.ndarray, tests: int = 1) -> Interval:

@@ -237,7 +237,7 @@ def test_a_task_of_nan_scores_leaves_the_others(tmp_path: Path) -> None:
     comparison, verdict = analyse(study)
     assert comparison.tasks == ("fincot",)
     assert comparison.overall["score"].notna().all()
-    assert find_caveat(verdict, "left out of means").startswith("medmcqa: no target set has scores")
+    assert find_caveat(verdict, "left out of means").startswith("medmcqa: no run has scores")
 
 
 def test_scores_that_are_no_shares_are_named(tmp_path: Path) -> None:

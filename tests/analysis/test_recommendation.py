@@ -163,8 +163,8 @@ def test_without_latency_size_decides_and_it_says_so(tmp_path: Path) -> None:
     )
     verdict = recommend_study(study)
     assert verdict.choice == "all"
-    assert verdict.headline.endswith(
-        " Its latency was not measured, so the smallest set that qualifies was taken."
+    assert " Its latency was not measured, so the smallest set that qualifies was taken." in (
+        verdict.headline
     )
     assert any("not measured" in reason for reason in verdict.reasons)
     assert "Latency was not measured for any target set." in verdict.caveats
