@@ -11,6 +11,7 @@ from harness.analysis.comparison import Comparison, compare
 from harness.analysis.published_claims import check_claims
 from harness.analysis.ranking import find_front_probability
 from harness.analysis.recommendation import Recommendation, recommend
+from harness.analysis.regret import find_chances
 from harness.analysis.results import load_examples, load_results
 from harness.records.record import BASE
 from harness.reporting.report_tables import make_pair_table
@@ -117,6 +118,14 @@ def test_tables_claims_and_chances_go_by_the_rounds_too(tmp_path: Path) -> None:
     chances = find_front_probability(comparison)
     assert chances["o_proj"] == 1.0
     assert not math.isnan(chances[BASE])
+
+
+def test_the_slower_of_two_is_on_the_front_only_where_it_is_better(tmp_path: Path) -> None:
+    """By 3%, which the base's scatter would hide."""
+    comparison, _ = analyse(write_timed(tmp_path / "study", {"qkv": 1.26, "all": 1.3}))
+    best = find_chances(comparison.scores)["all"]
+    assert 0.3 < best < 0.7
+    assert find_front_probability(comparison)["all"] == pytest.approx(best, abs=0.01)
 
 
 def test_a_seed_that_was_timed_later_has_a_session_of_its_own(tmp_path: Path) -> None:

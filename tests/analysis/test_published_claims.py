@@ -465,7 +465,7 @@ def test_noisier_scores_of_hard_tasks_are_no_separation(studies: int) -> None:
     for _ in range(studies):
         tasks = []
         # Equal sets; the hard task's scores scatter most, so its means differ most by chance.
-        for place, spread in enumerate((0.4, 0.3, 0.2, 0.1, 0.05)):
+        for place, spread in enumerate((0.8, 0.4, 0.2, 0.1, 0.05)):
             base = 0.1 + 0.2 * place
             scores = {
                 name: base + rng.normal(0, spread, (1 if name == BASE else 3, 40))
@@ -473,4 +473,5 @@ def test_noisier_scores_of_hard_tasks_are_no_separation(studies: int) -> None:
             }
             tasks.append(arrange(f"task{place}", scores))
         decided += settle(assemble(tasks), SEPARATION) != "undecided"
-    assert decided <= allow(studies)
+    # It takes ten pairs in order; ranks of what noise leaves are in order in 11% of studies.
+    assert decided <= allow(studies, 0.01)
