@@ -11,6 +11,7 @@ from method_cases import STEPS, attach, examples, logits, settings, train
 from peft import PeftModel
 from peft.optimizers import create_lorafa_optimizer
 from recipes import PASSES
+from scipy.stats import kstest, truncnorm
 from tiny_models import load_tiny
 from torch import nn
 from transformers import GenerationConfig
@@ -224,6 +225,17 @@ def test_bottleneck_is_houlsbys_and_begins_near_the_identity() -> None:
     low = h @ adapted.down.weight.T + adapted.down.bias
     gelu = 0.5 * low * (1 + torch.erf(low / math.sqrt(2)))
     torch.testing.assert_close(adapted(x), h + gelu @ adapted.up.weight.T + adapted.up.bias)
+
+
+def test_bottleneck_begins_with_normal_weights_cut_at_two_deviations() -> None:
+    """Houlsby et al., 2019, arXiv:1902.00751, section 3.1, at enough weights to see the cut."""
+    torch.manual_seed(0)
+    adapted = BottleneckProjection(nn.Linear(8, 200), 200, 50, "gelu")
+    expected = truncnorm(-2, 2, scale=0.01)
+    for layer in (adapted.down, adapted.up):
+        weights = layer.weight.detach().flatten().numpy()
+        assert kstest(weights, expected.cdf).pvalue > 0.001
+        assert 0.0195 < abs(weights).max() <= 0.02
 
 
 @pytest.mark.parametrize(("roles", "a_block"), [(("o", "fc2"), 2), (("fc2",), 1)])
