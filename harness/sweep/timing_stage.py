@@ -76,7 +76,8 @@ def reuse_times(runs: Sequence[Run]) -> None:
 
 def _find_timed(study: Path, environment: Mapping[str, Any]) -> dict[str, Path]:
     """Folder of a run that was timed on this machine, for each kind of call."""
-    machine, known = identify_machine(environment), {}
+    machine = identify_machine(environment)
+    known: dict[str, Path] = {}
     for path in sorted(study.glob("runs/*/record.json")):
         with contextlib.suppress(UserError):
             record = read_record(path.parent)
