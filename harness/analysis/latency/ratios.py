@@ -7,7 +7,7 @@ and only then summarised. The median needs no assumption about how times scatter
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -37,6 +37,10 @@ class Interval:
 
 
 UNKNOWN = Interval(math.nan, math.nan, math.nan, math.nan, 0, 0)
+
+
+Times = Mapping[tuple[int, int], float]
+"""(process, round) -> seconds."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,12 @@ def pair_rounds(
     times that are not positive, are left out. A frame without `process` is of one process. The
     variants, where given, choose among an arm's rows.
     """
-    own = _take_medians(calls, column, arm, variant)
-    other = _take_medians(calls, column, reference, reference_variant)
+    own = take_medians(calls, column, arm, variant)
+    return pair_times(own, take_medians(calls, column, reference, reference_variant))
+
+
+def pair_times(own: Times, other: Times) -> Paired:
+    """Return log(own / other) of each round that both have."""
     shared = sorted(own.keys() & other.keys())
     ratios = np.array([own[key] / other[key] for key in shared])
     return Paired(np.array([process for process, _ in shared], dtype=int), np.log(ratios))
@@ -180,10 +188,8 @@ def _choose_rank(count: int, confidence: float) -> tuple[int, float]:
     return rank, max(1 - 2 * float(stats.binom.cdf(rank - 1, count, 0.5)), 0.0)
 
 
-def _take_medians(
-    calls: pd.DataFrame, column: str, arm: str, variant: str | None
-) -> dict[tuple[int, int], float]:
-    """(process, round) -> median of an arm's usable times in it.
+def take_medians(calls: pd.DataFrame, column: str, arm: str, variant: str | None = None) -> Times:
+    """Return (process, round) -> median of an arm's usable times in it.
 
     Plain Python, since a large study has thousands of arms with a few dozen rounds each, on which
     pandas spends many times as long.
@@ -194,11 +200,11 @@ def _take_medians(
         is_used &= (calls["variant"] == variant).to_numpy()
     rows = np.flatnonzero(is_used)
     process = calls["process"].fillna(0).to_numpy()[rows] if "process" in calls else 0 * rows
-    times: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
+    found: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
     keys = zip(process.tolist(), calls["round"].to_numpy()[rows].tolist(), strict=True)
     for key, value in zip(keys, seconds[rows].tolist(), strict=True):
-        times[key].append(value)
-    return {key: median(values) for key, values in times.items()}
+        found[key].append(value)
+    return {key: median(values) for key, values in found.items()}
 
 
 def _take_row_medians(values: np.ndarray) -> np.ndarray:

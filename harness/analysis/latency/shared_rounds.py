@@ -14,9 +14,12 @@ import pandas as pd
 from harness.analysis.latency.ratios import (
     UNKNOWN,
     Interval,
+    Times,
     geometric_mean,
     invert,
-    paired_ratio,
+    pair_times,
+    summarise_rounds,
+    take_medians,
 )
 from harness.errors import UserError
 from harness.records.files import read_table
@@ -30,7 +33,7 @@ class SharedRounds:
     def __init__(self, files: Mapping[tuple[str, str], Mapping[str, Path]]) -> None:
         """`files` is (task, variant) -> session -> a file with the variant's calls in it."""
         self._files = files
-        self._calls: dict[Path, pd.DataFrame] = {}
+        self._times: dict[tuple[Path, str], Times] = {}
         self._ratios: dict[tuple[str, str, str, str], Interval] = {}
 
     def compare(self, one: str, other: str, time: str, tasks: Collection[str]) -> Interval:
@@ -60,26 +63,21 @@ class SharedRounds:
     def _pair(self, session: str, task: str, one: str, other: str, time: str) -> Interval:
         key = session, one, other, time
         if key not in self._ratios:
-            calls = pd.concat(
-                [
-                    self._read(self._files[task, name][session]).assign(variant=name)
-                    for name in (one, other)
-                ]
+            own, others = (
+                self._take_times(self._files[task, name][session], time) for name in (one, other)
             )
-            self._ratios[key] = paired_ratio(
-                *(calls, f"{time}_seconds", ARM, ARM), variant=one, reference_variant=other
-            )
+            self._ratios[key] = summarise_rounds(pair_times(own, others))
         return self._ratios[key]
 
-    def _read(self, path: Path) -> pd.DataFrame:
-        if path not in self._calls:
-            times = [f"{time}_seconds" for time in ("ttft", "tpot", "end_to_end")]
+    def _take_times(self, path: Path, time: str) -> Times:
+        if (path, time) not in self._times:
+            column = f"{time}_seconds"
             try:
-                calls = read_table(path, ("round", "arm", *times), others=("process",))
+                calls = read_table(path, ("round", "arm", column), others=("process",))
+                self._times[path, time] = take_medians(calls, column, ARM)
             except UserError:  # whoever loaded the results was told
-                calls = pd.DataFrame(columns=["round", "arm", *times])
-            self._calls[path] = calls[calls["arm"] == ARM]
-        return self._calls[path]
+                self._times[path, time] = {}
+        return self._times[path, time]
 
 
 def find_shared_rounds(results: pd.DataFrame) -> SharedRounds:
