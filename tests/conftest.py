@@ -22,6 +22,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # pytest-xdist fills the cores with processes, so each of them, and each child, has one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A shell's background jobs ignore Ctrl-C, and so would the commands that tests send it to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 TINY = (
@@ -37,7 +40,7 @@ TINY = (
     "evaluation.batch_size=2",
     "latency.max_rounds=2",
     # Timing waits the less for a quiet machine, the less time it has.
-    "latency.max_seconds=20",
+    "latency.max_seconds=8",
     "latency.fresh_processes=false",
     "latency.max_output_tokens=3",
     "adapter.rank=2",
