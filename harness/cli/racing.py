@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from harness.sweep.race import Launch
 
 
+TUNED_RATE = "train.learning_rate=tuned"
+"""Goes before the user's own overrides, which win."""
+
+
 def race(overrides: Sequence[str], **settings: object) -> Recommendation:
     """Race the combinations of command-line overrides; return the recommendation at the end.
 
@@ -25,8 +29,10 @@ def race(overrides: Sequence[str], **settings: object) -> Recommendation:
     their own. Raises UserError where the race cannot work, or all of its first round fails.
     """
     named = [f"race.{key}={'null' if value is None else value}" for key, value in settings.items()]
-    tuned = [] if settings.get("tune_rates") is False else ["train.learning_rate=tuned"]
-    batch = expand_overrides(keep_last([*tuned, *overrides, *named]))
+    given = keep_last([*overrides, *named])
+    batch = expand_overrides(given)
+    if compose(batch[0]).race.tune_rates:
+        batch = expand_overrides(keep_last([TUNED_RATE, *given]))
     arms = [compose(job) for job in batch]
     return run_race_of(arms, partial(_run_here, arms)).recommendations[0]
 

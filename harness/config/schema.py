@@ -104,8 +104,7 @@ class TaskConfig:
     data_seed: int = 0
     """Seed of splits, selection, order and generated rows, the same for all variants."""
     extra_test_examples: int = 0
-    """Filled in by a race: examples scored beyond `test_examples`, with the adapters that are
-    there."""
+    """Filled in by a race: examples scored beyond `test_examples`, with adapters trained before."""
     held_back: int = 0
     """Filled in while learning rates are tuned: rows of the training split that follow the training
     examples and are scored in place of the test split."""

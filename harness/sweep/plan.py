@@ -124,9 +124,8 @@ class Plan:
 def estimate_scoring(plans: Sequence[VariantPlan]) -> float:
     """Estimated time to score variants, or the base by one of their plans, in the same batches."""
     rows = sum(plan.scored_examples for plan in plans)
-    batches = math.ceil(rows / plans[0].config.evaluation.batch_size) if plans else 0
-    shared = batches * plans[0].batch_seconds if plans else 0.0
-    return shared + sum(plan.score_seconds for plan in plans)
+    batches = math.ceil(rows / plans[0].config.evaluation.batch_size)
+    return batches * plans[0].batch_seconds + sum(plan.score_seconds for plan in plans)
 
 
 def label_run(target_set: str, method: str) -> str:

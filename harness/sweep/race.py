@@ -16,7 +16,7 @@ import pandas as pd
 from harness.analysis.comparison import Comparison, compare
 from harness.analysis.decision import BALANCED, Ruling, apply_rule
 from harness.analysis.race.allocation import Outlook, Step, plan_round
-from harness.analysis.race.race_wording import describe_plan, format_round
+from harness.analysis.race.race_wording import count_runs, describe_plan, format_round
 from harness.analysis.results import list_evidence, load_examples, load_results
 from harness.config.schema import Config, RaceConfig
 from harness.errors import UserError
@@ -162,7 +162,7 @@ class _Track:
             jobs = tuple(self._make_jobs(race, known, outlook))
             spent = self._find_limit(race, jobs, outlook)
             if spent is None:
-                return jobs, describe_plan(outlook, self._share(outlook))
+                return jobs, describe_plan(outlook, self._share(outlook, jobs))
             # The most useful steps come first; those that a budget allows are taken.
             outlook = dataclasses.replace(outlook, steps=outlook.steps[:-1], gap=math.nan)
             if not outlook.steps:
@@ -171,11 +171,11 @@ class _Track:
     def _find_limit(self, race: Race, jobs: Sequence[RaceJob], outlook: Outlook) -> str | None:
         """The budget that the next round would exceed, in words."""
         most, hours = self.settings.max_runs, self.settings.hours
-        runs = {(job.arm, job.seed) for each in race.rounds for job in each.jobs}
-        count = len(runs | {(job.arm, job.seed) for job in jobs})
+        longer = dataclasses.replace(race, rounds=(*race.rounds, Round(tuple(jobs), "")))
+        count = count_runs(longer)
         if most is not None and count > most:
             return f"undecided; the next round would make it {count} runs of {most} (race.max_runs)"
-        seconds = self._share(outlook)
+        seconds = self._share(outlook, jobs)
         if hours is not None and race.seconds + seconds > 3600 * hours:
             return (
                 f"undecided after {format_duration(race.seconds)}; the next round takes about "
@@ -183,10 +183,10 @@ class _Track:
             )
         return None
 
-    def _share(self, outlook: Outlook) -> float:
+    def _share(self, outlook: Outlook, jobs: Sequence[RaceJob]) -> float:
         """Wall time of steps, which several processes share."""
         room = survey_room(resolve_device(self.arms[0].model.device), in_processes=True)
-        return outlook.seconds / room.count_workers(len(outlook.steps))
+        return outlook.seconds / room.count_workers(len(jobs))
 
     def _list_seeds(self, race: Race, known: _Known) -> Iterator[Step]:
         rows = known.results[known.results["task"].isin(known.comparison.tasks)]

@@ -27,9 +27,11 @@ def begin_race(arms: Sequence[Config]) -> Race:
     found = read_race(study)
     if found is not None:
         _check_same(found, arms)
+    if found is None or not found.rounds[0].is_over:
+        _check_others(study, arms)
+        _check_budget(arms)
+    if found is not None:
         return dataclasses.replace(found, tolerance=settings.tolerance)
-    _check_others(study, arms)
-    _check_budget(arms)
     first = Round(tuple(RaceJob(name, 0) for name in names), "one seed of every set on every task")
     race = Race(settings.tolerance, names, (first,))
     write_race(study, race)

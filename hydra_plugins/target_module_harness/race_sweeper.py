@@ -18,8 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 from harness.config.composing import expand_overrides, keep_last, to_config
 from harness.records.race_record import RaceJob
 
-RATE = "train.learning_rate"
-
 
 @dataclass
 class RaceSweeperConf:
@@ -47,13 +45,13 @@ class RaceSweeper(Sweeper):
 
     def sweep(self, arguments: Sequence[str]) -> None:
         """Race all combinations of the overrides, which are those of an ordinary sweep."""
-        from harness.cli.racing import run_race_of
+        from harness.cli.racing import TUNED_RATE, run_race_of
         from harness.cli.sweep import RunFailedError
 
         assert self.config is not None
         assert self.hydra_context is not None
         own = [f"{key}={value}" for key, value in self.params.items()]
-        first = [f"{RATE}=tuned"] if self.config.race.tune_rates else []
+        first = [TUNED_RATE] if self.config.race.tune_rates else []
         batch = expand_overrides(keep_last([*own, *first, *arguments]))
         loader = self.hydra_context.config_loader
         arms = [to_config(loader.load_sweep_config(self.config, job)) for job in batch]

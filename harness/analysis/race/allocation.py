@@ -2,8 +2,8 @@
 
 A race is decided once a candidate's bounds of the score lost against every rival are within the
 tolerance. Each bound's variance has a part of seeds and one of each task's examples, so what
-another seed or twice the examples would do to it can be foretold. Steps are added one at a time,
-the most useful for its seconds first, until the bounds of one candidate are foretold to be within
+another seed or twice the examples would do to it can be predicted. Steps are added one at a time,
+the most useful for its seconds first, until the bounds of one candidate are predicted to be within
 the tolerance. So most steps go to the leader and the rivals that are hardest to tell from it
 (LUCB: Kalyanakrishnan et al., ICML 2012; F-Race: Birattari et al., GECCO 2002).
 """
@@ -24,7 +24,7 @@ from harness.analysis.seed_noise import ASSUMED_FREEDOM
 from harness.records.record import BASE
 
 PRUDENCE = 1.1
-"""Bounds are foretold this much wider: a round that falls short costs a look."""
+"""Bounds are predicted this much wider: a round that falls short costs a look."""
 MOST_CANDIDATES = 5
 """Candidates for which a round is planned, the best first."""
 
@@ -36,7 +36,7 @@ class Step:
     """The variant that gets one more seed on every task, or the task that gets twice the
     examples."""
     seconds: float
-    """What it takes."""
+    """Work of one process."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Outlook:
     """The variant whose choice the steps aim at."""
     steps: tuple[Step, ...]
     gap: float
-    """How far the bounds are foretold to lie beyond the tolerance after them, summed over rivals;
+    """How far the bounds are predicted to lie beyond the tolerance after them, summed over rivals;
     0 where a decision is expected."""
 
     @property
@@ -66,7 +66,7 @@ def plan_round(
     # A look at one seed chooses nothing, and so costs none.
     level = find_level(comparison.look + comparison.can_choose)
     outlooks = [
-        _plan_for(_Foresight(scores, each.variant, delta, level), steps)
+        _plan_for(_Forecast(scores, each.variant, delta, level), steps)
         for each in _rank(ruling, delta)[:MOST_CANDIDATES]
     ]
     return min(
@@ -82,12 +82,12 @@ def _rank(ruling: Ruling, delta: float) -> list[Evidence]:
     return sorted(able, key=lambda each: (each.mean_regret_high, each.variant))
 
 
-def _plan_for(foresight: "_Foresight", steps: Sequence[Step]) -> Outlook:
+def _plan_for(forecast: "_Forecast", steps: Sequence[Step]) -> Outlook:
     taken: list[Step] = []
     left = list(steps)
-    gap = foresight.measure_gap(taken)
+    gap = forecast.measure_gap(taken)
     while gap > 0 and left:
-        gaps = [foresight.measure_gap([*taken, step]) for step in left]
+        gaps = [forecast.measure_gap([*taken, step]) for step in left]
         gains = [
             (gap - after) / max(step.seconds, 1e-9) for after, step in zip(gaps, left, strict=True)
         ]
@@ -96,8 +96,8 @@ def _plan_for(foresight: "_Foresight", steps: Sequence[Step]) -> Outlook:
             break
         gap = gaps[best]
         taken.append(left.pop(best))
-    # Where nothing is foretold to help, the noise may be other than it seems: more of everything.
-    return Outlook(foresight.leader, tuple(taken or steps), gap)
+    # Where nothing is predicted to help, the noise may be other than it seems: more of everything.
+    return Outlook(forecast.leader, tuple(taken or steps), gap)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class _Rival:
     freedom: float
 
 
-class _Foresight:
+class _Forecast:
     """What the bounds of one candidate would be after some steps, the means being what they are."""
 
     def __init__(self, scores: Scores, leader: str, delta: float, level: float) -> None:
@@ -122,7 +122,7 @@ class _Foresight:
         self.tail = level / max(1, len(scores.complete) - 1)
         self.seeds = _count_seeds(scores)
         self.tasks = len(scores.tasks)
-        self.rivals = list(_compare_all(scores, leader, level, self.tail))
+        self.rivals = _compare_all(scores, leader, level, self.tail)
 
     def measure_gap(self, steps: Collection[Step]) -> float:
         """Sum over rivals of what their bounds are beyond the tolerance."""
@@ -141,16 +141,13 @@ class _Foresight:
         pair = (self.leader, rival.name)
         before = sum(1 / self.seeds[name] for name in pair if name in seeds)
         after = sum(1 / seeds[name] for name in pair if name in seeds)
-        variance = rival.of_seeds * (after / before if before else 1.0)
+        variance = rival.of_seeds * after / before
         variance += sum(
             part / (2 if task in doubled else 1) for task, part in rival.of_examples.items()
         )
-        critical = rival.critical
-        if rival.freedom > 0:
-            ends = (stats.t.ppf(1 - self.tail, f) for f in (rival.freedom, gain * rival.freedom))
-            now, then = ends
-            critical *= then / now
-        return max(0.0, rival.lost + PRUDENCE * critical * math.sqrt(variance) - self.delta)
+        now, then = stats.t.ppf(1 - self.tail, [rival.freedom, gain * rival.freedom])
+        reach = PRUDENCE * rival.critical * then / now * math.sqrt(variance)
+        return max(0.0, float(rival.lost + reach - self.delta))
 
     def _gain_freedom(self, seeds: dict[str, int]) -> float:
         """How many times the degrees of freedom of seed noise there would be."""

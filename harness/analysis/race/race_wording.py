@@ -9,6 +9,7 @@ from harness.formatting import (
     format_score,
     join_words,
     pad_columns,
+    pluralize,
 )
 from harness.records.race_record import Race, Round, Standing
 from harness.records.record import BASE
@@ -26,7 +27,7 @@ def format_round(race: Race) -> str:
     last, number = race.rounds[-1], len(race.rounds)
     own, runs = count_runs(race) - count_runs(race, number - 1), count_runs(race)
     title = (
-        f"round {number}: {_count_runs(own)} in {format_duration(last.seconds)}; "
+        f"round {number}: {pluralize(own, 'run')} in {format_duration(last.seconds)}; "
         f"{runs} in {format_duration(race.seconds)} so far"
     )
     header = [cell.format(tolerance=race.tolerance) for cell in HEADER]
@@ -70,7 +71,3 @@ def describe_plan(outlook: Outlook, seconds: float) -> str:
     if outlook.gap > 0:
         return f"{what}, because it narrows the bounds of {outlook.leader} most for its time"
     return f"{what}, because it is expected to decide on {outlook.leader}"
-
-
-def _count_runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"

@@ -1,4 +1,4 @@
-"""What a race runs next: foretold bounds against what more data really gives."""
+"""What a race runs next: predicted bounds against what more data really gives."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from score_tables import draw_binary, make_tables
 from harness.analysis.comparison import compare
 from harness.analysis.decision import BALANCED, apply_rule
 from harness.analysis.differences import Scores
-from harness.analysis.race.allocation import PRUDENCE, Outlook, Step, _Foresight, plan_round
+from harness.analysis.race.allocation import PRUDENCE, Outlook, Step, _Forecast, plan_round
 from harness.records.record import BASE
 
 MEANS = {BASE: 0.3, "o_proj": 0.45, "qkv": 0.6, "all": 0.61}
@@ -43,17 +43,17 @@ def test_the_cheaper_of_two_ways_is_taken() -> None:
         assert outlook.steps[0].kind == kind
 
 
-def test_what_is_foretold_of_twice_the_examples_comes_true() -> None:
-    """How far bounds reach, foretold from half of the examples, is what all of them give."""
+def test_what_is_predicted_of_twice_the_examples_comes_true() -> None:
+    """How far bounds reach, predicted from half of the examples, is what all of them give."""
     scores = draw_binary(np.random.default_rng(0), MEANS, 2000, 3)
     half = {name: own[:, ::2] for name, own in scores.items()}
     few, many = (compare(*make_tables({"task": each})).scores for each in (half, scores))
-    foretold = find_reach(few, [Step("examples", "task", 1.0)])
-    assert foretold == pytest.approx(find_reach(many, []), rel=0.2)
-    assert foretold < 0.9 * find_reach(few, [])
+    predicted = find_reach(few, [Step("examples", "task", 1.0)])
+    assert predicted == pytest.approx(find_reach(many, []), rel=0.2)
+    assert predicted < 0.9 * find_reach(few, [])
 
 
-def test_what_is_foretold_of_another_seed_comes_true() -> None:
+def test_what_is_predicted_of_another_seed_comes_true() -> None:
     rng = np.random.default_rng(1)
     scores = draw_binary(rng, MEANS, 1000, 8, exact=False)
     moved = {
@@ -63,13 +63,13 @@ def test_what_is_foretold_of_another_seed_comes_true() -> None:
     few = compare(*make_tables({"task": {n: own[:4] for n, own in moved.items()}})).scores
     many = compare(*make_tables({"task": moved})).scores
     # Four more seeds of each set.
-    foretold = find_reach(few, [step for step in SEEDS for _ in range(4)])
-    assert foretold == pytest.approx(find_reach(many, []), rel=0.3)
+    predicted = find_reach(few, [step for step in SEEDS for _ in range(4)])
+    assert predicted == pytest.approx(find_reach(many, []), rel=0.3)
 
 
 def find_reach(scores: Scores, steps: list[Step]) -> float:
     """How far the leader's bounds lie above its estimates, summed over rivals."""
     # So low that no bound is clipped.
-    foresight = _Foresight(scores, "all", -1.0, 0.04)
-    whole = foresight.measure_gap(steps)
-    return (whole - sum(each.lost + 1.0 for each in foresight.rivals)) / PRUDENCE
+    forecast = _Forecast(scores, "all", -1.0, 0.04)
+    whole = forecast.measure_gap(steps)
+    return (whole - sum(each.lost + 1.0 for each in forecast.rivals)) / PRUDENCE
