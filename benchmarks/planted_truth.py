@@ -32,9 +32,9 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis.comparison import FEW_EXAMPLES, Comparison, compare
-from harness.analysis.decision import BALANCED, apply_rule
 from harness.analysis.race.allocation import Step, plan_round
 from harness.analysis.results import COLUMNS
+from harness.analysis.verdict.decision import BALANCED, apply_rule
 from harness.records.record import BASE
 
 RESULTS = Path(__file__).resolve().parent / "results" / "planted-truth.json"

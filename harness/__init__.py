@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import compare, restrict_tasks
-    from harness.analysis.decision import choose_by_profile, leave_tasks_out, trace_delta
     from harness.analysis.examples import count_wins, find_examples
     from harness.analysis.latency.latency_comparison import compare_latency
     from harness.analysis.latency.latency_results import load_latency_study
@@ -21,9 +20,10 @@ if TYPE_CHECKING:
     )
     from harness.analysis.published_claims import check_claims
     from harness.analysis.ranking import compare_pairs, rank_sets
-    from harness.analysis.recommendation import recommend
     from harness.analysis.results import load_examples, load_latency, load_losses, load_results
     from harness.analysis.studies.study_comparison import compare_studies
+    from harness.analysis.verdict.decision import choose_by_profile, leave_tasks_out, trace_delta
+    from harness.analysis.verdict.recommendation import recommend
     from harness.cli.racing import race
     from harness.reporting.exports import export_choice
     from harness.reporting.plots.latency_plots import plot_forest, plot_predictions
@@ -76,8 +76,8 @@ _NAMES = {
     "reporting.plots.regret_plot": ("plot_regret",),
     "analysis.results": ("load_examples", "load_latency", "load_losses", "load_results"),
     "analysis.ranking": ("compare_pairs", "rank_sets"),
-    "analysis.recommendation": ("recommend",),
-    "analysis.decision": ("choose_by_profile", "leave_tasks_out", "trace_delta"),
+    "analysis.verdict.recommendation": ("recommend",),
+    "analysis.verdict.decision": ("choose_by_profile", "leave_tasks_out", "trace_delta"),
     "analysis.studies.study_comparison": ("compare_studies",),
     "analysis.examples": ("count_wins", "find_examples"),
     "cli.racing": ("race",),

@@ -11,19 +11,25 @@ ever above its _high.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 
-import numpy as np
 import pandas as pd
 
 from harness.analysis.differences import Scores, find_front
-from harness.analysis.latency.ratios import UNKNOWN, Interval, divide, geometric_mean, invert
+from harness.analysis.latency.ratios import UNKNOWN, Interval, divide, invert
 from harness.analysis.latency.shared_rounds import SharedRounds, find_shared_rounds
+from harness.analysis.latency.variant_ratios import (
+    BOUNDS,
+    SHOWN_COLUMNS,
+    average_over_tasks,
+    average_ratios,
+    base_as_one,
+    find_timed_tasks,
+    leave_out_timing,
+)
 from harness.analysis.majority import MajorityLine, add_majority, find_majority_line
 from harness.analysis.pairing import pair_task
 from harness.analysis.regret import (
@@ -35,10 +41,9 @@ from harness.analysis.regret import (
     lose_on_task,
     measure_complete,
 )
-from harness.analysis.results import LENGTHS, RATIO_COLUMNS
+from harness.analysis.results import LENGTHS
 from harness.errors import UserError
 from harness.formatting import join_words
-from harness.records.machine import describe_difference
 from harness.records.record import BASE
 
 FEW_EXAMPLES = 30
@@ -47,13 +52,7 @@ FEW_EXAMPLES = 30
 NO_SETS = "no target set has scores on it"
 """Why a task takes no part on which the base alone was scored."""
 
-BOUNDS = ("", "_low", "_high")
 _REGRETS = tuple(f"regret{bound}" for bound in BOUNDS)
-RATIOS = tuple(name for name in RATIO_COLUMNS if name.endswith("_ratio"))
-UNTRUSTED = "untrusted_"
-"""Begins the name of a ratio that is shown and takes no part in a verdict."""
-SHOWN_RATIOS = (*RATIOS, *(f"{UNTRUSTED}{name}" for name in RATIOS))
-SHOWN_COLUMNS = tuple(f"{name}{bound}" for name in SHOWN_RATIOS for bound in BOUNDS)
 COSTS = ("trainable_parameters", "adapter_bytes", "train_seconds", "peak_memory_bytes")
 
 
@@ -123,7 +122,7 @@ class Comparison:
             return UNKNOWN
         if BASE in (one, other):
             return own if other == BASE else invert(others)
-        tasks = _find_timed_tasks(self.overall, self._counted_rows, ratio)
+        tasks = find_timed_tasks(self.overall, self._counted_rows, ratio)
         paired = self.rounds.compare(one, other, ratio.removesuffix("_ratio"), tasks)
         return divide(own, others) if math.isnan(paired.estimate) else paired
 
@@ -165,7 +164,7 @@ def compare(
     look = _read_look(results) if look is None else look
     notes: list[str] = []
     results = results.fillna({"latency_session": results["run_id"]})
-    results, doubts = _leave_out_timing(results, notes)
+    results, doubts = leave_out_timing(results, notes)
     scores = _pair_tasks(results, examples, notes)
     majority = _find_majority(results, scores, notes)
     uncounted = dict(_find_uncounted(scores, majority))
@@ -218,45 +217,6 @@ def restrict_tasks(comparison: Comparison, tasks: Collection[str]) -> Comparison
         uncounted={task: why for task, why in comparison.uncounted.items() if task in tasks},
         all_scores=scores,
     )
-
-
-def _leave_out_timing(
-    results: pd.DataFrame, notes: list[str]
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Set the ratios apart that nothing may be concluded from; return why, by variant.
-
-    Those are the ratios of runs that failed the A/A gate, and all of them where runs were timed on
-    different machines. They are unknown under their own name, and stand under `untrusted_<name>`.
-    """
-    is_timed = results[list(RATIO_COLUMNS)].notna().any(axis=1)
-    difference = _find_machine_difference(results.loc[is_timed, "machine"])
-    if difference is not None:
-        is_left_out, why = is_timed, "was taken on different machines"
-        notes.append(
-            f"latency is not compared: runs were timed on different machines ({difference})"
-        )
-    else:
-        # No older record has a verdict of the gate.
-        has_failed = results["latency_trusted"].eq(False).fillna(False).astype(bool)
-        is_left_out, why = is_timed & has_failed, "is untrusted"
-        notes += _name_untrusted(results[is_timed], results[is_left_out])
-    ratios = {name: results[name].mask(is_left_out) for name in RATIO_COLUMNS}
-    ratios |= {f"{UNTRUSTED}{name}": results[name].where(is_left_out) for name in RATIO_COLUMNS}
-    return results.assign(**ratios), dict.fromkeys(results.loc[is_left_out, "variant"], why)
-
-
-def _name_untrusted(timed: pd.DataFrame, untrusted: pd.DataFrame) -> Iterator[str]:
-    for task, rows in untrusted.groupby("task"):
-        is_part = len(rows) < (timed["task"] == task).sum()
-        whose = f" of {join_words(sorted(rows['variant'].unique()))}" if is_part else ""
-        yield f"latency{whose} on {task} is not used, because its timing is untrusted"
-
-
-def _find_machine_difference(machines: pd.Series) -> str | None:
-    """What differs between two machines, each as results have it; None where none do."""
-    identities = [json.loads(machine) for machine in sorted(machines.dropna().unique())]
-    differences = (describe_difference(one, two) for one, two in combinations(identities, 2))
-    return next(filter(None, differences), None)
 
 
 def _pair_tasks(results: pd.DataFrame, examples: pd.DataFrame, notes: list[str]) -> Scores:
@@ -339,7 +299,7 @@ def _tabulate_tasks(results: pd.DataFrame, scores: Scores, counted: Scores) -> p
             row |= _score_task(scores.restrict([task]), str(task), str(variant), best)
         row |= {name: runs[name].mean() for name in (*LENGTHS, *COSTS)}
         row |= {"latency_sessions": "; ".join(sorted(set(runs["latency_session"])))}
-        rows.append(row | _average_ratios(runs))
+        rows.append(row | average_ratios(runs))
     columns = ["variant", "target_set", "method", "rank", "task", "metric", "unfinished_runs"]
     columns += ["seeds", "examples"]
     columns += [f"{name}{bound}" for name in ("score", "difference", "regret") for bound in BOUNDS]
@@ -379,32 +339,11 @@ def _compare_to_base(scores: Scores, variant: str) -> dict[str, float]:
     return bounds | {"difference_p": found.test()}
 
 
-def _average_ratios(runs: pd.DataFrame) -> dict[str, float]:
-    """Means over the runs of a variant on a task; the times of a session count once."""
-    means: dict[str, float] = {}
-    for name in SHOWN_RATIOS:
-        means |= _average(name, runs[runs[name].notna()], "latency_session")
-    return means
-
-
-def _average(name: str, rows: pd.DataFrame, session: str) -> dict[str, float]:
-    """Geometric mean of a ratio; rows of one session were measured once, and count once."""
-    first = np.unique(rows[session].to_numpy(), return_index=True)[1]
-    values = rows[[f"{name}{bound}" for bound in BOUNDS]].to_numpy(dtype=float)[first]
-    mean = geometric_mean(*values.T)
-    return {name: mean.estimate, f"{name}_low": mean.low, f"{name}_high": mean.high}
-
-
 def _mark_fronts(by_task: pd.DataFrame) -> pd.Series:
     marks = pd.Series(False, index=by_task.index)
     for _, rows in by_task.groupby("task"):
         marks[rows.index] = find_front(base_as_one(rows), rows["score"])
     return marks
-
-
-def base_as_one(rows: pd.DataFrame, ratio: str = "end_to_end_ratio") -> pd.Series:
-    """Return the ratios to base of `rows`, where the base's own is 1 by definition."""
-    return rows[ratio].where(rows["target_set"] != BASE, 1.0)
 
 
 def _tabulate_overall(
@@ -429,7 +368,7 @@ def _tabulate_overall(
     frame = pd.DataFrame(rows).rename(columns=names).reindex(columns=[*columns, *COSTS])
     frame["is_complete"] = frame["is_complete"].eq(True)
     frame = frame.join(
-        _average_over_tasks(frame, by_task[by_task["task"].isin(scores.tasks)], notes)
+        average_over_tasks(frame, by_task[by_task["task"].isin(scores.tasks)], notes)
     )
     return frame.assign(on_front=find_front(base_as_one(frame), frame["score"]))
 
@@ -447,36 +386,3 @@ def _score_overall(scores: Scores, variant: str, level: float) -> dict[str, floa
     row |= _score(scores, variant)
     # A gain over fewer tasks stands beside no mean.
     return row | (_compare_to_base(scores, variant) if BASE in scores.complete else {})
-
-
-def _average_over_tasks(
-    overall: pd.DataFrame, by_task: pd.DataFrame, notes: list[str]
-) -> pd.DataFrame:
-    """Geometric means of each ratio over the tasks that every timed, complete set has it for."""
-    by_task = by_task[["variant", "task", "latency_sessions", *SHOWN_COLUMNS]]
-    means: dict[str, dict[str, float]] = {variant: {} for variant in overall["variant"]}
-    for name in SHOWN_RATIOS:
-        timed = by_task[by_task[name].notna()]
-        tasks = _find_timed_tasks(overall, by_task, name)
-        is_timed = timed["variant"].isin(overall.loc[overall["is_complete"], "variant"]).any()
-        if name == "end_to_end_ratio" and is_timed and tasks != set(by_task["task"]):
-            listed = ", ".join(sorted(tasks)) or "no task"
-            notes.append(
-                f"mean latency covers {listed}: not every set was timed on the other tasks"
-            )
-        for variant, own in means.items():
-            rows = timed[(timed["variant"] == variant) & timed["task"].isin(tasks)]
-            rows = rows if len(rows) == len(tasks) else rows.iloc[:0]
-            own |= _average(name, rows, "latency_sessions")
-    frame = pd.DataFrame(list(means.values()), index=overall.index)
-    return frame.reindex(columns=list(SHOWN_COLUMNS))
-
-
-def _find_timed_tasks(overall: pd.DataFrame, by_task: pd.DataFrame, ratio: str) -> set[str]:
-    """The tasks that every timed, complete set has a ratio for."""
-    if by_task.empty:
-        return set()
-    complete = set(overall.loc[overall["is_complete"], "variant"]) - {BASE}
-    counted = by_task[by_task[ratio].notna() & by_task["variant"].isin(complete)]
-    having = counted.groupby("variant")["task"].agg(set)
-    return set.intersection(*having) if len(having) else set()

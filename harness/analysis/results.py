@@ -14,12 +14,10 @@ warned about and left out; one bad record never stops the others.
 `load_study`     all that a report needs, read once
 """
 
-import hashlib
 import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,27 +25,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis.latency.ratios import paired_ratio
-from harness.analysis.latency.timing_verdicts import Rule, check_gate, find_rule
+from harness.analysis.latency.run_times import (
+    CALL_COLUMNS,
+    RATIO_COLUMNS,
+    SECONDS_COLUMNS,
+    list_times,
+    read_calls,
+    tell_sessions_apart,
+)
 from harness.analysis.majority import MAJORITY_COLUMNS, make_majority_line, mark_skill
 from harness.analysis.runs import Paths, Run, Runs, read_run_table, read_runs
 from harness.records.looks import describe_loss, find_look
 from harness.records.machine import identify_machine
 from harness.records.record import BASE, TUNED, EvalRecord, Record
 
-TIMES = ("ttft", "tpot", "end_to_end")
-"""Time to first token, time per output token, and end to end."""
-
-ARMS = {"unmerged": "", "merged": "merged_"}
-"""Arm of a timed call -> prefix of its columns."""
-
-SECONDS_COLUMNS = tuple(f"{prefix}{time}_seconds" for prefix in ARMS.values() for time in TIMES)
-RATIO_COLUMNS = tuple(
-    f"{prefix}{time}_ratio{bound}"
-    for prefix in ARMS.values()
-    for time in TIMES
-    for bound in ("", "_low", "_high")
-)
 LENGTHS = ("completion_tokens", "reasoning_tokens")
 """Lengths of what was generated, by example and as a mean over examples."""
 
@@ -96,11 +87,7 @@ TIMED = ("rounds", "processes", "stopped", "session")
 KEYS = ("run_id", "study", "model", "task", "variant", "target_set", "method", "rank", "seed")
 """Columns that the tables of examples, calls and steps put before their own."""
 
-BASE_CALLS = "base_calls"
-"""Column that tells sessions apart while the table is made."""
-
 EXAMPLE_COLUMNS = ("id", "score")
-CALL_COLUMNS = ("round", "position", "arm", *(f"{time}_seconds" for time in TIMES))
 
 
 @dataclass(frozen=True)
@@ -204,7 +191,7 @@ def load_latency(path: Paths) -> pd.DataFrame:
     """
     found = read_runs(path)
     problems = list(found.problems)
-    tables = [(run, _read_calls(run, problems)) for run in found.runs]
+    tables = [(run, read_calls(run, problems)) for run in found.runs]
     _warn(problems)
     return _join(tables, CALL_COLUMNS)
 
@@ -254,12 +241,12 @@ def _number_looks(frame: pd.DataFrame) -> pd.Series:
 
 
 def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
-    times = _list_times(found, problems)
+    times = list_times(found, problems)
     frame = pd.DataFrame(
         {**_describe(run), **_describe_sections(run.record), **own}
         for run, own in zip(found.runs, times, strict=True)
     )
-    frame = _tell_sessions_apart(frame)
+    frame = tell_sessions_apart(frame)
     scores = sorted(str(name) for name in frame if str(name).startswith("score_"))
     after = COLUMNS.index("score") + 1
     frame = frame.reindex(columns=[*COLUMNS[:after], *scores, *COLUMNS[after:]])
@@ -273,21 +260,6 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
         look=_number_looks(frame),
         has_skill=mark_skill(frame["score"], frame["majority_score_high"]),
     )
-
-
-def _tell_sessions_apart(frame: pd.DataFrame) -> pd.DataFrame:
-    """Name each session by its base, and by the base's calls where that was timed again.
-
-    A seed that is added later is timed with the same base in a session of its own.
-    """
-    if frame.empty:
-        return frame
-    sessions = frame[frame[BASE_CALLS] != ""].groupby(["study", "latency_session"])
-    is_several = sessions[BASE_CALLS].transform("nunique") > 1
-    several = is_several.index[is_several]
-    names = frame["latency_session"].copy()
-    names[several] += "@" + frame.loc[several, BASE_CALLS]
-    return frame.assign(latency_session=names)
 
 
 def _describe(run: Run) -> dict[str, Any]:
@@ -359,65 +331,6 @@ def _take(section: object, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(section, name) for name in names}
 
 
-def _list_times(found: Runs, problems: list[str]) -> Iterator[dict[str, Any]]:
-    """Describe the times of each run, in order; of a session's copies of one file only once."""
-    known: dict[tuple[bytes, bool, Rule | None], dict[str, Any]] = {}
-    for run in found.runs:
-        key = (_digest_calls(run), run.target_set == BASE, find_rule(run.record.latency))
-        times = known.get(key)
-        if times is None:
-            calls = _read_calls(run, problems)
-            times = _describe_times(run, calls)
-            if len(calls):  # where there are none, each run has a problem of its own
-                known[key] = times
-        yield times
-
-
-def _digest_calls(run: Run) -> bytes:
-    """Digest of a run's timed calls; empty where it has none."""
-    if run.record.latency is not None:
-        with suppress(OSError):
-            return hashlib.sha256((run.folder / "latency.parquet").read_bytes()).digest()
-    return b""
-
-
-def _describe_times(run: Run, calls: pd.DataFrame) -> dict[str, Any]:
-    """Medians and paired ratios of a run's own arms; the base's ratios are left unknown."""
-    row: dict[str, Any] = {}
-    coverages: list[float] = []
-    for arm, prefix in ARMS.items():
-        own = BASE if run.target_set == BASE and arm == "unmerged" else arm
-        times = calls[calls["arm"] == own]
-        for time in TIMES:
-            column = f"{time}_seconds"
-            row[f"{prefix}{column}"] = pd.to_numeric(times[column], errors="coerce").median()
-            if run.target_set != BASE:
-                ratio = paired_ratio(calls, column, arm)
-                name = f"{prefix}{time}_ratio"
-                row |= {name: ratio.estimate, f"{name}_low": ratio.low, f"{name}_high": ratio.high}
-                coverages.append(ratio.coverage)
-    known = [coverage for coverage in coverages if not math.isnan(coverage)]
-    row["latency_interval_coverage"] = min(known, default=math.nan)
-    row[BASE_CALLS] = _digest_base(calls)
-    return row | _check_timing(run, calls)
-
-
-def _digest_base(calls: pd.DataFrame) -> str:
-    """Digest of the base's times, by which a session is known; empty where there are none."""
-    seconds = pd.to_numeric(calls.loc[calls["arm"] == BASE, "end_to_end_seconds"], errors="coerce")
-    values = seconds.to_numpy(dtype=float)
-    return hashlib.sha256(values.tobytes()).hexdigest()[:8] if len(values) else ""
-
-
-def _check_timing(run: Run, calls: pd.DataFrame) -> dict[str, Any]:
-    """What the gate says; nothing for records from before it."""
-    rule = find_rule(run.record.latency)
-    if rule is None:
-        return {}
-    gate = check_gate(calls, rule)
-    return {"latency_trusted": gate.is_trusted, "latency_distrust": "; ".join(gate.reasons) or None}
-
-
 def _tabulate_headline(found: Runs, problems: list[str]) -> pd.DataFrame:
     tables = [
         (run, _read_examples(run, scored, ("cluster",), {}, problems))
@@ -463,12 +376,6 @@ def _tabulate_losses(found: Runs) -> pd.DataFrame:
         steps = {"step": range(1, len(losses) + 1), "loss": pd.Series(losses, dtype=float)}
         tables.append((run, pd.DataFrame(steps)))
     return _join(tables, ("step", "loss"))
-
-
-def _read_calls(run: Run, problems: list[str]) -> pd.DataFrame:
-    if run.record.latency is None:
-        return pd.DataFrame(columns=list(CALL_COLUMNS))
-    return read_run_table(run, "latency.parquet", CALL_COLUMNS, problems)
 
 
 def _keys(run: Run) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.analysis.decision import BALANCED
 from harness.analysis.studies.study_comparison import compare_studies
+from harness.analysis.verdict.decision import BALANCED
 from harness.cli.closed_pipe import end_with_reader
 from harness.errors import UserError
 from harness.reporting.studies_page import text_comparison, write_studies

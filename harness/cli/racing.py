@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from harness.analysis.recommendation import Recommendation
+from harness.analysis.verdict.recommendation import Recommendation
 from harness.config.composing import compose, expand_overrides, keep_last
 from harness.config.schema import Config
 from harness.records.race_record import RaceJob

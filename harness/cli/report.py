@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.analysis.decision import BALANCED, PROFILES
+from harness.analysis.verdict.decision import BALANCED, PROFILES
 from harness.cli.closed_pipe import end_with_reader
 from harness.errors import UserError
 from harness.formatting import join_words

@@ -51,8 +51,8 @@ from harness.analysis.latency.latency_wording import (
     list_troubles,
     name_points,
 )
+from harness.analysis.latency.run_times import TIMES
 from harness.analysis.latency.timing_verdicts import Gate
-from harness.analysis.results import TIMES
 from harness.records.files import write_table, write_text
 from harness.reporting.latency_cells import (
     make_noise_table,

@@ -8,10 +8,10 @@ import pandas as pd
 
 from harness.analysis.caveats import list_unskilled_tasks
 from harness.analysis.comparison import Comparison
-from harness.analysis.decision import Profile
 from harness.analysis.published_claims import check_claims
-from harness.analysis.recommendation import Recommendation, decide
 from harness.analysis.results import Study
+from harness.analysis.verdict.decision import Profile
+from harness.analysis.verdict.recommendation import Recommendation, decide
 from harness.formatting import join_words
 from harness.records.record import BASE
 from harness.reporting.duels import Duel, list_duels

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.comparison import UNTRUSTED, Comparison
-from harness.analysis.decision import VERDICT_NAMES, Evidence
+from harness.analysis.comparison import Comparison
 from harness.analysis.latency.ratios import Interval
+from harness.analysis.latency.variant_ratios import UNTRUSTED
 from harness.analysis.published_claims import Claim
 from harness.analysis.ranking import (
     compare_pairs,
@@ -17,9 +17,10 @@ from harness.analysis.ranking import (
     generalize_regret,
     rank_sets,
 )
-from harness.analysis.recommendation import Recommendation
 from harness.analysis.regret import find_chances
-from harness.analysis.wording import REMEASURE
+from harness.analysis.verdict.decision import VERDICT_NAMES, Evidence
+from harness.analysis.verdict.recommendation import Recommendation
+from harness.analysis.verdict.wording import REMEASURE
 from harness.formatting import (
     UNKNOWN,
     format_bytes,

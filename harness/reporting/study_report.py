@@ -25,10 +25,10 @@ from harness.analysis.caveats import (
     list_untrusted_timing,
 )
 from harness.analysis.comparison import Comparison, compare
-from harness.analysis.decision import BALANCED, check_delta, find_profile
-from harness.analysis.recommendation import Recommendation, to_json
 from harness.analysis.results import Study, list_evidence, load_study
 from harness.analysis.size_choice import describe_larger_size, describe_size
+from harness.analysis.verdict.decision import BALANCED, check_delta, find_profile
+from harness.analysis.verdict.recommendation import Recommendation, to_json
 from harness.errors import UserError
 from harness.formatting import pluralize
 from harness.records.files import write_table, write_text

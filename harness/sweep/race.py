@@ -14,10 +14,10 @@ from pathlib import Path
 import pandas as pd
 
 from harness.analysis.comparison import Comparison, compare
-from harness.analysis.decision import BALANCED, Ruling, apply_rule
 from harness.analysis.race.allocation import Outlook, Step, plan_round
 from harness.analysis.race.race_wording import count_runs, describe_plan, format_round
 from harness.analysis.results import list_evidence, load_examples, load_results
+from harness.analysis.verdict.decision import BALANCED, Ruling, apply_rule
 from harness.config.schema import Config, RaceConfig
 from harness.errors import UserError
 from harness.formatting import format_duration

@@ -13,8 +13,8 @@ import pytest
 from synthetic_study import write_run, write_study
 
 from harness.analysis.comparison import Comparison, compare
-from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.results import load_examples, load_results, load_study
+from harness.analysis.verdict.recommendation import Recommendation, recommend
 from harness.cli.report import main
 from harness.errors import UserError
 from harness.records.record import BASE, ErrorRecord, read_record, write_record

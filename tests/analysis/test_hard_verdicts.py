@@ -10,8 +10,8 @@ from scipy import stats
 from score_tables import draw_binary, make_tables
 
 from harness.analysis.comparison import compare
-from harness.analysis.decision import BALANCED, Ruling, apply_rule
-from harness.analysis.recommendation import recommend
+from harness.analysis.verdict.decision import BALANCED, Ruling, apply_rule
+from harness.analysis.verdict.recommendation import recommend
 from harness.records.record import BASE
 
 SETS = ("o_proj", "qkv", "qkv+o_proj", "o_proj+fc2", "all")

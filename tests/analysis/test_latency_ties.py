@@ -10,9 +10,9 @@ from synthetic_study import time_session, write_run, write_study
 from harness.analysis.comparison import Comparison, compare
 from harness.analysis.published_claims import check_claims
 from harness.analysis.ranking import find_front_probability
-from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.regret import find_chances
 from harness.analysis.results import load_examples, load_results
+from harness.analysis.verdict.recommendation import Recommendation, recommend
 from harness.records.record import BASE
 from harness.reporting.report_tables import make_pair_table
 

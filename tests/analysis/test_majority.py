@@ -12,8 +12,8 @@ from synthetic_study import write_run, write_study
 
 from harness.analysis.comparison import Comparison, compare
 from harness.analysis.majority import LONGEST_ANSWER, make_majority_line
-from harness.analysis.recommendation import Recommendation, decide
 from harness.analysis.results import load_examples, load_results
+from harness.analysis.verdict.recommendation import Recommendation, decide
 from harness.records.record import BASE, read_record, write_record
 
 Z = 1.959963984540054

@@ -384,7 +384,7 @@ def test_corpus_scores_and_further_columns_are_no_obstacle(tmp_path: Path) -> No
 
 
 def test_the_analysis_side_imports_nothing_heavy() -> None:
-    modules = ("analysis.recommendation", "analysis.latency.latency_tables")
+    modules = ("analysis.verdict.recommendation", "analysis.latency.latency_tables")
     modules += ("analysis.studies.study_comparison", "reporting.study_report")
     code = (
         f"import sys\nfor name in {modules}: __import__('harness.' + name)\n"

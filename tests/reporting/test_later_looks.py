@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from synthetic_study import write_study
 
-from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.results import load_examples, load_results
 from harness.analysis.studies.study_comparison import compare_studies
+from harness.analysis.verdict.recommendation import Recommendation, recommend
 from harness.records.record import BASE
 from harness.reporting.study_report import build_report
 

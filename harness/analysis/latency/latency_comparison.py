@@ -19,7 +19,7 @@ from harness.analysis.latency.latency_results import (
     load_latency_study,
 )
 from harness.analysis.latency.latency_tables import ARMS, tabulate_ratios
-from harness.analysis.results import TIMES
+from harness.analysis.latency.run_times import TIMES
 from harness.errors import UserError
 from harness.records.machine import describe_difference
 

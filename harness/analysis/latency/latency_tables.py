@@ -25,8 +25,8 @@ from harness.analysis.latency.cost_model import (
 )
 from harness.analysis.latency.latency_results import AXES, OPERATIONS, LatencyStudy, Point
 from harness.analysis.latency.ratios import flag_outliers, pair_rounds, summarise_rounds
+from harness.analysis.latency.run_times import TIMES
 from harness.analysis.latency.timing_verdicts import Gate, check_gate, is_publishable, judge
-from harness.analysis.results import TIMES
 from harness.errors import UserError
 from harness.records.record import BASE
 

@@ -17,10 +17,10 @@ from typing import Literal
 from scipy import stats
 
 from harness.analysis.comparison import Comparison
-from harness.analysis.decision import Evidence, Ruling
 from harness.analysis.differences import Scores
 from harness.analysis.regret import find_level
 from harness.analysis.seed_noise import ASSUMED_FREEDOM
+from harness.analysis.verdict.decision import Evidence, Ruling
 from harness.records.record import BASE
 
 PRUDENCE = 1.1

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.decision import VERDICT_NAMES
+from harness.analysis.verdict.decision import VERDICT_NAMES
 from harness.formatting import join_words
 
 

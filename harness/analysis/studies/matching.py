@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.results import RATIO_COLUMNS
+from harness.analysis.latency.run_times import RATIO_COLUMNS
 from harness.analysis.runs import Run, read_run_table
 from harness.analysis.studies.study_sides import Side
 from harness.errors import UserError

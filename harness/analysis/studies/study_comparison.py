@@ -18,8 +18,6 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.comparison import Comparison, compare
-from harness.analysis.decision import BALANCED, apply_rule, check_delta
-from harness.analysis.recommendation import decide
 from harness.analysis.runs import Paths
 from harness.analysis.studies.findings import describe_findings
 from harness.analysis.studies.matching import find_common_sets, find_common_tasks, list_differences
@@ -30,6 +28,8 @@ from harness.analysis.studies.study_gains import (
     tabulate_scores,
 )
 from harness.analysis.studies.study_sides import Side, load_sides
+from harness.analysis.verdict.decision import BALANCED, apply_rule, check_delta
+from harness.analysis.verdict.recommendation import decide
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.analysis.comparison import BOUNDS, Comparison
+from harness.analysis.comparison import Comparison
 from harness.analysis.inference import find_mover_widths
+from harness.analysis.latency.variant_ratios import BOUNDS
 from harness.analysis.ranking import compare_pairs
 from harness.analysis.regret import DIGITS
 from harness.records.record import BASE

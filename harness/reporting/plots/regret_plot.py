@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from harness.analysis.comparison import Comparison
-from harness.analysis.decision import check_delta
+from harness.analysis.verdict.decision import check_delta
 from harness.reporting.plots.style import (
     CAPTION_INK,
     CHARACTER_INCHES,

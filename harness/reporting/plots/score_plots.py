@@ -17,9 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from harness.analysis.comparison import UNTRUSTED, Comparison, base_as_one
+from harness.analysis.comparison import Comparison
+from harness.analysis.latency.variant_ratios import UNTRUSTED, base_as_one
 from harness.analysis.majority import MajorityLine
-from harness.analysis.wording import REMEASURE
+from harness.analysis.verdict.wording import REMEASURE
 from harness.formatting import join_words
 from harness.records.record import BASE
 from harness.reporting.plots.label_placement import Label, place_labels

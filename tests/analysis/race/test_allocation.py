@@ -5,9 +5,9 @@ import pytest
 from score_tables import draw_binary, make_tables
 
 from harness.analysis.comparison import compare
-from harness.analysis.decision import BALANCED, apply_rule
 from harness.analysis.differences import Scores
 from harness.analysis.race.allocation import PRUDENCE, Outlook, Step, _Forecast, plan_round
+from harness.analysis.verdict.decision import BALANCED, apply_rule
 from harness.records.record import BASE
 
 MEANS = {BASE: 0.3, "o_proj": 0.45, "qkv": 0.6, "all": 0.61}

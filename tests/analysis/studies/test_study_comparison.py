@@ -14,10 +14,10 @@ from scipy import stats
 from several_studies import GAINS, TASKS, TURNED, edit_records, write_side
 from synthetic_study import write_run
 
-from harness.analysis.recommendation import recommend
 from harness.analysis.results import load_examples, load_results
 from harness.analysis.studies.study_comparison import StudiesComparison, compare_studies
 from harness.analysis.studies.study_gains import ALL_TASKS
+from harness.analysis.verdict.recommendation import recommend
 from harness.cli.compare import main
 from harness.errors import UserError
 from harness.records.record import BASE

@@ -1,20 +1,18 @@
 """The verdict's sentences: the rule, its result, what would decide it, what would change it."""
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from harness.analysis.comparison import FEW_EXAMPLES, Comparison
-from harness.analysis.decision import VERDICT_NAMES, Evidence, Profile, Ruling, is_cheaper
-from harness.analysis.regret import find_level, find_needs
+from harness.analysis.verdict.decision import VERDICT_NAMES, Evidence, Profile, Ruling, is_cheaper
 from harness.formatting import (
     capitalize,
     format_chance,
     format_count,
     format_difference_interval,
-    format_duration,
     format_ratio_interval,
     format_score,
     format_score_interval,
@@ -326,91 +324,3 @@ def describe_rates(results: pd.DataFrame) -> str:
     return (
         f" All target sets were trained at one learning rate, {rates[0]:g}; tuned ones may differ."
     )
-
-
-def describe_needs(
-    ruling: Ruling, comparison: Comparison, results: pd.DataFrame, delta: float
-) -> str:
-    """Return what would decide soonest, and which tolerance would decide now."""
-    if len(ruling.inputs) < 2:
-        return "Run at least two target sets."
-    if comparison.scores.is_one_seed and comparison.can_decide:
-        seconds = _estimate_seconds(results, [each.variant for each in ruling.inputs])
-        return (
-            "Run a second seed: add seed=0,1 to the same command; what is finished is kept."
-            f"{f' It takes about {format_duration(seconds)}.' if seconds else ''}"
-        )
-    known = [each for each in ruling.inputs if each.is_complete and each.is_bounded]
-    if not known or not comparison.can_decide:
-        return (
-            f"Score every target set on the same tasks, with at least {FEW_EXAMPLES} test examples "
-            "a task (task.test_examples) on which some variant is above the majority-class "
-            "baseline, and two seeds or more (seed=0,1)."
-        )
-    loosest = min(known, key=lambda each: (each.needed_delta, each.variant))
-    ways = list(_describe_more(ruling, comparison, results, delta))
-    tolerance = _round_up(loosest.needed_delta)
-    if tolerance < 1:
-        ways.append(f"At a tolerance of {tolerance:g}, {loosest.variant} would qualify now.")
-    return " ".join(ways)
-
-
-def _describe_more(
-    ruling: Ruling, comparison: Comparison, results: pd.DataFrame, delta: float
-) -> Iterator[str]:
-    """Yield how much more of what would let the likeliest variant qualify, if means stay."""
-    today = ruling.today
-    if today is None:
-        return
-    if today.is_vetoed(delta):
-        yield (
-            f"While {today.variant} stays {format_score(today.worst_regret)} below the best "
-            f"variant on {today.worst_task} (allowed {2 * delta:g}), neither seeds nor examples "
-            "let it qualify."
-        )
-        return
-    seeds, factor = find_needs(
-        comparison.scores, today.variant, delta, find_level(comparison.look + 1)
-    )
-    seconds = _estimate_seconds(results, [each.variant for each in ruling.candidates])
-    now = comparison.seed_count
-    ways = []
-    if math.isfinite(seeds) and seeds > now:
-        numbers = ",".join(str(number) for number in range(int(seeds)))
-        listed = numbers if seeds <= MOST_LISTED else f"0,1,...,{seeds - 1:.0f}"
-        time = f"; about {format_duration((seeds - now) * seconds)}" if seconds else ""
-        ways.append(((seeds - now) * seconds, f"{seeds:.0f} seeds (seed={listed}{time})"))
-    if math.isfinite(factor) and factor > 1:
-        # Other test examples make other runs, which are trained again.
-        time = f"; at most {format_duration(now * factor * seconds)}" if seconds else ""
-        ways.append(
-            (
-                now * factor * seconds,
-                f"{_round_up(factor):g} times the test examples (task.test_examples{time})",
-            )
-        )
-    if ways:
-        soonest, *others = [text for _, text in sorted(ways)]
-        rest = f" Or with {others[0]}." if others else ""
-        yield (
-            f"If the means stay as they are, {today.variant} would qualify soonest with {soonest}, "
-            f"added to the same command with the target sets that are not ruled out.{rest}"
-        )
-    else:
-        yield (
-            f"Neither more seeds nor more test examples alone would let {today.variant} qualify: "
-            "it takes both, or a larger tolerance."
-        )
-
-
-def _estimate_seconds(results: pd.DataFrame, variants: Sequence[str]) -> float:
-    """Training and scoring of one more seed of these variants on every task, as the runs took."""
-    own = results[results["variant"].isin(list(variants)) & (results["target_set"] != BASE)]
-    spent = own[["train_seconds", "eval_seconds"]].sum(axis=1)
-    return float(spent.groupby([own["variant"], own["task"]]).mean().sum())
-
-
-def _round_up(value: float) -> float:
-    """Round up to two significant digits."""
-    size = 10.0 ** (math.floor(math.log10(value)) - 1) if value > 0 else 1.0
-    return float(f"{math.ceil(round(value / size, 6)) * size:.2g}")

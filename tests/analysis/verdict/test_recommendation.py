@@ -14,11 +14,11 @@ from score_tables import make_tables
 from synthetic_study import FIVE, write_run, write_study
 
 from harness.analysis.comparison import compare
-from harness.analysis.decision import BALANCED, leave_tasks_out
 from harness.analysis.ranking import compare_pairs
-from harness.analysis.recommendation import Recommendation, decide, recommend, to_json
 from harness.analysis.results import load_examples, load_results
 from harness.analysis.studies.study_comparison import compare_studies
+from harness.analysis.verdict.decision import BALANCED, leave_tasks_out
+from harness.analysis.verdict.recommendation import Recommendation, decide, recommend, to_json
 from harness.cli.compare import main as studies_main
 from harness.cli.report import main as report_main
 from harness.errors import UserError

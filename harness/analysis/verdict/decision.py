@@ -3,7 +3,7 @@
 A variant qualifies if the mean score it loses against the best single variant (regret) is within
 the tolerance by a bound that holds for all variants at once, unless a task vetoes it. A profile
 sets the tolerance and the cost that decides. Where the base qualifies, training is not worth it.
-This module decides; harness.analysis.wording writes the sentences.
+This module decides; harness.analysis.verdict.wording writes the sentences.
 """
 
 import dataclasses
@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from harness.analysis.comparison import BOUNDS, RATIOS, Comparison, restrict_tasks
+from harness.analysis.comparison import Comparison, restrict_tasks
+from harness.analysis.latency.variant_ratios import BOUNDS, RATIOS
 from harness.analysis.regret import find_chances
 from harness.errors import UserError
 from harness.records.record import BASE

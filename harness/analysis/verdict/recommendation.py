@@ -18,7 +18,8 @@ import pandas as pd
 
 from harness.analysis.caveats import list_caveats, list_failures
 from harness.analysis.comparison import Comparison, compare
-from harness.analysis.decision import (
+from harness.analysis.verdict.advice import describe_needs
+from harness.analysis.verdict.decision import (
     BALANCED,
     Evidence,
     Profile,
@@ -30,10 +31,9 @@ from harness.analysis.decision import (
     leave_tasks_out,
     trace_delta,
 )
-from harness.analysis.wording import (
+from harness.analysis.verdict.wording import (
     describe_choice,
     describe_flips,
-    describe_needs,
     describe_open,
     describe_rates,
     describe_reasons,
@@ -101,7 +101,7 @@ def recommend(
     `look` says how often the study was looked at, this time included; its default is what the
     results say (see `compare`).
     `delta` is the tolerance: the mean score, in score units, that may be lost against the best
-    set. Its default is the profile's. `analysis.decision` lists the profiles. Raises UserError if
+    set. Its default is the profile's; `analysis.verdict.decision` lists them. Raises UserError if
     delta is not above 0 and below 1, if the profile is unknown, or if the tables hold several
     models or studies.
     """

@@ -10,7 +10,9 @@ from score_tables import draw_binary, make_tables
 from synthetic_study import write_run, write_study
 
 from harness.analysis.comparison import Comparison, compare, restrict_tasks
-from harness.analysis.decision import (
+from harness.analysis.regret import find_needs
+from harness.analysis.results import load_examples, load_results
+from harness.analysis.verdict.decision import (
     BALANCED,
     PROFILES,
     choose_by_profile,
@@ -18,9 +20,7 @@ from harness.analysis.decision import (
     leave_tasks_out,
     trace_delta,
 )
-from harness.analysis.recommendation import decide, recommend
-from harness.analysis.regret import find_needs
-from harness.analysis.results import load_examples, load_results
+from harness.analysis.verdict.recommendation import decide, recommend
 from harness.errors import UserError
 from harness.records.record import BASE
 from harness.reporting.report_tables import make_profile_table

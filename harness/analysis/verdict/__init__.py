@@ -1,0 +1,1 @@
+"""The rule: what it decides, and the sentences that say so."""
