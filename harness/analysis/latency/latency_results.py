@@ -18,8 +18,8 @@ from typing import Any
 
 import pandas as pd
 
+from harness.analysis.latency.run_times import TIMES
 from harness.analysis.latency.timing_verdicts import Rule
-from harness.analysis.results import TIMES
 from harness.errors import UserError
 from harness.records.files import read_table, require_columns
 

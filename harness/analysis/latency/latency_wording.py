@@ -8,13 +8,13 @@ import pandas as pd
 
 from harness.analysis.latency.cost_model import CostModel
 from harness.analysis.latency.latency_results import AXES, Facts, LatencyStudy, Point, find_versions
+from harness.analysis.latency.run_times import TIMES
 from harness.analysis.latency.timing_verdicts import (
     PUBLISHABLE_PROCESSES,
     PUBLISHABLE_ROUNDS,
     Gate,
     Rule,
 )
-from harness.analysis.results import TIMES
 from harness.formatting import UNKNOWN, format_ratio, format_ratio_interval, join_words, pluralize
 
 TIME_NAMES = dict(zip(TIMES, ("TTFT", "TPOT", "End to end"), strict=True))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 import pandas as pd
@@ -61,19 +61,25 @@ def _find_machine_difference(machines: pd.Series) -> str | None:
 
 
 def average_ratios(runs: pd.DataFrame) -> dict[str, float]:
-    """Means over the runs of a variant on a task; the times of a session count once."""
-    means: dict[str, float] = {}
-    for name in SHOWN_RATIOS:
-        means |= _average(name, runs[runs[name].notna()], "latency_session")
-    return means
+    """Means over the runs of a variant on a task, by column; the times of a session count once."""
+    ratios, sessions = _stack(runs), runs["latency_session"].to_numpy()
+    means = [_average(ratios[:, place], sessions) for place in range(len(SHOWN_RATIOS))]
+    return dict(zip(SHOWN_COLUMNS, chain.from_iterable(means), strict=True))
 
 
-def _average(name: str, rows: pd.DataFrame, session: str) -> dict[str, float]:
-    """Geometric mean of a ratio; rows of one session were measured once, and count once."""
-    first = np.unique(rows[session].to_numpy(), return_index=True)[1]
-    values = rows[[f"{name}{bound}" for bound in BOUNDS]].to_numpy(dtype=float)[first]
-    mean = geometric_mean(*values.T)
-    return {name: mean.estimate, f"{name}_low": mean.low, f"{name}_high": mean.high}
+def _stack(rows: pd.DataFrame) -> np.ndarray:
+    """Ratios with their bounds, [rows, ratios, 3]."""
+    values: np.ndarray = rows[list(SHOWN_COLUMNS)].to_numpy(dtype=float)
+    return values.reshape(len(rows), len(SHOWN_RATIOS), len(BOUNDS))
+
+
+def _average(ratios: np.ndarray, sessions: np.ndarray) -> tuple[float, float, float]:
+    """Geometric mean of known ratios [rows, 3]; rows of one session were measured once, and count
+    once."""
+    is_known = ~np.isnan(ratios[:, 0])
+    first = np.unique(sessions[is_known].astype(str), return_index=True)[1]
+    mean = geometric_mean(*ratios[is_known][first].T)
+    return mean.estimate, mean.low, mean.high
 
 
 def base_as_one(rows: pd.DataFrame, ratio: str = "end_to_end_ratio") -> pd.Series:
@@ -85,23 +91,25 @@ def average_over_tasks(
     overall: pd.DataFrame, by_task: pd.DataFrame, notes: list[str]
 ) -> pd.DataFrame:
     """Geometric means of each ratio over the tasks that every timed, complete set has it for."""
-    by_task = by_task[["variant", "task", "latency_sessions", *SHOWN_COLUMNS]]
-    means: dict[str, dict[str, float]] = {variant: {} for variant in overall["variant"]}
-    for name in SHOWN_RATIOS:
-        timed = by_task[by_task[name].notna()]
+    ratios, sessions = _stack(by_task), by_task["latency_sessions"].to_numpy()
+    variants, on_task = by_task["variant"].to_numpy(), by_task["task"].to_numpy()
+    has_complete = np.isin(variants, overall.loc[overall["is_complete"], "variant"])
+    means: dict[str, list[float]] = {variant: [] for variant in overall["variant"]}
+    for place, name in enumerate(SHOWN_RATIOS):
+        is_timed = ~np.isnan(ratios[:, place, 0])
         tasks = find_timed_tasks(overall, by_task, name)
-        is_timed = timed["variant"].isin(overall.loc[overall["is_complete"], "variant"]).any()
-        if name == "end_to_end_ratio" and is_timed and tasks != set(by_task["task"]):
+        is_partial = (is_timed & has_complete).any() and tasks != set(on_task)
+        if name == "end_to_end_ratio" and is_partial:
             listed = ", ".join(sorted(tasks)) or "no task"
             notes.append(
                 f"mean latency covers {listed}: not every set was timed on the other tasks"
             )
+        is_used = is_timed & np.isin(on_task, list(tasks))
         for variant, own in means.items():
-            rows = timed[(timed["variant"] == variant) & timed["task"].isin(tasks)]
-            rows = rows if len(rows) == len(tasks) else rows.iloc[:0]
-            own |= _average(name, rows, "latency_sessions")
-    frame = pd.DataFrame(list(means.values()), index=overall.index)
-    return frame.reindex(columns=list(SHOWN_COLUMNS))
+            rows = is_used & (variants == variant)
+            rows &= rows.sum() == len(tasks)
+            own += _average(ratios[rows, place], sessions[rows])
+    return pd.DataFrame(list(means.values()), index=overall.index, columns=list(SHOWN_COLUMNS))
 
 
 def find_timed_tasks(overall: pd.DataFrame, by_task: pd.DataFrame, ratio: str) -> set[str]:
