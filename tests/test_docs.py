@@ -34,6 +34,7 @@ def read_arguments(command: str) -> list[str]:
     return [*words[3:], *OWN_SIZES]
 
 
+@pytest.mark.slow
 def test_the_worked_example_goes_from_a_csv_file_to_the_report(tmp_path: Path) -> None:
     write_tickets(tmp_path)
     arguments = read_arguments(read_blocks("sh")[0])

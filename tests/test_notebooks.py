@@ -16,6 +16,7 @@ def test_there_are_notebooks() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = write_study(tmp_path / "study", tasks=("fincot", "govreport"), examples=30)
     monkeypatch.setenv("HARNESS_STUDY", str(study))

@@ -36,6 +36,7 @@ def test_wheel_carries_the_configuration_and_nothing_foreign(installed: Path) ->
     assert not (installed / "hydra_plugins" / "__init__.py").exists()
 
 
+@pytest.mark.slow
 def test_wheel_works_in_a_folder_with_packages_of_the_same_names(
     installed: Path, tmp_path: Path
 ) -> None:

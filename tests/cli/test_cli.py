@@ -62,6 +62,7 @@ def test_an_unknown_size_is_one_line_with_the_choices(
     ]
 
 
+@pytest.mark.slow
 def test_other_launchers_run_the_same_jobs(run_harness: Command, tmp_path: Path) -> None:
     done = run_harness(
         "--multirun",
@@ -133,7 +134,9 @@ def test_hub_without_a_network_is_one_line(run_harness: Command, tmp_path: Path)
     assert "source=local" in last
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_sweep_says_so_and_goes_on_from_there(
     run_harness: Command, tmp_path: Path, sent: signal.Signals
 ) -> None:

@@ -482,6 +482,7 @@ def test_ranks_have_rows_of_their_own(tmp_path: Path) -> None:
     assert "| all, rank 16 |" in text
 
 
+@pytest.mark.slow
 def test_eleven_sets_build(tmp_path: Path) -> None:
     build_report(write_study(tmp_path / "study", sets=ELEVEN, examples=100))
     page = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
@@ -517,6 +518,7 @@ def test_bad_input_is_one_line_and_status_2(
     assert len(captured.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module(study: Path, tmp_path: Path) -> None:
     copy = tmp_path / "study"
     shutil.copytree(study / "runs", copy / "runs")

@@ -90,6 +90,7 @@ def test_methods_of_one_sweep_are_trained_scored_and_timed_together(
     assert sessions == []
 
 
+@pytest.mark.slow
 def test_scores_of_a_resumed_method_are_those_of_an_undisturbed_one(
     untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -184,6 +184,7 @@ def test_more_examples_are_scored_where_seeds_change_nothing(make_arms: Arms) ->
     assert {job.extra_test_examples for batch in runs.batches for job in batch} == {0}
 
 
+@pytest.mark.slow
 def test_a_source_without_more_examples_is_not_asked_again(make_arms: Arms) -> None:
     close = dict.fromkeys(SETS, 0.55) | {BASE: 0.2}
     arms = make_arms("race.max_seeds=2", "race.tolerance=0.001")

@@ -415,6 +415,7 @@ def test_a_timed_call_that_the_context_cannot_hold_is_refused_beforehand(
     assert trained == []
 
 
+@pytest.mark.slow
 def test_fresh_processes_time_a_group_too(tiny_config: ConfigMaker) -> None:
     config = tiny_config(
         "target_modules=o_proj", "latency.fresh_processes=true", "latency.min_processes=1"

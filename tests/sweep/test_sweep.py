@@ -82,7 +82,7 @@ def statuses(outcomes: list[Outcome]) -> list[str]:
 @pytest.mark.parametrize(
     ("stage", "broken", "packs"),
     [
-        ("run_pack", die_together, 1),
+        pytest.param("run_pack", die_together, 1, marks=pytest.mark.slow),
         ("run_pack", die_trained, 2),
         ("time_pack", die_timing, 2),
     ],

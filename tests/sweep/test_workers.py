@@ -115,7 +115,11 @@ SCRIPT = """
 
 @pytest.mark.parametrize(
     ("number", "stubborn"),
-    [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGKILL, False)],
+    [
+        (signal.SIGINT, False),
+        pytest.param(signal.SIGINT, True, marks=pytest.mark.slow),
+        (signal.SIGKILL, False),
+    ],
 )
 def test_no_process_outlives_its_parent(
     tmp_path: Path, number: signal.Signals, stubborn: bool

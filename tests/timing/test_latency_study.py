@@ -51,6 +51,7 @@ def facts_of(results: Path) -> dict[str, Any]:
     return facts
 
 
+@pytest.mark.slow
 def test_every_combination_of_the_axes_is_a_point(results: Path) -> None:
     assert (
         run(results, "target_modules=q,o_proj", "latency.batch_size=1,2", "adapter.rank=2,4") == 0
@@ -172,6 +173,7 @@ def test_a_study_that_must_not_grow_so_is_left_as_it_is(
     assert (results / "latency" / "latency.parquet").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_recorded_and_the_study_goes_on(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,6 +264,7 @@ def test_an_output_of_one_token_says_that_tpot_is_undefined(
     assert "undefined" in (results / "latency" / "latency.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_static_cache_and_a_compiled_step_are_axes(results: Path) -> None:
     assert run(results, "target_modules=q", "latency.cache=dynamic,static", "adapter.rank=2") == 0
     points = load_latency_study(results / "latency").facts.points

@@ -167,6 +167,7 @@ def test_a_clock_that_stands_still_is_refused(
             host.open(POINT, 0.02, 5)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_called_out_of_memory(build: Build) -> None:
     with FreshProcess() as host:
         host.start(build, 0)
@@ -176,6 +177,7 @@ def test_a_killed_process_is_called_out_of_memory(build: Build) -> None:
     assert raised.value.is_out_of_memory
 
 
+@pytest.mark.slow
 def test_no_process_is_left_behind(build: Build) -> None:
     host = FreshProcess()
 
