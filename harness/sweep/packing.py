@@ -1,8 +1,8 @@
 """Which variants go through the model together, and in how many processes at a time.
 
-A pack is cut by what fits in memory, by the tokens beyond which a pass gains nothing from more rows
-(a row of each variant has to fit), and by the cores: two processes of one thread each beat one of
-two threads.
+A pack is cut by what fits in memory and by the cores: two processes of one thread each beat one of
+two threads. Where a row of each variant is too much for one training pass, some of them take turns
+(`training.loop`); the pack is still scored as one.
 """
 
 import math
@@ -76,11 +76,9 @@ class PackPlan:
 
     @property
     def memory_bytes(self) -> int:
-        """Estimated need: the base's weights, and each variant's share of a training pass."""
-        sharing = len(self.plans)
-        return count_base_bytes(self.first) + sum(
-            count_variant_bytes(plan, sharing) for plan in self.plans
-        )
+        """Estimated need: the base's weights, a training pass, and what is trained."""
+        trained = sum(map(count_trained_bytes, self.plans))
+        return count_base_bytes(self.first) + trained + count_pass_bytes(self.plans)
 
 
 @dataclass(frozen=True)
@@ -162,12 +160,11 @@ def count_workers(packs: Sequence[PackPlan], room: Room) -> int:
 
 
 def cut_group(plans: Sequence[VariantPlan], room: Room) -> list[PackPlan]:
-    """Cut a group into as few packs as memory and tokens allow."""
+    """Cut a group into as few packs as memory allows."""
     packs: list[list[VariantPlan]] = []
     for plan in order_for_neighbours([plan for plan in plans if plan.can_be_packed]):
         last = [*packs[-1], plan] if packs else [plan]
-        fits = PackPlan(tuple(last)).memory_bytes <= USED_SHARE * room.memory_bytes
-        if packs and fits and sum(map(find_longest, last)) <= plan.max_tokens_per_pass:
+        if packs and PackPlan(tuple(last)).memory_bytes <= USED_SHARE * room.memory_bytes:
             packs[-1].append(plan)
         else:
             packs.append([plan])
@@ -243,19 +240,13 @@ def find_makespan(packs: Sequence[PackPlan], room: Room) -> float:
     return max(ends) / math.sqrt(room.cores // workers)
 
 
-def find_longest(plan: VariantPlan) -> int:
-    """Tokens of the longest training example."""
-    return max(plan.prepared.train[i].length for step in plan.steps for i in step)
-
-
 def count_pass_tokens(plan: VariantPlan, sharing: int = 1) -> int:
-    """Tokens of a variant's own in its largest training pass, which so many share."""
-    limit = plan.max_tokens_per_pass // sharing
+    """Tokens of the largest training pass of so many variants like this one."""
     largest = 0
     for step in plan.steps:
         longest = max(plan.prepared.train[i].length for i in step)
-        rows = -(-len(step) // plan.config.train.gradient_accumulation)
-        largest = max(largest, min(rows * longest, max(limit, longest)))
+        rows = sharing * -(-len(step) // plan.config.train.gradient_accumulation)
+        largest = max(largest, min(rows * longest, max(plan.max_tokens_per_pass, longest)))
     return largest
 
 
@@ -267,14 +258,22 @@ def count_base_bytes(plan: VariantPlan) -> int:
     )
 
 
-def count_variant_bytes(plan: VariantPlan, sharing: int = 1) -> int:
-    """What a variant adds: activations kept for its backward pass, weights and AdamW's state."""
+def count_trained_bytes(plan: VariantPlan) -> int:
+    """What a variant trains: weights, gradients and AdamW's state."""
+    targeted = plan.projections or plan.modules.projections
+    return 16 * count_parameters(targeted, plan.adapter)
+
+
+def count_pass_bytes(plans: Sequence[VariantPlan]) -> int:
+    """Activations that the largest training pass of a pack keeps for its backward pass."""
+    return max((_count_activations(plan, len(plans)) for plan in plans), default=0)
+
+
+def _count_activations(plan: VariantPlan, sharing: int) -> int:
     every = plan.modules.projections
     features = sum(p.in_features + p.out_features for p in every)
     if plan.config.train.gradient_checkpointing:
         # Each block's input, and all of one block.
         inputs = sum(p.in_features for p in every) // max(1, len(every))
         features = features // plan.modules.block_count + inputs * plan.modules.block_count
-    targeted = plan.projections or every
-    trained = count_parameters(targeted, plan.adapter)
-    return BYTES_PER_FEATURE * features * count_pass_tokens(plan, sharing) + 16 * trained
+    return BYTES_PER_FEATURE * features * count_pass_tokens(plan, sharing)

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Any
 
 import torch
@@ -58,7 +58,7 @@ class Passes:
     """How the examples of a step go through the model; its loss does not depend on it."""
 
     max_tokens: int
-    """Tokens of a pass at most, of all members together, but at least a row of each."""
+    """Tokens of a pass at most, of all members together, but at least a row of one."""
     gradient_accumulation: int = 1
     """Micro-batches of a step."""
     gradient_checkpointing: bool = False
@@ -221,31 +221,42 @@ class _Step:
 
     def accumulate(self, passes: Passes) -> torch.Tensor:
         """Add up the gradients of the step's micro-batches; return each learner's mean loss."""
-        of_each = [learner.examples for learner in self._learners]
+        longest = max(each.length for learner in self._learners for each in learner.examples)
+        most = len(self._learners)
+        if not self._is_shared:
+            most = min(most, max(1, passes.max_tokens // longest))
+        losses = [self._run_passes(group, passes) for group in _cut_evenly(self._learners, most)]
+        return torch.cat(losses)
+
+    def _run_passes(self, learners: Sequence[_Learner], passes: Passes) -> torch.Tensor:
+        """Add up the gradients of learners that share their passes; return their mean losses."""
+        of_each = [learner.examples for learner in learners]
         places = list(zip_longest(*of_each))
         lengths = [max(example.length for example in place if example) for place in places]
-        totals = [sum(len(example.completion_ids) for example in step) for step in of_each]
         losses = torch.zeros(len(of_each), dtype=torch.float64, device=self._device)
         each = passes.max_tokens // (1 if self._is_shared else len(of_each))
         parts = passes.gradient_accumulation
         for indices in cut_into_passes(lengths, parts=parts, max_tokens=each):
             columns = [places[index] for index in indices]
-            losses += self._run_pass(columns, totals, first_row=indices.start)
+            losses += self._run_pass(learners, columns, first_row=indices.start)
         return losses
 
     def _run_pass(
         self,
+        learners: Sequence[_Learner],
         columns: Sequence[Sequence[EncodedExample | None]],
-        totals: Sequence[int],
         first_row: int,
     ) -> torch.Tensor:
         rows = self._pack.rows
-        numbers = [learner.number for learner in self._learners]
+        numbers = [learner.number for learner in learners]
+        totals = [
+            sum(len(each.completion_ids) for each in learner.examples) for learner in learners
+        ]
         if self._is_shared:
             rows.share(numbers)
             blocks = [[column[0] for column in columns]]
         else:
-            rows.split(numbers, step=len(self._learners[0].loss), first_row=first_row)
+            rows.split(numbers, step=len(learners[0].loss), first_row=first_row)
             blocks = [[column[k] for column in columns] for k in range(len(numbers))]
         cache, read = self._read_beginnings(blocks)
         # Member by member: all rows of the first, then all of the second.
@@ -294,6 +305,13 @@ class _Step:
         run_body(self._pack.model, torch.tensor(starts, device=self._device), nothing, cache)
         cache.batch_repeat_interleave(width)
         return cache, shared
+
+
+def _cut_evenly(learners: Sequence[_Learner], most: int) -> list[Sequence[_Learner]]:
+    """Cut into as few groups of at most `most` as can be, of nearly one size, in order."""
+    groups = -(-len(learners) // most)
+    edges = [len(learners) * place // groups for place in range(groups + 1)]
+    return [learners[start:end] for start, end in pairwise(edges)]
 
 
 def _update(pack: Pack, learners: Sequence[_Learner], losses: Sequence[float]) -> dict[int, float]:

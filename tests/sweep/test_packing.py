@@ -14,8 +14,8 @@ from harness.sweep.packing import (
     PackPlan,
     Room,
     count_pass_tokens,
+    count_trained_bytes,
     cut_group,
-    find_longest,
     find_makespan,
     format_layout,
     lay_out,
@@ -81,14 +81,17 @@ def test_memory_cuts_packs_and_then_processes(plans: tuple[VariantPlan, ...]) ->
     assert lay_out(slow(plans, 100.0), tight, {}).workers < 8
 
 
-def test_tokens_cut_packs(untimed_config: ConfigMaker) -> None:
-    """A row of each has to fit into one pass."""
-    longest = find_longest(plan_sweep([untimed_config("target_modules=q")]).variants[0])
-    for limit, sizes in ((2 * longest, [2, 2, 1]), (longest - 1, [1] * 5), (5 * longest, [5])):
-        names = [f"target_modules={name}" for name in SETS]
-        cut = f"train.max_tokens_per_pass={limit}"
-        plans = plan_sweep([untimed_config(name, cut) for name in names]).variants
-        assert [len(pack.plans) for pack in cut_group(plans, PLENTY)] == sizes
+def test_tokens_cut_passes_and_not_packs(untimed_config: ConfigMaker) -> None:
+    names = [f"target_modules={name}" for name in SETS]
+    cut = "train.max_tokens_per_pass=1"
+    plans = plan_sweep([untimed_config(name, cut) for name in names]).variants
+    (pack,) = cut_group(plans, PLENTY)
+    whole = plan_sweep([untimed_config(name) for name in names]).variants
+    assert pack.memory_bytes < PackPlan(whole).memory_bytes
+    # They take turns, so that one more variant adds what it trains and no activations.
+    alone = PackPlan(pack.plans[:1])
+    trained = sum(count_trained_bytes(plan) for plan in pack.plans[1:])
+    assert pack.memory_bytes == alone.memory_bytes + trained
 
 
 def test_tokens_of_a_pass_are_those_that_training_will_see(untimed_config: ConfigMaker) -> None:

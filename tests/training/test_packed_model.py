@@ -262,6 +262,20 @@ def test_the_first_pass_runs_once_for_all(single: LoadedModel) -> None:
     assert rows == [2, 8, 8]
 
 
+def test_members_take_turns_where_a_row_of_each_is_too_much(single: LoadedModel) -> None:
+    """`test_packing_changes_nothing` shows that what they learn is the same."""
+    steps = [[each] for each in sorted(make_examples(3), key=lambda each: each.length)]
+    longest = steps[-1][0].length
+    shapes: list[tuple[int, ...]] = []
+    pack = Pack(single.model, [attach(single, roles) for roles in SETS])
+    embedding = pack.model.get_input_embeddings()
+    embedding.register_forward_hook(lambda module, inputs, output: shapes.append(inputs[0].shape))
+    passes = replace(PASSES, max_tokens=3 * longest)
+    train_pack(pack, [make_recipe(steps)] * 4, passes, pad_token_id=0)
+    assert all(rows * length <= passes.max_tokens for rows, length in shapes)
+    assert shapes[-2:] == [(2, longest)] * 2  # and not three of them, then one
+
+
 def test_a_member_that_diverges_leaves_and_disturbs_nobody(single: LoadedModel) -> None:
     steps = make_steps(6)
     calm = make_recipe(steps)
