@@ -13,6 +13,9 @@ ifneq ($(PIP_INDEX_URL),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
+# Else every process of the tests compiles every module and rewrites every assertion again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: sweep test test-full check format notebooks reference constraints clean
 
 sweep: $(VENV)/.installed

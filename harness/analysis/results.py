@@ -250,7 +250,9 @@ def _tabulate_results(found: Runs, problems: list[str]) -> pd.DataFrame:
     scores = sorted(str(name) for name in frame if str(name).startswith("score_"))
     after = COLUMNS.index("score") + 1
     frame = frame.reindex(columns=[*COLUMNS[:after], *scores, *COLUMNS[after:]])
-    numbers = [name for name in frame if name not in TEXT_COLUMNS]
+    # A column is a number already unless some record has another value in its place.
+    others = frame.select_dtypes(exclude="number")
+    numbers = [name for name in others if name not in TEXT_COLUMNS]
     frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
     return frame.assign(
         data_seed=frame["data_seed"].astype("Int64"),

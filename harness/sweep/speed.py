@@ -7,6 +7,7 @@ else.
 """
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -109,6 +110,7 @@ def guess_speed(model: ModelConfig, weights: int, workers: int) -> Speed:
     return Speed(costs, _name(dtype), workers, is_measured=False)
 
 
+@functools.cache
 def measure_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of one thread, or of a GPU, in a product of square matrices."""
     size = MATRIX_SIZE.get(device.type, MATRIX_SIZE["cpu"])

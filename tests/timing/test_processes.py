@@ -23,6 +23,8 @@ pytestmark = pytest.mark.xdist_group("timing")
 
 MODEL = ModelConfig(source="random", shape="tiny-llama", dtype="float32", device="cpu")
 POINT = Point(3, ((5, 6, 7, 8), (9, 10, 11, 12)), 3)
+BRIEFLY = {"tolerance": 1.0, "max_seconds": 5}
+"""No test here needs a point to be warm."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_a_session_times_every_arm_once_a_round(build: Build, kind: type[Any]) -
         ready = host.start(build, 0)
         assert ready["environment"]["cpu"]
         assert ready["adapter_dtype"] == "float32"
-        opened = host.open(POINT, 0.02, 5)
+        opened = host.open(POINT, **BRIEFLY)
         assert opened["warmup_rounds"] >= 3
         # The base's second arm is no cold call: the same model has just run.
         cold = {(o["arm"], o["variant"]) for o in opened["operations"]}
@@ -88,25 +90,26 @@ def test_a_session_times_every_arm_once_a_round(build: Build, kind: type[Any]) -
         weights = sum(p.numel() * 4 for p in load_model(MODEL).model.parameters())
         assert all(size >= 0.9 * weights for size in sizes.values())
         host.close()
-        assert len(host.open(POINT, 0.02, 5)["operations"]) == 0  # nothing is cold by now
+        assert len(host.open(POINT, **BRIEFLY)["operations"]) == 0  # nothing is cold by now
 
 
 def test_the_order_depends_on_the_seed_and_the_process_alone(build: Build) -> None:
     def read_orders(number: int) -> list[tuple[str, ...]]:
         with SameProcess() as host:
             host.start(build, number)
-            host.open(POINT, 0.02, 5)
+            host.open(POINT, **BRIEFLY)
             rounds = [host.run_round()["rows"] for _ in range(3)]
         return [tuple(f"{r['arm']} {r['variant']}" for r in rows) for rows in rounds]
 
-    assert read_orders(0) == read_orders(0)
-    assert read_orders(0) != read_orders(1)
+    first = read_orders(0)
+    assert read_orders(0) == first
+    assert read_orders(1) != first
 
 
 def test_one_output_token_has_no_time_per_output_token(build: Build) -> None:
     with SameProcess() as host:
         host.start(build, 0)
-        host.open(Point(0, POINT.prompts, 1), 0.02, 5)
+        host.open(Point(0, POINT.prompts, 1), **BRIEFLY)
         rows = host.run_round()["rows"]
     assert all(row["tpot_seconds"] != row["tpot_seconds"] for row in rows)  # NaN
 
@@ -126,11 +129,11 @@ def test_what_fails_the_base_fails_the_point_and_says_which(
         host.start(build, 0)
         expected = "batch 2, prompt 4, output 3: out of memory"
         with pytest.raises(PointError, match=expected) as raised:
-            host.open(POINT, 0.02, 5)
+            host.open(POINT, **BRIEFLY)
         assert raised.value.is_out_of_memory
         host.close()
         # The session goes on with work that fits.
-        host.open(Point(4, POINT.prompts[:1], 3), 0.02, 5)
+        host.open(Point(4, POINT.prompts[:1], 3), **BRIEFLY)
         assert host.run_round()["rows"]
 
 
@@ -147,7 +150,7 @@ def test_an_arm_that_fails_is_left_out_and_named(
     monkeypatch.setattr(Decoder, "run", run)
     with SameProcess() as host:
         host.start(build, 0)
-        opened = host.open(POINT, 0.02, 5)
+        opened = host.open(POINT, **BRIEFLY)
         assert opened["failures"] == (
             {"variant": "+50%", "arm": "planted", "message": "RuntimeError: no kernel"},
         )
@@ -164,7 +167,7 @@ def test_a_clock_that_stands_still_is_refused(
         host.start(build, 0)
         monkeypatch.setattr(Decoder, "run", lambda *_: CallTimes(0.2, 0.1))
         with pytest.raises(PointError, match=r"the clock read 0\.2 s and then 0\.1 s"):
-            host.open(POINT, 0.02, 5)
+            host.open(POINT, **BRIEFLY)
 
 
 @pytest.mark.slow
@@ -173,7 +176,7 @@ def test_a_killed_process_is_called_out_of_memory(build: Build) -> None:
         host.start(build, 0)
         os.kill(host._process.pid, signal.SIGKILL)
         with pytest.raises(ProcessDiedError, match="signal 9") as raised:
-            host.open(POINT, 0.02, 5)
+            host.open(POINT, **BRIEFLY)
     assert raised.value.is_out_of_memory
 
 
