@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from statistics import fmean
+from itertools import pairwise
+from statistics import fmean, median
 
 import torch
 from transformers import PreTrainedModel
@@ -235,15 +236,14 @@ def _measure_reading(trial: Trial, pack: Pack, meeting: threading.Barrier) -> fl
 def _measure_writing(trial: Trial, pack: Pack, rows: int, meeting: threading.Barrier) -> float:
     owners = [row % len(pack.members) for row in range(rows)]
     prompts = [(TOKEN,) * trial.prompt_tokens] * rows
-
-    def write(tokens: int) -> float:
-        rules = WritingRules(tokens, end_tokens=[NO_TOKEN], pad_token=TOKEN)
-        return _time(lambda: decode(pack, owners, prompts, rules))
-
+    rules = WritingRules(1 + DECODED_TOKENS, end_tokens=[NO_TOKEN], pad_token=TOKEN)
+    ends: list[float] = []
+    hook = pack.model.register_forward_hook(lambda *_: ends.append(time.perf_counter()))
     meeting.wait()
-    # Both read the prompts.
-    first = write(1)
-    return max(0.0, write(1 + DECODED_TOKENS) - min(first, write(1))) / DECODED_TOKENS
+    decode(pack, owners, prompts, rules)
+    hook.remove()
+    # The prompts are read before the first of these.
+    return median(after - before for before, after in pairwise(ends[-1 - DECODED_TOKENS :]))
 
 
 def _time(work: Callable[[], object]) -> float:
