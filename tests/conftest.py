@@ -82,6 +82,14 @@ def compose_once(overrides: tuple[str, ...]) -> "Config":
     return compose([*TINY, *overrides])
 
 
+@pytest.fixture
+def blank_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave plots empty, in tests that do not look at them: they are most of a report's time."""
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig", lambda _, path, **__: Path(path).touch()
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Done:
     status: int

@@ -29,6 +29,7 @@ from harness.analysis.latency.variant_ratios import (
     base_as_one,
     find_timed_tasks,
     leave_out_timing,
+    stack_ratios,
 )
 from harness.analysis.majority import MajorityLine, add_majority, find_majority_line
 from harness.analysis.pairing import pair_task
@@ -291,15 +292,19 @@ def _tabulate_tasks(results: pd.DataFrame, scores: Scores, counted: Scores) -> p
     best = find_best(counted)
     # Only what is asked of a run: selecting rows of wide tables takes longer than the rest.
     used = ["task", "variant", "target_set", "method", "rank", "metric", "status"]
-    used += ["latency_session", *LENGTHS, *COSTS, *SHOWN_COLUMNS]
-    for (task, variant), runs in results[used].groupby(["task", "variant"], sort=True):
+    used += ["latency_session", *LENGTHS, *COSTS]
+    cells = results[used].groupby(["task", "variant"], sort=True)
+    means = cells[[*LENGTHS, *COSTS]].mean().to_dict("index")
+    ratios, sessions = stack_ratios(results), results["latency_session"].to_numpy()
+    for (task, variant), runs in cells:
+        own = cells.indices[task, variant]
         row = {**_identify(runs), "task": task, "metric": runs["metric"].dropna().max()}
         row |= {"unfinished_runs": int((runs["status"] != "ok").sum())}
         if task in scores.tasks and variant in scores.tasks[task].scores:
             row |= _score_task(scores.restrict([task]), str(task), str(variant), best)
-        row |= {name: runs[name].mean() for name in (*LENGTHS, *COSTS)}
-        row |= {"latency_sessions": "; ".join(sorted(set(runs["latency_session"])))}
-        rows.append(row | average_ratios(runs))
+        row |= means[task, variant]
+        row |= {"latency_sessions": "; ".join(sorted(set(sessions[own])))}
+        rows.append(row | average_ratios(ratios[own], sessions[own]))
     columns = ["variant", "target_set", "method", "rank", "task", "metric", "unfinished_runs"]
     columns += ["seeds", "examples"]
     columns += [f"{name}{bound}" for name in ("score", "difference", "regret") for bound in BOUNDS]

@@ -14,6 +14,8 @@ from harness.analysis.verdict.recommendation import Recommendation, recommend
 from harness.records.record import BASE
 from harness.reporting.study_report import build_report
 
+pytestmark = pytest.mark.usefixtures("blank_plots")
+
 
 def read_bounds(verdict: Recommendation) -> dict[str, float]:
     return {each.variant: each.mean_regret_high for each in verdict.inputs}

@@ -28,6 +28,7 @@ from harness.reporting.report_tables import text_table
 from harness.reporting.study_report import build_report
 
 EVIL = "<script>alert('x')</script> | a | $b$"
+UNSEEN = pytest.mark.usefixtures("blank_plots")
 VOID = {"meta", "link", "img", "br"}
 
 
@@ -161,6 +162,7 @@ def read_table(markdown: str, heading: str) -> list[list[str]]:
     ]
 
 
+@UNSEEN
 def test_the_majority_line_stands_under_the_base(tmp_path: Path) -> None:
     # Sorted by score it would stand second; it is no set, and is never sorted among them.
     folder = write_lined_study(tmp_path / "study", {BASE: 2, "qkv": 10, "all": 39})
@@ -187,6 +189,7 @@ def test_the_majority_line_stands_under_the_base(tmp_path: Path) -> None:
     assert "always A" not in set(pd.read_csv(report.summary_csv)["variant"])
 
 
+@UNSEEN
 def test_sets_without_skill_are_named_among_the_caveats(tmp_path: Path) -> None:
     folder = write_lined_study(tmp_path / "study", {BASE: 2, "qkv": 10, "o_proj": 3, "all": 39})
     caveats = build_report(folder).recommendations[0].caveats
@@ -195,6 +198,7 @@ def test_sets_without_skill_are_named_among_the_caveats(tmp_path: Path) -> None:
     assert "above 0.554, the upper 95% bound of always A (0.400)" in caveat
 
 
+@UNSEEN
 def test_a_task_on_which_no_set_has_skill_is_said_to_tell_nothing(tmp_path: Path) -> None:
     folder = write_lined_study(tmp_path / "study", {BASE: 39, "qkv": 10, "all": 22})
     report = build_report(folder)
@@ -206,6 +210,7 @@ def test_a_task_on_which_no_set_has_skill_is_said_to_tell_nothing(tmp_path: Path
         assert "This task does not separate the sets." in before_results
 
 
+@UNSEEN
 def test_the_terminal_marks_scores_without_skill(tmp_path: Path) -> None:
     folder = write_lined_study(tmp_path / "study", {BASE: 2, "qkv": 10, "all": 39})
     comparison = compare(load_results(folder), load_examples(folder))
@@ -219,6 +224,7 @@ def test_the_terminal_marks_scores_without_skill(tmp_path: Path) -> None:
     assert "!" not in text_table(comparison)
 
 
+@UNSEEN
 def test_a_hostile_majority_answer_is_escaped(tmp_path: Path) -> None:
     line = {"majority_prediction": "<i>*|$x$", "majority_score": 0.9}
     folder = write_study(tmp_path / "study", ("qkv",), ("medmcqa",), scored={"medmcqa": line})
@@ -229,6 +235,7 @@ def test_a_hostile_majority_answer_is_escaped(tmp_path: Path) -> None:
     assert "always <i>*|$x$" in "".join(page.texts)
 
 
+@UNSEEN
 def test_every_score_of_a_task_is_shown_under_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     for seed, f1 in ((0, 0.2), (1, 0.4)):
@@ -249,6 +256,7 @@ def test_every_score_of_a_task_is_shown_under_its_name(tmp_path: Path) -> None:
     assert cells["all"] == [UNKNOWN] * 5
 
 
+@UNSEEN
 def test_lengths_are_shown_where_they_are_known(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     for seed, tokens in ((0, 80.0), (1, 100.0)):
@@ -264,6 +272,7 @@ def test_lengths_are_shown_where_they_are_known(tmp_path: Path) -> None:
     assert "### Output length" not in build_report(silent).markdown.read_text()
 
 
+@UNSEEN
 def test_cuts_are_told_by_stage_and_rule(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     scored = {"truncated_examples": 3, "truncated_tokens_ratio": 0.25, "truncation": "head_tail"}
@@ -282,6 +291,7 @@ def test_cuts_are_told_by_stage_and_rule(tmp_path: Path) -> None:
     ]
 
 
+@UNSEEN
 def test_constrained_and_mixed_scoring_are_caveats(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     write_run(folder, "qkv", "fincot", scored={"scoring": "constrained generation"})
@@ -293,6 +303,7 @@ def test_constrained_and_mixed_scoring_are_caveats(tmp_path: Path) -> None:
     assert both in caveats
 
 
+@UNSEEN
 def test_untrusted_timing_names_model_session_and_variants(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     for model in ("small", "large"):
@@ -359,6 +370,7 @@ def test_hostile_text_is_escaped_everywhere(tmp_path: Path) -> None:
     assert check_markdown_tables(markdown) == 10 + 1
 
 
+@UNSEEN
 def test_a_choice_comes_ready_for_other_tools(tmp_path: Path) -> None:
     folder = write_study(
         tmp_path / "study",
@@ -394,6 +406,7 @@ def test_without_a_choice_what_to_take_today_comes_ready(tmp_path: Path, gain: f
         assert ("in other tools" in text) is (gain > 0)
 
 
+@UNSEEN
 def test_training_that_is_not_worth_it_is_the_verdict_of_every_page(tmp_path: Path) -> None:
     gains = {"qkv": -0.1, "all": 0.003}
     shape: dict[str, Any] = {"examples": 400, "rounds": 3, "seeds": (0, 1)}
@@ -412,6 +425,7 @@ def test_training_that_is_not_worth_it_is_the_verdict_of_every_page(tmp_path: Pa
     assert "all against base" in report.markdown.read_text()
 
 
+@UNSEEN
 def test_failures_and_unreadable_records_are_shown(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "study", sets=("qkv", "all"), tasks=("fincot",))
     error = ErrorRecord("FloatingPointError", "loss is nan at step 3", "Traceback ...")
@@ -459,6 +473,7 @@ def test_thin_studies_still_report(tmp_path: Path, case: str) -> None:
     assert len(pd.read_parquet(report.summary_parquet)) == len(pd.read_csv(report.summary_csv))
 
 
+@UNSEEN
 def test_two_models_are_reported_apart(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     for model in ("small", "org/large"):
@@ -471,6 +486,7 @@ def test_two_models_are_reported_apart(tmp_path: Path) -> None:
     assert json.loads(report.recommendation_json.read_text())["choice"] is None
 
 
+@UNSEEN
 def test_ranks_have_rows_of_their_own(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     write_run(folder, BASE, "fincot")

@@ -19,6 +19,8 @@ from harness.reporting.study_report import build_report
 from harness.sweep.race import apply_job, run_race
 from harness.sweep.run import run_sweep
 
+pytestmark = pytest.mark.usefixtures("blank_plots")
+
 ConfigMaker = Callable[..., Config]
 SETS = ("o_proj", "qkv", "o_proj+fc2", "all")
 CLEAR = {BASE: 0.3, "o_proj": 0.35, "qkv": 0.55, "o_proj+fc2": 0.56, "all": 0.57}

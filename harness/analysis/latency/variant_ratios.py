@@ -60,14 +60,16 @@ def _find_machine_difference(machines: pd.Series) -> str | None:
     return next(filter(None, differences), None)
 
 
-def average_ratios(runs: pd.DataFrame) -> dict[str, float]:
-    """Means over the runs of a variant on a task, by column; the times of a session count once."""
-    ratios, sessions = _stack(runs), runs["latency_session"].to_numpy()
+def average_ratios(ratios: np.ndarray, sessions: np.ndarray) -> dict[str, float]:
+    """Means over the runs of a variant on a task, by column; the times of a session count once.
+
+    `ratios` are rows of `stack_ratios`, `sessions` the names of theirs.
+    """
     means = [_average(ratios[:, place], sessions) for place in range(len(SHOWN_RATIOS))]
     return dict(zip(SHOWN_COLUMNS, chain.from_iterable(means), strict=True))
 
 
-def _stack(rows: pd.DataFrame) -> np.ndarray:
+def stack_ratios(rows: pd.DataFrame) -> np.ndarray:
     """Ratios with their bounds, [rows, ratios, 3]."""
     values: np.ndarray = rows[list(SHOWN_COLUMNS)].to_numpy(dtype=float)
     return values.reshape(len(rows), len(SHOWN_RATIOS), len(BOUNDS))
@@ -91,7 +93,7 @@ def average_over_tasks(
     overall: pd.DataFrame, by_task: pd.DataFrame, notes: list[str]
 ) -> pd.DataFrame:
     """Geometric means of each ratio over the tasks that every timed, complete set has it for."""
-    ratios, sessions = _stack(by_task), by_task["latency_sessions"].to_numpy()
+    ratios, sessions = stack_ratios(by_task), by_task["latency_sessions"].to_numpy()
     variants, on_task = by_task["variant"].to_numpy(), by_task["task"].to_numpy()
     has_complete = np.isin(variants, overall.loc[overall["is_complete"], "variant"])
     means: dict[str, list[float]] = {variant: [] for variant in overall["variant"]}
