@@ -14,7 +14,13 @@ from pathlib import Path
 import pandas as pd
 
 from harness.analysis.comparison import Comparison, compare
-from harness.analysis.race.allocation import Outlook, Step, plan_round
+from harness.analysis.race.allocation import (
+    Outlook,
+    Step,
+    cost_examples,
+    cost_seeds,
+    plan_round,
+)
 from harness.analysis.race.race_wording import count_runs, describe_plan, format_round
 from harness.analysis.results import list_evidence, load_examples, load_results
 from harness.analysis.verdict.decision import BALANCED, Ruling, apply_rule
@@ -189,22 +195,18 @@ class _Track:
         return outlook.seconds / room.count_workers(len(jobs))
 
     def _list_seeds(self, race: Race, known: _Known) -> Iterator[Step]:
-        rows = known.results[known.results["task"].isin(known.comparison.tasks)]
-        rows = rows.assign(seconds=rows["train_seconds"] + rows["eval_seconds"])
-        means = rows.groupby(["variant", "task"])["seconds"].mean().groupby("variant").sum()
-        for variant in known.running:
-            if _next_seed(race, self._find_arms(known, variant)) < self.settings.max_seeds:
-                yield Step("seed", variant, float(means.get(variant, means.mean())))
+        for step in cost_seeds(known.results, known.comparison.tasks, known.running):
+            if _next_seed(race, self._find_arms(known, step.name)) < self.settings.max_seeds:
+                yield step
 
     def _list_examples(self, race: Race, known: _Known) -> Iterator[Step]:
-        again = [BASE, *known.running]
-        scored = known.results[known.results["variant"].isin(again)]
-        for task in known.comparison.tasks if self.settings.more_examples else ():
-            rows = scored[scored["task"] == task]
-            asked = self._find_asked(race, task)
+        if not self.settings.more_examples:
+            return
+        counts = known.results.groupby("task")["example_count"].max()
+        for step in cost_examples(known.results, known.comparison.tasks, known.running):
             # A source that has fewer has no more.
-            if len(rows) and rows["example_count"].max() >= asked:
-                yield Step("examples", task, 2 * float(rows["eval_seconds"].sum()))
+            if counts[step.name] >= self._find_asked(race, step.name):
+                yield step
 
     def _find_asked(self, race: Race, task: str) -> int:
         """Test examples that the task's runs were asked to score so far."""

@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import pandas as pd
 from scipy import stats
 
 from harness.analysis.comparison import Comparison
@@ -51,6 +52,26 @@ class Outlook:
     @property
     def seconds(self) -> float:
         return sum(step.seconds for step in self.steps)
+
+
+def cost_seeds(
+    results: pd.DataFrame, tasks: Collection[str], variants: Sequence[str]
+) -> list[Step]:
+    """Return one more seed of each variant on all tasks, for what its runs took in the mean."""
+    rows = results[results["task"].isin(tasks) & (results["target_set"] != BASE)]
+    rows = rows.assign(seconds=rows[["train_seconds", "eval_seconds"]].sum(axis=1))
+    means = rows.groupby(["variant", "task"])["seconds"].mean().groupby("variant").sum()
+    return [Step("seed", name, float(means.get(name, means.mean()))) for name in variants]
+
+
+def cost_examples(
+    results: pd.DataFrame, tasks: Collection[str], variants: Sequence[str]
+) -> list[Step]:
+    """Return twice the test examples of each task, for all that these variants' runs and the base
+    would be scored on."""
+    rows = results[results["variant"].isin([BASE, *variants]) & results["task"].isin(tasks)]
+    spent = rows.groupby("task")["eval_seconds"].sum()
+    return [Step("examples", str(task), 2 * float(spent[task])) for task in spent.index]
 
 
 def plan_round(

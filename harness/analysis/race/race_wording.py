@@ -57,13 +57,18 @@ def _name_state(standing: Standing, finished: Round) -> str:
     return "leads" if standing.variant == finished.leader else ""
 
 
-def describe_plan(outlook: Outlook, seconds: float) -> str:
-    """What the next round runs, how long it takes, and why."""
+def name_steps(outlook: Outlook) -> str:
+    """What the next round runs."""
     seeds = [step.name for step in outlook.steps if step.kind == "seed"]
     tasks = [step.name for step in outlook.steps if step.kind == "examples"]
     parts = [f"one more seed of {join_words(seeds)}"] if seeds else []
     parts += [f"twice the test examples of {join_words(tasks)}"] if tasks else []
-    what = f"{' and '.join(parts)}, about {format_duration(seconds)}"
+    return " and ".join(parts)
+
+
+def describe_plan(outlook: Outlook, seconds: float) -> str:
+    """What the next round runs, how long it takes, and why."""
+    what = f"{name_steps(outlook)}, about {format_duration(seconds)}"
     if math.isinf(outlook.gap):
         return f"{what}, because no set that is left could be chosen yet"
     if math.isnan(outlook.gap):

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from harness.analysis.comparison import FEW_EXAMPLES, Comparison
+from harness.analysis.race.allocation import cost_examples, cost_seeds, plan_round
+from harness.analysis.race.race_wording import name_steps
 from harness.analysis.regret import find_level, find_needs
 from harness.analysis.verdict.decision import Ruling
 from harness.analysis.verdict.wording import MOST_LISTED
@@ -34,6 +36,7 @@ def describe_needs(
         )
     loosest = min(known, key=lambda each: (each.needed_delta, each.variant))
     ways = list(_describe_more(ruling, comparison, results, delta))
+    ways += _describe_race(ruling, comparison, results, delta)
     tolerance = _round_up(loosest.needed_delta)
     if tolerance < 1:
         ways.append(f"At a tolerance of {tolerance:g}, {loosest.variant} would qualify now.")
@@ -86,6 +89,31 @@ def _describe_more(
             f"Neither more seeds nor more test examples alone would let {today.variant} qualify: "
             "it takes both, or a larger tolerance."
         )
+
+
+def _describe_race(
+    ruling: Ruling, comparison: Comparison, results: pd.DataFrame, delta: float
+) -> Iterator[str]:
+    """Yield the command that goes on by itself, and what it would begin with."""
+    running = [each.variant for each in ruling.candidates if each.variant != BASE]
+    tasks = comparison.tasks
+    steps = [*cost_seeds(results, tasks, running), *cost_examples(results, tasks, running)]
+    outlook = plan_round(comparison, ruling, delta, steps)
+    # Where no set that is left can be chosen yet, nothing is known to help.
+    if not running or outlook is None or math.isinf(outlook.gap):
+        return
+    is_tuned = results["learning_rate_tuned"].eq(True).any()
+    rates = "" if is_tuned else " race.tune_rates=false"
+    time = f" (about {format_duration(outlook.seconds)} in one process)" if outlook.seconds else ""
+    hope = (
+        f"is expected to decide on {outlook.leader}"
+        if outlook.gap == 0
+        else f"brings a decision on {outlook.leader} nearest for its time"
+    )
+    yield (
+        f"Cheapest: {name_steps(outlook)}{time} {hope}. The same command with "
+        f"hydra/sweeper=race{rates} instead of seed=... runs it, and goes on until it is decided."
+    )
 
 
 def _estimate_seconds(results: pd.DataFrame, variants: Sequence[str]) -> float:
