@@ -1,13 +1,14 @@
 """How often the verdict is right, in simulated studies whose truth is known.
 
     python benchmarks/planted_truth.py --studies 500
-    python benchmarks/planted_truth.py --studies 100 --only realistic
+    python benchmarks/planted_truth.py --only realistic
 
 Every study has target sets and a base on some tasks, all answered on the same examples, which
 differ in difficulty; a set's mean moves from seed to seed, and single examples flip with it. Sets
 stand from fast to slow, and latencies are known within 1%. The rule sees nothing but what a real
 study's records hold. Written to benchmarks/results/planted-truth.json: of each cell how often each
-verdict was given, how often it was wrong, and how often 95% intervals covered the truth.
+verdict was given, how often it was wrong, and how often 95% intervals covered the truth. The file
+grows cell by cell, and a rerun goes on with those that it lacks.
 
 A choice is wrong if the chosen variant's true mean is more than the tolerance below that of the
 best single variant, the base among them, or its true score on a task more than twice the tolerance
@@ -345,35 +346,50 @@ def summarise(cell: Cell, judged: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=500)
-    parser.add_argument("--only", default="", help="cells whose name holds this")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
-    started = time.perf_counter()
-    outcomes = []
-    with ProcessPoolExecutor(options.processes) as pool:
-        for cell in list_cells():
-            if options.only not in cell.name:
-                continue
-            judge = partial(judge_study, cell, seed=options.seed)
-            judged = list(pool.map(judge, range(options.studies), chunksize=5))
-            outcomes.append(summarise(cell, judged))
-            print(json.dumps(outcomes[-1]), flush=True)
+def read_outcomes(studies: int, seed: int) -> dict[str, dict[str, Any]]:
+    """Cell -> its outcome, of as many studies, in an earlier run."""
+    if not RESULTS.exists():
+        return {}
+    report = json.loads(RESULTS.read_text(encoding="utf-8"))
+    cells = report["cells"] if report["seed"] == seed else []
+    return {each["cell"]: each for each in cells if each["studies"] == studies}
+
+
+def write_outcomes(outcomes: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
     report = {
         "command": f"python benchmarks/planted_truth.py --studies {options.studies}",
         "seed": options.seed,
         "delta": DELTA,
         "deviations": {"difficulty": DIFFICULTY, "shared": SHARED, "own": OWN, "flip": FLIP},
         "profile": asdict(BALANCED),
-        "seconds": round(time.perf_counter() - started),
         "highest_wrong": max(each["wrong"] for each in outcomes),
         "cells": outcomes,
     }
-    if not options.only:
-        RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=500)
+    parser.add_argument("--only", default="", help="cells whose name holds this")
+    parser.add_argument("--again", action="store_true", help="cells whose outcome is there, too")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    known = read_outcomes(options.studies, options.seed)
+    cells = list(list_cells())
+    with ProcessPoolExecutor(options.processes) as pool:
+        for cell in cells:
+            if options.only not in cell.name or (cell.name in known and not options.again):
+                continue
+            started = time.perf_counter()
+            judge = partial(judge_study, cell, seed=options.seed)
+            judged = list(pool.map(judge, range(options.studies), chunksize=5))
+            seconds = round(time.perf_counter() - started)
+            known[cell.name] = summarise(cell, judged) | {"seconds": seconds}
+            print(json.dumps(known[cell.name]), flush=True)
+            ordered = [known[each.name] for each in cells if each.name in known]
+            write_outcomes(ordered, options)
 
 
 if __name__ == "__main__":
