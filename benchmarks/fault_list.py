@@ -318,7 +318,7 @@ DATA = (
         "rest = [e for e in loaded.examples[task.train_examples :] if e.prompt not in seen]",
         "rest = list(loaded.examples[task.train_examples :])",
         "learning rates are tuned on rows that repeat training prompts",
-        ("tests/sweep/test_learning_rates.py",),
+        ("tests/data/test_preparation.py",),
     ),
 )
 
@@ -522,7 +522,7 @@ EVALUATION = (
         "known = [value for value in values if value is not None]",
         "known = [value or 0.0 for value in values]",
         "lengths that are not known count as 0",
-        ("tests/evaluation/test_scoring.py", "tests/sweep/test_run.py"),
+        ("tests/evaluation/test_summary.py",),
     ),
 )
 

@@ -1,5 +1,6 @@
 """From a task's configuration to tokenized examples: which source, which rule, which schema."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -111,3 +112,18 @@ def test_the_schema_is_that_of_the_training_examples(tiny_config: Compose) -> No
     for item in prepared.train:
         jsonschema.validate(json.loads(item.example.completion), prepared.schema)
     assert prepare(tiny_config("task=invoice_ocr")).schema is None
+
+
+def test_rows_held_back_repeat_no_training_prompt(tiny_config: Compose, tmp_path: Path) -> None:
+    """No rate is chosen on what was learned by heart: here every text stands three times."""
+    path = tmp_path / "tickets.csv"
+    lines = [f"Ticket number {i % 30},{('billing', 'bug')[i % 2]}" for i in range(90)]
+    path.write_text("\n".join(["text,label", *lines]) + "\n")
+    config = tiny_config(*CUSTOM, f"task.path={path}")
+    held_back = dataclasses.replace(config.task, held_back=30)
+    prepared = prepare(dataclasses.replace(config, task=held_back))
+    trained = {item.example.prompt for item in prepared.train}
+    kept = [item.example.prompt for item in prepared.test]
+    assert prepared.split == "validation"
+    assert not trained & set(kept)
+    assert 0 < len(kept) < 30  # there were some to leave out
