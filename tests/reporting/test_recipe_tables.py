@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -49,6 +50,15 @@ def test_tuned_rates_stand_beside_given_ones(tmp_path: Path) -> None:
     (line,) = describe_order(results, comparison)
     assert line.startswith("LoRA: tuned rates change the order of qkv above all at given rates.")
     assert line.endswith("qkv, all at given rates; all, qkv at tuned rates.")
+
+
+def test_a_loss_by_tuning_lies_between_its_bounds(tmp_path: Path) -> None:
+    gains = {("qkv", 1e-3): 0.3, ("qkv", 1.0): 0.1}
+    rates = make_rate_table(*make_study(tmp_path, gains))
+    assert rates is not None
+    value, low, high = map(float, re.findall(r"[+-]\d\.\d+", rates.rows[0][2]))
+    assert low < value < high
+    assert value == pytest.approx(-0.2, abs=0.05)
 
 
 def test_an_order_that_stays_is_said_to(tmp_path: Path) -> None:
