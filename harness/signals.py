@@ -19,11 +19,15 @@ def interrupt_on(*names: str) -> None:
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, _do_nothing)
         raise KeyboardInterrupt
 
     for number in numbers:
         signal.signal(number, interrupt)
+
+
+def _do_nothing(signum: int, frame: FrameType | None) -> None:
+    """Of SIG_IGN Python would print an error, where another signal is on its way already."""
 
 
 def was_killed(status: int | None) -> bool:

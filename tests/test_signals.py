@@ -24,6 +24,22 @@ def test_the_first_signal_interrupts_and_later_ones_do_not() -> None:
         os.kill(os.getpid(), number)
 
 
+def test_a_signal_that_is_on_its_way_already_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C reaches a worker from the terminal, and its parent ends it at the same moment."""
+    unraisable: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda error: unraisable.append(error))
+    both = {signal.SIGTERM, signal.SIGHUP}
+    interrupt_on("SIGTERM", "SIGHUP")
+    signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    for number in both:
+        os.kill(os.getpid(), number)
+    with pytest.raises(KeyboardInterrupt):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+    for _ in range(10):
+        pass  # Python looks for signals at the end of a turn.
+    assert not unraisable
+
+
 def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     interrupt_on("SIGTERM", "SIGHUP")

@@ -177,7 +177,7 @@ def read_run_table(
     try:
         return read_table(run.folder / name, needed, others)
     except UserError as error:
-        problems.append(str(error))
+        problems.append(f"{error}; run the sweep's command again to restore it")
         return pd.DataFrame(columns=list(needed))
 
 

@@ -78,14 +78,21 @@ def compose(overrides: Sequence[str]) -> Config:
 
 
 def refuse_unread_race(hydra: Any) -> None:
-    """Raise UserError for settings of the race in a job of none; `hydra` is the job's section."""
+    """Raise UserError for settings of the race in a job of none; `hydra` is the job's section.
+
+    A race without --multirun would be one plain run.
+    """
     named = [str(each) for each in hydra.overrides.task]
     named = [each for each in named if each.lstrip("+~").startswith("race.")]
     is_race = str(hydra.sweeper._target_).endswith(".RaceSweeper")
-    if named and not (is_race and hydra.mode is RunMode.MULTIRUN):
+    is_multirun = hydra.mode is RunMode.MULTIRUN
+    if is_race and not is_multirun:
+        raise UserError("hydra/sweeper is race, but this is a single run; add --multirun")
+    if named and not is_race:
+        key = named[0].lstrip("+~").split("=")[0]
         raise UserError(
             f"{named[0]} is set, but only a race reads it; add --multirun hydra/sweeper=race, or "
-            "leave it out"
+            f"leave {key} out"
         )
 
 

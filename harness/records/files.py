@@ -63,6 +63,17 @@ def read_table(
         raise UserError(f"{path}: cannot be read ({reason})") from error
 
 
+def is_table(path: Path) -> bool:
+    """Whether a Parquet file is there and whole, by what it says of itself at its end."""
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(path)
+    except Exception:  # a corrupt file raises whatever the Parquet reader meets first
+        return False
+    return True
+
+
 def require_columns(path: Path, there: Iterable[str], needed: Sequence[str]) -> None:
     """Raise UserError, naming the file, where columns that are needed are not there."""
     names = set(there)

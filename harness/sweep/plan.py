@@ -14,7 +14,7 @@ from harness.config.schema import AdapterConfig, Config, LatencyConfig, hash_val
 from harness.data.batching import plan_steps
 from harness.data.preparation import PreparedTask, prepare_task
 from harness.errors import UserError
-from harness.formatting import format_duration
+from harness.formatting import format_duration, pluralize
 from harness.models.devices import resolve_device
 from harness.models.embedded import embedded_folder
 from harness.models.loading import check_checkpoint, find_context_length, load_structure
@@ -325,7 +325,8 @@ def _check_timed_length(config: Config, prepared: PreparedTask, context_length: 
 def format_plan(plan: Plan, finished: int, seconds: float) -> str:
     """The plan as text: a line a task, the totals, and the estimated wall time in `seconds`."""
     count = len(plan.variants) + finished
-    lines = [f"plan: {count} variants" + (f", {finished} already finished" if finished else "")]
+    done = f", {finished} already finished" if finished else ""
+    lines = [f"plan: {pluralize(count, 'variant')}{done}"]
     tasks: dict[tuple[str, str], list[VariantPlan]] = {}
     for item in plan.variants:
         tasks.setdefault((item.config.model_name, item.config.task.name), []).append(item)

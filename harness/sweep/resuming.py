@@ -9,6 +9,7 @@ from harness.adapters.storage import has_adapter
 from harness.config.schema import Config
 from harness.errors import UserError
 from harness.progress import announce
+from harness.records.files import is_table
 from harness.records.record import BASE, AdapterRecord, Record, read_record
 from harness.sweep.packing import PackPlan
 from harness.sweep.plan import VariantPlan
@@ -127,14 +128,24 @@ def _keep_results(fresh: Record, previous: Record, config: Config) -> Record:
 
 
 def read_previous(folder: Path) -> Record | None:
-    """An earlier record of the run, or None where there is none that can be read."""
+    """An earlier record of the run, or None where there is none that can be read.
+
+    Scores and times whose tables are gone or damaged are left out, so that they are made again.
+    """
     if not (folder / "record.json").exists():
         return None
     try:
-        return read_record(folder)
+        record = read_record(folder)
     except UserError as error:
         announce(f"warning: {error}; running it again")
         return None
+    if record.eval is not None and not is_table(folder / "examples.parquet"):
+        announce(f"warning: {folder / 'examples.parquet'}: missing or damaged; scoring it again")
+        record = dataclasses.replace(record, eval=None, status="interrupted")
+    if record.latency is not None and not is_table(folder / "latency.parquet"):
+        announce(f"warning: {folder / 'latency.parquet'}: missing or damaged; timing it again")
+        record = dataclasses.replace(record, latency=None, status="interrupted")
+    return record
 
 
 @contextmanager

@@ -367,6 +367,16 @@ def test_a_real_race_from_the_command_line(
     assert len(load_examples(tmp_path / "race")) >= 32 * len(seeds)
 
 
+def test_a_race_that_is_a_single_run_is_refused(
+    run_harness: Callable[..., object], tmp_path: Path
+) -> None:
+    done = run_harness("hydra/sweeper=race", f"results_dir={tmp_path}")
+    assert done.status == 2  # type: ignore[attr-defined]
+    assert done.stderr.splitlines() == [  # type: ignore[attr-defined]
+        "error: hydra/sweeper is race, but this is a single run; add --multirun"
+    ]
+
+
 def test_race_settings_without_a_race_are_refused(
     run_harness: Callable[..., object], tmp_path: Path
 ) -> None:

@@ -442,3 +442,25 @@ def test_an_adapter_that_cannot_be_loaded_fails_its_run_and_no_other(
     outcomes = run.run_sweep(configs)
     assert [outcome.status for outcome in outcomes] == ["failed", "ok"]
     assert "no usable adapter" in str(outcomes[0].error)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_tables_are_made_again_from_the_adapter(
+    tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    config = tiny_config("target_modules=q")
+    run.run_sweep([config])
+    before = read_record(folder_of(config))
+    examples = pd.read_parquet(folder_of(config) / "examples.parquet")
+    for name in ("examples.parquet", "latency.parquet"):
+        path = folder_of(config) / name
+        path.write_bytes(path.read_bytes()[:-9]) if damage == "cut" else path.unlink()
+    trained = count_calls(monkeypatch, "train_pack")
+    (outcome,) = run.run_sweep([config])
+    assert outcome.status == "ok"
+    assert not trained
+    after = read_record(folder_of(config))
+    assert (after.status, after.train) == ("ok", before.train)
+    assert after.latency is not None
+    pd.testing.assert_frame_equal(pd.read_parquet(folder_of(config) / "examples.parquet"), examples)
+    assert len(pd.read_parquet(folder_of(config) / "latency.parquet"))

@@ -108,11 +108,11 @@ def _describe_race(
     hope = (
         f"is expected to decide on {outlook.leader}"
         if outlook.gap == 0
-        else f"brings a decision on {outlook.leader} nearest for its time"
+        else f"is the cheapest step towards a decision on {outlook.leader}"
     )
     yield (
-        f"Cheapest: {name_steps(outlook)}{time} {hope}. The same command with "
-        f"hydra/sweeper=race{rates} instead of seed=... runs it, and goes on until it is decided."
+        f"A race would next run {name_steps(outlook)}{time}, which {hope}. The same command with "
+        f"hydra/sweeper=race{rates} instead of seed=... does so, and goes on until it is decided."
     )
 
 

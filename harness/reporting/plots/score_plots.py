@@ -5,6 +5,7 @@ save_plot(figure, Path("plots"), "accuracy_against_latency")
 """
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,6 +43,8 @@ PANEL_INCHES = (5.4, 4.1)
 CROWDED_INCHES = (8.0, 5.6)
 """Of a panel with more than MOST_IN_PANEL variants."""
 MOST_IN_PANEL = 12
+FEWEST_SMOOTHED = 10
+"""Steps of a curve from which it has a moving average."""
 WIDE_SPAN = 2.0
 """Ratios that are farther apart than this, one over the other, stand on a logarithmic axis."""
 LONGEST_NOTE = 45
@@ -67,9 +70,10 @@ def plot_tradeoff(comparison: Comparison) -> Figure:
     """
     styles = assign_styles(comparison.overall["variant"])
     panels = list(_list_panels(comparison))
-    caption = list(_write_caption(comparison))
-    # Each line of the caption after the first takes the room of a row of a legend.
     inches = CROWDED_INCHES if len(styles) > MOST_IN_PANEL else PANEL_INCHES
+    width = int(_count_columns(len(panels)) * inches[0] / CHARACTER_INCHES)
+    caption = [line for each in _write_caption(comparison) for line in textwrap.wrap(each, width)]
+    # Each line of the caption after the first takes the room of a row of a legend.
     figure, grid = _make_grid(len(panels), len(caption) - 1, inches)
     for axes, panel in zip(grid, panels, strict=True):
         _draw_tradeoff(axes, panel, styles)
@@ -89,12 +93,13 @@ def _write_caption(comparison: Comparison) -> Iterator[str]:
         )
     if comparison.latency_doubts:
         doubts = join_words(sorted(set(comparison.latency_doubts.values())))
-        yield f"Hollow, dashed: this timing {doubts} and takes no part in the verdict;"
-        yield f"{REMEASURE}."
+        yield f"Hollow, dashed: this timing {doubts} and takes no part in the verdict; {REMEASURE}."
 
 
 def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> Figure:
-    """Plot loss by optimizer step, one panel per task: faint means over seeds, moving averages.
+    """Plot loss by optimizer step, one panel per task: pale means over seeds, bold moving averages.
+
+    A curve of few steps is drawn as it is.
 
     `losses` as `analysis.results.load_losses` returns it; `variants` fixes the colours to those of
     another plot.
@@ -112,7 +117,9 @@ def plot_learning_curves(losses: pd.DataFrame, variants: Sequence[str] = ()) -> 
             _draw_curve(axes, mean, str(variant), styles[str(variant)])
         axes.set_title(escape_dollars(task), loc="left", fontsize=11, color=INK)
         axes.set_xlabel("Optimizer step")
-        axes.set_ylabel("Loss per completion token")
+        is_smoothed = any(np.size(line.get_xdata()) >= FEWEST_SMOOTHED for line in axes.lines)
+        average = " (bold: moving average)" if is_smoothed else ""
+        axes.set_ylabel(f"Loss per completion token{average}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     _add_legend(figure, grid, columns)
     return figure
@@ -299,9 +306,11 @@ def _list_lines(points: pd.DataFrame) -> Iterator[tuple[float, float, float, flo
 
 
 def _draw_curve(axes: Axes, run: pd.DataFrame, variant: str, style: Style) -> None:
-    axes.plot(run["step"], run["loss"], color=style.colour, linewidth=0.7, alpha=0.22)
-    # Centred, so that the smoothed curve does not lag behind the loss.
-    smooth = run["loss"].rolling(max(3, len(run) // 8), center=True, min_periods=1).mean()
+    smooth = run["loss"]
+    if len(run) >= FEWEST_SMOOTHED:
+        axes.plot(run["step"], run["loss"], color=style.colour, linewidth=0.7, alpha=0.22)
+        # Centred, so that the smoothed curve does not lag behind the loss.
+        smooth = smooth.rolling(max(3, len(run) // 8), center=True, min_periods=1).mean()
     axes.plot(
         run["step"],
         smooth,

@@ -153,6 +153,19 @@ def test_a_majority_line_is_drawn_in_its_own_panel(tmp_path: Path) -> None:
             assert "always A" not in texts
 
 
+def test_the_caption_stays_within_a_single_panel(tmp_path: Path) -> None:
+    line = {"majority_prediction": "A", "majority_score": 0.55}
+    study = write_study(tmp_path / "study", tasks=("medmcqa",), scored={"medmcqa": line})
+    figure = plot_tradeoff(compare_study(study))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (caption,) = figure.texts
+    box = caption.get_window_extent(canvas.get_renderer())
+    assert figure.bbox.x0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
+    assert "above the baseline" in caption.get_text()
+
+
 @pytest.mark.parametrize("prediction", ["A", r"$\frac{", "a wordy answer " * 30])
 def test_a_majority_lines_label_covers_no_other(tmp_path: Path, prediction: str) -> None:
     figure = plot_tradeoff(compare_study(write_lined_study(tmp_path / "study", prediction)))
@@ -243,8 +256,12 @@ def test_a_short_or_broken_curve_is_drawn() -> None:
             "loss": [math.nan, 1.0],
         }
     )
-    FigureCanvasAgg(plot_learning_curves(losses)).draw()
+    figure = plot_learning_curves(losses)
+    FigureCanvasAgg(figure).draw()
     FigureCanvasAgg(plot_learning_curves(losses.iloc[:1])).draw()
+    # A moving average over three of three steps would show none of them.
+    (line,) = figure.axes[0].get_lines()
+    np.testing.assert_array_equal(line.get_ydata(), [math.nan, 1.0])
 
 
 def test_files_are_the_same_every_time(tmp_path: Path) -> None:
