@@ -12,10 +12,22 @@ def explain(error: BaseException) -> str:
     mistake = find_cause(error, UserError)
     if mistake is not None:
         return str(mistake)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = _reword([line.strip() for line in str(error).splitlines() if line.strip()])
     # Errors of the configuration and of the data speak for themselves.
     is_plain = type(error).__module__.split(".")[0] in ("hydra", "omegaconf", "tasks")
     return " ".join(lines) if is_plain else f"{type(error).__name__}: {' '.join(lines)}"
+
+
+def _reword(lines: list[str]) -> list[str]:
+    """Leave out where Hydra looked, and its advice to add a setting that nothing would read."""
+    end = next((i for i, each in enumerate(lines) if each.startswith("Config search path:")), None)
+    lines = lines[:end]
+    for place, line in enumerate(lines):
+        if line.startswith("To append to your config use"):
+            return [*lines[:place], "There is no such option; docs/options.md lists them."]
+        if line.startswith("Available options in"):
+            return [*lines[: place + 1], ", ".join(lines[place + 1 :])]
+    return lines
 
 
 def find_cause(error: BaseException, kind: type[BaseException]) -> BaseException | None:

@@ -5,6 +5,7 @@ With `harness.cli.sweep` and the Hydra plugins, this is the only module that kno
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from harness.config.schema import Config
 from harness.config.validation import check_size, validate
 from harness.errors import UserError, explain
 
+KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+"""OmegaConf's name of a type -> ours."""
+
 
 def to_config(values: DictConfig) -> Config:
     """Turn Hydra's configuration into checked, typed values; UserError names the bad key."""
@@ -39,6 +43,12 @@ def to_config(values: DictConfig) -> Config:
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         first_line = str(error).splitlines()[0]
+        wrong = re.fullmatch(
+            r"Value '(.*)' of type '.*' could not be converted to (.*)", first_line
+        )
+        if wrong and wrong[2] in KINDS:
+            reason = f"{error.full_key} is {wrong[1]!r}; expected {KINDS[wrong[2]]}"
+            raise UserError(reason) from error
         raise UserError(f"config: {error.full_key or 'top level'}: {first_line}") from error
     assert isinstance(config, Config)
     validate(config)

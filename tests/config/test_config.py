@@ -290,3 +290,24 @@ def test_run_ids_of_models_that_are_no_folder_stay_what_they_were() -> None:
     assert compose([]).base_run_id.endswith("--medmcqa--base--none--s0--42da5145")
     hub = compose(["model=hub", "model.path=a/b", "task=govreport"])
     assert hub.run_id == "b--govreport--o_proj--lora--s0--5d380b81"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("seed=x", "seed is 'x'; expected a whole number"),
+        (
+            "train.epoch=2",
+            "Could not override 'train.epoch'. There is no such option; docs/options.md lists them.",
+        ),
+        (
+            "task=nosuch",
+            "In 'config': Could not find 'task/nosuch' Available options in 'task': custom, "
+            "fincot, govreport, invoice_ocr, medmcqa",
+        ),
+    ],
+)
+def test_what_hydra_refuses_is_said_without_its_own_advice(override: str, expected: str) -> None:
+    with pytest.raises(UserError) as raised:
+        compose([override])
+    assert str(raised.value) == expected
