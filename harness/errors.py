@@ -21,13 +21,13 @@ def explain(error: BaseException) -> str:
 def _reword(lines: list[str]) -> list[str]:
     """Leave out where Hydra looked, and its advice to add a setting that nothing would read."""
     end = next((i for i, each in enumerate(lines) if each.startswith("Config search path:")), None)
-    lines = lines[:end]
-    for place, line in enumerate(lines):
-        if line.startswith("To append to your config use"):
-            return [*lines[:place], "There is no such option; docs/options.md lists them."]
+    kept = [line for line in lines[:end] if not line.startswith("To append to your config use")]
+    if kept and kept[-1].startswith("Could not override"):
+        kept.append("There is no such option; docs/options.md lists them.")
+    for place, line in enumerate(kept):
         if line.startswith("Available options in"):
-            return [*lines[: place + 1], ", ".join(lines[place + 1 :])]
-    return lines
+            return [*kept[: place + 1], ", ".join(kept[place + 1 :])]
+    return kept
 
 
 def find_cause(error: BaseException, kind: type[BaseException]) -> BaseException | None:
