@@ -18,12 +18,19 @@ def explain(error: BaseException) -> str:
     return " ".join(lines) if is_plain else f"{type(error).__name__}: {' '.join(lines)}"
 
 
+ADVICE = "To append to your config use +"
+"""Hydra's, to add a setting that nothing would read."""
+
+
 def _reword(lines: list[str]) -> list[str]:
-    """Leave out where Hydra looked, and its advice to add a setting that nothing would read."""
+    """Leave out where Hydra looked, and its advice; set its choices apart."""
     end = next((i for i, each in enumerate(lines) if each.startswith("Config search path:")), None)
-    kept = [line for line in lines[:end] if not line.startswith("To append to your config use")]
-    if kept and kept[-1].startswith("Could not override"):
-        kept.append("There is no such option; docs/options.md lists them.")
+    kept = [
+        f"Nothing reads {line.removeprefix(ADVICE)}; docs/options.md lists all options."
+        if line.startswith(ADVICE)
+        else line
+        for line in lines[:end]
+    ]
     for place, line in enumerate(kept):
         if line.startswith("Available options in"):
             return [*kept[: place + 1], ", ".join(kept[place + 1 :])]

@@ -298,8 +298,8 @@ def test_run_ids_of_models_that_are_no_folder_stay_what_they_were() -> None:
         ("seed=x", "seed is 'x'; expected a whole number"),
         (
             "train.epoch=2",
-            "Could not override 'train.epoch'. There is no such option; docs/options.md lists "
-            "them.",
+            "Could not override 'train.epoch'. Nothing reads train.epoch=2; docs/options.md lists "
+            "all options.",
         ),
         (
             "task=nosuch",
