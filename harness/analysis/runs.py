@@ -120,7 +120,26 @@ def read_runs(path: Paths) -> Runs:
                 continue
             seen.add(record.run_id)
             runs.append(Run(name, folder, record))
+    runs = _drop_untimed(runs, problems)
     return Runs(_name_variants(_name_contents(runs)), tuple(problems))
+
+
+def _drop_untimed(runs: Sequence[Run], problems: list[str]) -> list[Run]:
+    """Leave out runs that stand there timed as well: how a run is timed makes no other variant."""
+    timed = {_name_training(run) for run in runs if run.record.latency is not None}
+    kept = []
+    for run in runs:
+        if run.record.latency is None and _name_training(run) in timed:
+            problems.append(f"{run.folder}: the same run was timed under another id; ignored")
+        else:
+            kept.append(run)
+    return kept
+
+
+def _name_training(run: Run) -> str:
+    """What a run's scores come of: all of its configuration but how it is timed."""
+    trained = {key: value for key, value in run.settings.items() if not key.startswith("latency.")}
+    return json.dumps([run.study, run.target_set, trained], sort_keys=True, default=str)
 
 
 def find_studies(path: Paths) -> list[Path]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -367,3 +368,23 @@ def test_studies_of_one_name_are_not_mixed(tmp_path: Path) -> None:
         compare(results, load_examples(paths))
     with pytest.warns(UserWarning, match="given more than once"):
         assert len(load_results([paths[0], paths[0]])) == 2
+
+
+def test_a_run_that_stands_there_timed_as_well_is_no_variant_of_its_own(tmp_path: Path) -> None:
+    """A sweep with latency=off in a study that was timed before."""
+    study = tmp_path / "study"
+    write_run(study, BASE, "fincot")
+    folder = write_run(study, "qkv", "fincot")
+    untimed = folder.with_name(folder.name[:-8] + "0" * 8)
+    shutil.copytree(folder, untimed)
+
+    def turn_off(record: dict[str, Any]) -> None:
+        record |= {"run_id": untimed.name, "latency": None}
+        record["config"]["latency"] = {"enabled": False}
+
+    edit_record(untimed, turn_off)
+    (untimed / "latency.parquet").unlink()
+    with pytest.warns(UserWarning, match="timed under another id; ignored"):
+        results = load_results(study)
+    assert sorted(results["variant"]) == [BASE, "qkv"]
+    assert results.set_index("variant").loc["qkv", "run_id"] == folder.name
