@@ -1,4 +1,4 @@
-"""The verdict's sentences: the rule, its result, what would decide it, what would change it."""
+"""The verdict's sentences: the rule, its result, and what would change it."""
 
 import math
 from collections.abc import Hashable, Iterator, Mapping
