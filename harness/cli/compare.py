@@ -11,12 +11,12 @@ from pathlib import Path
 
 from harness.analysis.studies.study_comparison import compare_studies
 from harness.analysis.verdict.decision import BALANCED
-from harness.cli.closed_pipe import end_with_reader
+from harness.cli.quiet_end import end_quietly
 from harness.errors import UserError
 from harness.reporting.studies_page import text_comparison, write_studies
 
 
-@end_with_reader
+@end_quietly
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of `python -m harness.studies`; returns the exit status."""
     parser = argparse.ArgumentParser(

@@ -12,23 +12,21 @@ resume an interrupted study or to add axes and target sets to it.
 import sys
 from collections.abc import Sequence
 
-from harness.cli.closed_pipe import end_with_reader
+from harness.cli.quiet_end import end_quietly
 from harness.config.composing import compose, expand_overrides
 from harness.errors import UserError
 from harness.reporting.latency_report import build_latency_report
-from harness.signals import ENDING, interrupt_on
 from harness.timing.latency_study import run_study
 
 DEFAULT_STUDY = "latency"
 
 
-@end_with_reader
+@end_quietly
 def main(arguments: Sequence[str]) -> int:
     """Run a study from the command line; return the exit status."""
     if {"--help", "-h"} & set(arguments):
         print(__doc__)
         return 0
-    interrupt_on(*ENDING)
     try:
         named = any(each.split("=")[0].lstrip("+") == "study" for each in arguments)
         overrides = [*arguments, *([] if named else [f"study={DEFAULT_STUDY}"])]
@@ -38,9 +36,6 @@ def main(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to resume", file=sys.stderr)
-        return 130
     print(report.text)
     print(f"report: {report.html}")
     return 0 if is_whole else 1

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from harness.cli.closed_pipe import end_with_reader
+from harness.cli.quiet_end import end_quietly
 from harness.config.composing import compose
 from harness.config.schema import AdapterConfig
 from harness.config.target_sets import ROLES
@@ -48,7 +48,7 @@ def format_table(mapped: ModuleMap, rank: int) -> str:
     )
 
 
-@end_with_reader
+@end_quietly
 def main(arguments: Sequence[str]) -> int:
     """Entry of `python -m harness.modules`; returns the exit status."""
     torch.set_num_threads(1)

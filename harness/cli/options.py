@@ -7,7 +7,7 @@ import json
 from itertools import groupby
 from typing import Any
 
-from harness.cli.closed_pipe import end_with_reader
+from harness.cli.quiet_end import end_quietly
 from harness.config.composing import compose
 from harness.config.option_docs import FILLED_IN, Option, list_options
 from harness.config.schema import Config
@@ -52,7 +52,7 @@ def _format_value(value: Any) -> str:
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
-@end_with_reader
+@end_quietly
 def main() -> None:
     """Entry of `python -m harness.cli.options`."""
     print(format_page(), end="")

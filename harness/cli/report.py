@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.analysis.verdict.decision import BALANCED, PROFILES
-from harness.cli.closed_pipe import end_with_reader
+from harness.cli.quiet_end import end_quietly
 from harness.errors import UserError
 from harness.formatting import join_words
 from harness.reporting.study_report import _list_builders
 
 
-@end_with_reader
+@end_quietly
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of `python -m harness.report`; returns the exit status."""
     parser = argparse.ArgumentParser(

@@ -16,11 +16,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from harness.cli.closed_pipe import end_with_reader
+from harness.cli.quiet_end import end_quietly
 from harness.config.composing import conf_folder, refuse_unread_race, to_config
 from harness.config.schema import Config
 from harness.errors import UserError, explain, find_cause
-from harness.signals import ENDING, interrupt_on
+from harness.signals import was_interrupted
 
 _started_studies: list[Path] = []
 _run_errors: list[Exception] = []
@@ -79,7 +79,7 @@ def run_variant(config: Config) -> float | None:
     return outcome.score
 
 
-@end_with_reader
+@end_quietly
 def main() -> None:
     """Run Hydra, report on the study, and turn errors into one line and an exit status."""
     show_traceback = "HYDRA_FULL_ERROR" in os.environ
@@ -87,17 +87,13 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # The hub's client logs every retry; what came of them is said in one line.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    interrupt_on(*ENDING)
     status = 0
     try:
         run()
         if _run_errors:
             raise _run_errors[0]
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to resume", file=sys.stderr)
-        sys.exit(130)
     except Exception as error:
-        if show_traceback:
+        if show_traceback or was_interrupted():
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
         status = 1 if find_cause(error, RunFailedError) else 2

@@ -7,6 +7,8 @@ import multiprocessing
 import os
 from typing import Any
 
+from harness.signals import delay_interrupts, ignore_interrupts
+
 CACHED_PRODUCTS = 32
 """On a CPU, shapes of products that oneDNN and PyTorch's layer over it keep prepared. With their
 own 1,024 a worker grows by a gibibyte, since nearly every batch has lengths of its own, and is no
@@ -20,7 +22,9 @@ def start_server() -> None:
         from multiprocessing import forkserver
 
         context.set_forkserver_preload(["harness.sweep.run", "evaluate"])
-        forkserver.ensure_running()
+        # Its workers are told to end by this process, which hears Ctrl-C from the terminal too.
+        with delay_interrupts(), ignore_interrupts():
+            forkserver.ensure_running()
 
 
 def find_context() -> Any:

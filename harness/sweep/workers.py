@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from harness.progress import Board, Progress, SentProgress, send_announcements
-from harness.signals import describe_exit, interrupt_on
-from harness.sweep.process_server import find_context
+from harness.signals import delay_interrupts, describe_exit, heed_interrupt, interrupt_on
+from harness.sweep.process_server import find_context, start_server
 
 PATIENCE_SECONDS = 2.0
 """What a process has to write its records down once it is told to end."""
@@ -61,6 +61,7 @@ def share_cores(workers: int) -> list[list[int]]:
 def run_here(jobs: Sequence[Job], workers: int, progress: Progress) -> list[str | None]:
     """Run jobs one after another in this process, whatever `workers` says; see `run_apart`."""
     for job in jobs:
+        heed_interrupt()
         job.work(*job.arguments, progress)
     return [None] * len(jobs)
 
@@ -72,6 +73,7 @@ def run_apart(jobs: Sequence[Job], workers: int, progress: Progress) -> list[str
     to end (Ctrl-C), all are told, and killed if they have not ended after a moment; the exception
     is passed on.
     """
+    start_server()
     context = find_context()
     cores = share_cores(workers)
     board = Board(progress)
@@ -80,6 +82,7 @@ def run_apart(jobs: Sequence[Job], workers: int, progress: Progress) -> list[str
     running: list[_Running] = []
     try:
         while waiting or running:
+            heed_interrupt()
             free = sorted(set(range(workers)) - {each.line for each in running})
             while waiting and free:
                 line = free.pop(0)
@@ -102,7 +105,9 @@ def _start(context: Any, number: int, jobs: Sequence[Job], line: int, cores: lis
         args=(theirs, job.work, job.arguments, cores, torch.get_num_threads()),
         name=job.title,
     )
-    process.start()
+    # Cut off here, the child would complain of what it was not sent.
+    with delay_interrupts():
+        process.start()
     theirs.close()
     return _Running(number, line, process, messages)
 

@@ -1,4 +1,4 @@
-"""A command whose reader has left, such as `| head`, ends without a word."""
+"""Commands end without a traceback where they are interrupted, or where their reader has left."""
 
 import functools
 import os
@@ -7,24 +7,36 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from harness.signals import ENDING, interrupt_on, was_interrupted
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def end_with_reader(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Make a command exit with a shell's status for SIGPIPE where its output is no longer read."""
+def end_quietly(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Make a command exit with a shell's status where it is interrupted or no longer read."""
 
     @functools.wraps(main)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        interrupt_on(*ENDING)
         try:
             try:
-                return main(*args, **kwargs)
+                result = main(*args, **kwargs)
             finally:
                 # Else the interpreter does it, after the last `except`.
                 sys.stdout.flush()
         except BrokenPipeError:
             _drop_unread()
             sys.exit(128 + signal.SIGPIPE)
+        except BaseException as error:
+            # A library that is interrupted may raise an error of its own.
+            if not (was_interrupted() or isinstance(error, KeyboardInterrupt)):
+                raise
+        else:
+            if not was_interrupted():
+                return result
+        print("interrupted: run the same command again to resume", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
     return run
 
