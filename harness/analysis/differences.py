@@ -106,7 +106,7 @@ class Scores:
         self.tasks = {task.task: task for task in tasks}
         self._noise: dict[tuple[str, ...], SeedNoise] = {}
         self._known: dict[tuple[str, str | None, tuple[str, ...]], Estimate] = {}
-        self._critical: dict[float, dict[str, float]] = {}
+        self._tails: dict[float, dict[str, float]] = {}
         self._parts: dict[tuple[str, ...], Scores] = {}
 
     def restrict(self, tasks: Iterable[str]) -> "Scores":
@@ -196,51 +196,67 @@ class Scores:
         Multivariate t draws about the means, with the variances of all pairs. NaN where one
         example says nothing. The same scores give the same draws.
         """
+        names = self.complete
+        pairs = [self._demand(one, other) for one, other in combinations(names, 2)]
+        freedoms = [each.freedom for each in pairs or map(self._demand, names)]
+        freedom = float(np.median(freedoms)) if freedoms else math.nan
+        wider = np.full(DRAWS, math.nan)
+        if freedom > 0:
+            wider = np.sqrt(freedom / self._rng("wider").chisquare(freedom, DRAWS))
         return {
-            name: self._demand(name).value + own
-            for name, own in zip(self.complete, self._noise_draws, strict=True)
+            name: self._demand(name).value + own * wider
+            for name, own in zip(names, self._noise_draws, strict=True)
         }
 
-    def find_critical(self, level: float) -> dict[str, float]:
-        """Return how many standard errors the bounds against each complete variant need.
+    def find_tails(self, level: float) -> dict[str, float]:
+        """Return what each one-sided bound against a complete variant may leave beyond it.
 
-        If that variant is the best, the bounds of what all others lose against it, each estimate
-        plus so many standard errors, hold together with this error (Dunnett, Journal of the
-        American Statistical Association 50:1096, 1955, for any covariance). NaN where unknown.
+        If that variant is the best, the bounds of what all others lose against it, each with this
+        tail, hold together with the error `level` (Dunnett, Journal of the American Statistical
+        Association 50:1096, 1955, for any covariance). Each pair keeps degrees of freedom of its
+        own: it is p values that are adjusted (Westfall and Young, Resampling-Based Multiple
+        Testing, 1993, ch. 2). Between Bonferroni's tail and `level`; NaN where unknown.
         """
-        if level in self._critical:
-            return self._critical[level]
-        found = self._critical[level] = {}
-        for place, best in enumerate(self.complete):
-            others = [name for name in self.complete if name != best]
-            errors = np.array([self._demand(best, name).error for name in others])
-            lower = np.delete(self._noise_draws, place, axis=0)
-            beyond = (self._noise_draws[place] - lower) / np.maximum(errors, NOTHING)[:, None]
-            largest = beyond.max(axis=0) if others else np.zeros(1)
-            found[best] = float(np.quantile(largest, 1 - level))
-        return found
+        if level not in self._tails:
+            self._tails[level] = {
+                best: self._find_tail(place, level) for place, best in enumerate(self.complete)
+            }
+        return self._tails[level]
+
+    def _find_tail(self, place: int, level: float) -> float:
+        best, *others = [self.complete[place], *np.delete(self.complete, place)]
+        pairs = [self._demand(best, name) for name in others]
+        if not pairs:
+            return level
+        # The fewer degrees of freedom pairs share, the more alike their p values are.
+        freedom = float(np.median([each.freedom for each in pairs]))
+        if math.isnan(freedom):
+            return math.nan
+        errors = np.maximum([each.error for each in pairs], NOTHING)
+        lower = np.delete(self._noise_draws, place, axis=0)
+        beyond = ((self._noise_draws[place] - lower) / errors[:, None]).max(axis=0)
+        wider = np.sqrt(freedom / self._rng("wider").chisquare(freedom, DRAWS))
+        tail = stats.t.sf(np.quantile(beyond * wider, 1 - level), freedom)
+        return float(np.clip(tail, level / len(pairs), level))
 
     @cached_property
     def _noise_draws(self) -> np.ndarray:
-        """How far the means of the complete variants may lie from the true ones: [names, DRAWS]."""
+        """Normal draws of the complete variants' means about 0: [names, DRAWS]."""
         names = self.complete
         single = [self._demand(name) for name in names]
         between = np.zeros((len(names), len(names)))
-        freedoms = [each.freedom for each in single]
         for i, j in combinations(range(len(names)), 2):
-            pair = self._demand(names[i], names[j])
-            between[i, j] = between[j, i] = pair.error**2
-            freedoms.append(pair.freedom)
-        freedom = float(np.median(freedoms)) if freedoms else math.nan
-        if math.isnan(freedom):
-            return np.full((len(names), DRAWS), math.nan)
+            between[i, j] = between[j, i] = self._demand(names[i], names[j]).error ** 2
         variances = np.array([each.error**2 for each in single])
+        if not (np.isfinite(variances).all() and np.isfinite(between).all()):
+            return np.full((len(names), DRAWS), math.nan)
         root = find_root((variances[:, None] + variances - between) / 2)
-        # Seeded by the tasks' names, so that one more task changes no other's draws.
-        rng = np.random.default_rng(zlib.crc32("\n".join(self.tasks).encode()))
-        wider = np.sqrt(freedom / rng.chisquare(freedom, DRAWS))
-        noise: np.ndarray = root @ rng.standard_normal((len(names), DRAWS)) * wider
+        noise: np.ndarray = root @ self._rng("normal").standard_normal((len(names), DRAWS))
         return noise
+
+    def _rng(self, use: str) -> np.random.Generator:
+        # Seeded by the tasks' names, so that one more task changes no other's draws.
+        return np.random.default_rng(zlib.crc32("\n".join([use, *self.tasks]).encode()))
 
     def _demand(self, one: str, other: str | None = None) -> Estimate:
         found = self._estimate(one, other)

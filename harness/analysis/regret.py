@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from harness.analysis.differences import Estimate, Scores
+from harness.analysis.differences import NOTHING, Estimate, Scores
 
 DIGITS = 12
 """Equal scores that were summed in another order still tie."""
@@ -56,17 +56,12 @@ def lose_most(scores: Scores, variant: str, level: float) -> dict[str, float]:
     known = {name: each for name, each in found.items() if each is not None}
     if not known:
         return {}
-    tail = level / max(1, len(scores.complete) - 1)
+    alone = level / max(1, len(scores.complete) - 1)
+    tails = scores.find_tails(level) if variant in scores.complete else {}
     most = max(known, key=lambda name: (known[name].value, name))
     values = np.array([each.value for each in known.values()])
     limit = max(each.limit for each in known.values())
-    critical = scores.find_critical(level) if variant in scores.complete else {}
-    reach = np.array(
-        [
-            critical[name] * each.error if name in critical else each.reach(tail)
-            for name, each in known.items()
-        ]
-    )
+    reach = np.array([each.reach(tails.get(name, alone)) for name, each in known.items()])
     # numpy's maximum keeps NaN; Python's drops it or keeps it, as the order has it.
     return {
         "mean_regret": max(0.0, float(values.max())),
@@ -95,15 +90,16 @@ def find_needs(scores: Scores, variant: str, delta: float, level: float) -> tupl
     By a look with the error `level`, where the means stay as they are; infinite where no number
     would.
     """
-    critical = scores.find_critical(level)
+    tails = scores.find_tails(level)
     seeds = examples = 0.0
     for rival in scores.complete:
         found = scores.compare(rival, variant) if rival != variant else None
-        if found is None or math.isnan(critical[rival]):
+        reach = found.reach(tails[rival]) if found else math.nan
+        if found is None or math.isnan(reach):
             continue
         # The variance at which the bound would meet the tolerance, by the values of the rule.
-        most = (max(0.0, delta - found.value) / critical[rival]) ** 2
         whole = found.of_examples + found.of_seeds
+        most = whole * (max(0.0, delta - found.value) / max(reach, NOTHING)) ** 2
         if whole > most:
             count = min(len(own) for own in scores.seeds_of(rival, variant))
             seeds = max(seeds, count * _divide(found.of_seeds, most - found.of_examples))

@@ -109,7 +109,7 @@ def estimate_seed_noise(tasks: Sequence[TaskScores]) -> SeedNoise:
         components[name] = Component(
             left, observed / math.sqrt(min(found.freedom, prior + freedom))
         )
-    return SeedNoise(whole.shared, components, seeds)
+    return SeedNoise(found.shared, components, seeds)
 
 
 @dataclass(frozen=True)
@@ -139,18 +139,23 @@ def _measure_squares(
     for numbers, members in sorted(blocks.items(), key=lambda block: len(block[1])):
         count, own_freedom = len(members), len(numbers) - 1
         scale = count / (count - 1) if count > 1 else 1.0
+        parts = []
         for group in groups:
             share = len(group) / tasks
             means = share * np.array([_average_runs(group, name, numbers) for name in members])
             rest = means - means.mean(axis=1, keepdims=True)
             common = rest.mean(axis=0) if count > 1 else np.zeros(len(numbers))
-            for name, own in zip(members, scale * ((rest - common) ** 2).sum(axis=1), strict=True):
-                squares[name] = squares.get(name, 0.0) + float(own)
+            own = scale * ((rest - common) ** 2).sum(axis=1)
+            for name, square in zip(members, own, strict=True):
+                squares[name] = squares.get(name, 0.0) + float(square)
             freedom += own_freedom * max(1, count - 1)
             # The mean over sets still holds a share of what is each set's own.
-            explained = sum(squares[name] for name in members) / own_freedom / count**2
+            explained = float(own.sum()) / own_freedom / count**2
             observed = float((common**2).sum()) / own_freedom
-            shared = Component(max(0.0, observed - explained), observed / math.sqrt(own_freedom))
+            parts.append((observed - explained, observed / math.sqrt(own_freedom)))
+        # Of the block with the most sets, which tells it best from what is a set's own.
+        left, errors = zip(*parts, strict=True)
+        shared = Component(max(0.0, sum(left)), math.hypot(*errors))
     return _Squares(squares, freedom, len(groups), shared)
 
 

@@ -170,7 +170,7 @@ class _Track:
             if spent is None:
                 return jobs, describe_plan(outlook, self._share(outlook, jobs))
             # The most useful steps come first; those that a budget allows are taken.
-            outlook = dataclasses.replace(outlook, steps=outlook.steps[:-1], gap=math.nan)
+            outlook = dataclasses.replace(outlook, steps=outlook.steps[:-1], chance=math.nan)
             if not outlook.steps:
                 return (), spent
 

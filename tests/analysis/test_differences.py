@@ -95,7 +95,7 @@ def test_one_example_says_nothing() -> None:
     found = scores.compare("q", BASE)
     assert found is not None
     assert found.value == pytest.approx(0.2)
-    assert np.isnan([*found.bound(), found.test(), *scores.find_critical(0.05).values()]).all()
+    assert np.isnan([*found.bound(), found.test(), *scores.find_tails(0.05).values()]).all()
     assert all(np.isnan(draws).all() for draws in scores.draw().values())
 
 
@@ -124,8 +124,33 @@ def test_critical_values_are_dunnetts(sets: int, table: float) -> None:
     """One-sided, 5%, many degrees of freedom, correlation 0.5 (Dunnett 1955, table 1)."""
     rng = np.random.default_rng(4)
     values = {f"s{number}": twice(rng.random(4000)) for number in range(sets)}
-    critical = Scores([make_task(**values)]).find_critical(0.05)
-    assert np.mean(list(critical.values())) == pytest.approx(table, abs=0.04)
+    tails = Scores([make_task(**values)]).find_tails(0.05)
+    critical = stats.norm.isf(list(tails.values()))
+    assert np.mean(critical) == pytest.approx(table, abs=0.04)
+
+
+def test_a_set_with_fewer_seeds_does_not_widen_the_bounds_of_the_others() -> None:
+    """What a seed does to all sets alike is badly known, but cancels where both have the seed."""
+    rng = np.random.default_rng(7)
+    reaches = []
+    for seeds in ((3, 3, 3, 3), (3, 3, 1, 3)):
+        tasks = []
+        for name in ("one", "two"):
+            difficulty, shared = rng.normal(0, 0.3, 400), rng.normal(0, 0.05, (3, 1))
+            moved = difficulty + shared + rng.normal(0, 0.004, (4, 3, 1))
+            own = moved + rng.normal(0, 0.05, (4, 3, 400))
+            sets = {n: each[:k] for n, each, k in zip("abcd", own, seeds, strict=True)}
+            tasks.append(make_task(name, base=difficulty - 0.3, **sets))
+        scores = Scores(tasks)
+        pair = scores.compare("b", "a")
+        assert pair is not None
+        # In standard errors, a t value of the pair's own degrees of freedom: between that of one
+        # comparison and Bonferroni's of four.
+        reach = pair.reach(scores.find_tails(0.04)["a"]) / pair.error
+        assert stats.t.isf(0.04, pair.freedom) < reach <= stats.t.isf(0.01, pair.freedom)
+        assert pair.freedom > 6
+        reaches.append(reach)
+    assert reaches[1] == pytest.approx(reaches[0], rel=0.2)
 
 
 def test_the_front_agrees_with_brute_force() -> None:

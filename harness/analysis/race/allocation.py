@@ -2,32 +2,41 @@
 
 A race is decided once a candidate's bounds of the score lost against every rival are within the
 tolerance. Each bound's variance has a part of seeds and one of each task's examples, so what
-another seed or twice the examples would do to it can be predicted. Steps are added one at a time,
-the most useful for its seconds first, until the bounds of one candidate are predicted to be within
-the tolerance. So most steps go to the leader and the rivals that are hardest to tell from it
-(LUCB: Kalyanakrishnan et al., ICML 2012; F-Race: Birattari et al., GECCO 2002).
+another seed or twice the examples would do to it can be predicted. For each of the best candidates
+the steps are put in order, the most useful for its seconds first: most go to it and to the rivals
+that are hardest to tell from it (LUCB: Kalyanakrishnan et al., ICML 2012; F-Race: Birattari et al.,
+GECCO 2002). How many of them to take is a matter of chance, since what is true is known no better
+than the scores tell. A round that is too small does not decide and uses up a look; so the one is
+run whose own time and, if it fails, what would follow, are expected to be least.
 """
 
-import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
 from harness.analysis.comparison import Comparison
-from harness.analysis.differences import Scores
+from harness.analysis.differences import NOTHING, Scores
 from harness.analysis.regret import find_level
 from harness.analysis.seed_noise import ASSUMED_FREEDOM
 from harness.analysis.verdict.decision import Evidence, Ruling
 from harness.records.record import BASE
 
-PRUDENCE = 1.1
-"""Bounds are predicted this much wider: a round that falls short costs a look."""
 MOST_CANDIDATES = 5
 """Candidates for which a round is planned, the best first."""
+FAILURE = 3.0
+"""What a round that does not decide costs beside its own time, in rounds of every step: what is
+left to do, and wider bounds, since every look is paid for."""
+LEAST_CHANCE = 0.1
+"""Where no round is likelier to decide than this, every step is taken."""
+DRAWS = 500
+SAFETY = 2.0
+"""Steps are put in order by bounds this much wider than predicted, since one that would be met just
+so may be missed."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,9 @@ class Outlook:
     leader: str
     """The variant whose choice the steps aim at."""
     steps: tuple[Step, ...]
-    gap: float
-    """How far the bounds are predicted to lie beyond the tolerance after them, summed over rivals;
-    0 where a decision is expected."""
+    """The most useful for its time first."""
+    chance: float
+    """That the study is decided after them; NaN where unknown."""
 
     @property
     def seconds(self) -> float:
@@ -86,15 +95,29 @@ def plan_round(
     scores = comparison.scores
     # A look at one seed chooses nothing, and so costs none.
     level = find_level(comparison.look + comparison.can_choose)
-    outlooks = [
-        _plan_for(_Forecast(scores, each.variant, delta, level), steps)
+    forecasts = [
+        _Forecast(scores, each.variant, delta, level)
         for each in _rank(ruling, delta)[:MOST_CANDIDATES]
     ]
-    return min(
-        outlooks,
-        key=lambda each: (each.gap, each.seconds),
-        default=Outlook(BASE, tuple(steps), math.inf),
-    )
+    if not forecasts:
+        return Outlook(BASE, tuple(steps), 0.0)
+    truths = {name: draws[:DRAWS] for name, draws in scores.draw().items()}
+    rng = np.random.default_rng(0)
+    luck = {name: rng.standard_normal(DRAWS) for name in truths}
+
+    def try_steps(leader: str, taken: Sequence[Step]) -> Outlook:
+        decided = [each.decide(taken, truths, luck) for each in forecasts]
+        return Outlook(leader, tuple(taken), float(np.any(decided, axis=0).mean()))
+
+    outlooks = [
+        try_steps(each.leader, path[:count])
+        for each in forecasts
+        for path in [each.order_steps(steps)]
+        for count in range(1, len(path) + 1)
+    ]
+    failed = FAILURE * sum(step.seconds for step in steps)
+    best = min(outlooks, key=lambda each: each.seconds + (1 - each.chance) * failed)
+    return best if best.chance >= LEAST_CHANCE else try_steps(best.leader, steps)
 
 
 def _rank(ruling: Ruling, delta: float) -> list[Evidence]:
@@ -103,79 +126,100 @@ def _rank(ruling: Ruling, delta: float) -> list[Evidence]:
     return sorted(able, key=lambda each: (each.mean_regret_high, each.variant))
 
 
-def _plan_for(forecast: "_Forecast", steps: Sequence[Step]) -> Outlook:
-    taken: list[Step] = []
-    left = list(steps)
-    gap = forecast.measure_gap(taken)
-    while gap > 0 and left:
-        gaps = [forecast.measure_gap([*taken, step]) for step in left]
-        gains = [
-            (gap - after) / max(step.seconds, 1e-9) for after, step in zip(gaps, left, strict=True)
-        ]
-        best = max(range(len(left)), key=gains.__getitem__)
-        if gains[best] <= 0:
-            break
-        gap = gaps[best]
-        taken.append(left.pop(best))
-    # Where nothing is predicted to help, the noise may be other than it seems: more of everything.
-    return Outlook(forecast.leader, tuple(taken or steps), gap)
-
-
-@dataclass(frozen=True)
-class _Rival:
-    name: str
-    lost: float
-    """What the leader loses against it."""
-    of_seeds: float
-    of_examples: dict[str, float]
-    """By task, of the mean over tasks."""
-    critical: float
-    """Standard errors to the bound."""
-    freedom: float
-
-
 class _Forecast:
-    """What the bounds of one candidate would be after some steps, the means being what they are."""
+    """What the bounds of one candidate against its rivals would be after some steps."""
 
     def __init__(self, scores: Scores, leader: str, delta: float, level: float) -> None:
-        self.leader = leader
-        self.delta = delta
-        self.tail = level / max(1, len(scores.complete) - 1)
+        self.leader, self.delta = leader, delta
         self.seeds = _count_seeds(scores)
-        self.tasks = len(scores.tasks)
-        self.rivals = _compare_all(scores, leader, level, self.tail)
+        self.tasks = list(scores.tasks)
+        pairs = {name: scores.compare(name, leader) for name in scores.complete if name != leader}
+        known = {name: pair for name, pair in pairs.items() if pair and pair.freedom > 0}
+        self.rivals = list(known)
+        self.lost = np.array([each.value for each in known.values()])
+        self.of_seeds = np.array([each.of_seeds for each in known.values()])
+        parts = [_split(scores, name, leader) for name in known]
+        self.of_examples = np.array(parts).reshape(len(known), len(self.tasks))
+        self.freedom = np.array([each.freedom for each in known.values()])
+        self.tail = np.array([scores.find_tails(level)[name] for name in known])
 
-    def measure_gap(self, steps: Collection[Step]) -> float:
-        """Sum over rivals of what their bounds are beyond the tolerance."""
-        more = Counter(step.name for step in steps if step.kind == "seed")
-        doubled = {step.name for step in steps if step.kind == "examples"}
-        seeds = {name: count + more[name] for name, count in self.seeds.items()}
-        gain = self._gain_freedom(seeds)
-        gap = math.fsum(self._find_excess(each, seeds, doubled, gain) for each in self.rivals)
-        # One seed never chooses.
+    def order_steps(self, steps: Sequence[Step]) -> list[Step]:
+        """Put steps in order, from the one that narrows the bounds most for its time."""
+        taken: list[Step] = []
+        left = list(steps)
+        while left:
+            gap = self._measure_gap(taken)
+            gains = [(gap - self._measure_gap([*taken, s])) / max(s.seconds, 1e-9) for s in left]
+            taken.append(left.pop(int(np.argmax(gains))))
+        return taken
+
+    def _measure_gap(self, steps: Collection[Step]) -> float:
+        """Sum over rivals of what bounds are beyond the tolerance, where the means stay."""
+        excess = self.lost + SAFETY * self.predict(steps)[1] - self.delta
+        return float(np.maximum(0.0, excess).sum()) + (not self._is_known(steps))
+
+    def decide(
+        self,
+        steps: Collection[Step],
+        truths: Mapping[str, np.ndarray],
+        luck: Mapping[str, np.ndarray],
+    ) -> np.ndarray:
+        """Whether the candidate would qualify, [draws], by true means and the luck of new scores.
+
+        An estimate from more data has of what it was now the share that its variance has left.
+        """
+        # A choice among one is none.
+        if not self._is_known(steps) or not self.rivals:
+            return np.zeros(DRAWS, dtype=bool)
+        variance, reach = self.predict(steps)
+        before = np.maximum(self.of_seeds + self.of_examples.sum(axis=1), NOTHING)
+        kept = np.minimum(1.0, variance / before)[:, None]
+        spread = np.sqrt(before[:, None] * kept * (1 - kept) / 2)
+        true = np.array([truths[name] - truths[self.leader] for name in self.rivals])
+        moved = np.array([luck[name] - luck[self.leader] for name in self.rivals])
+        estimate = true + (self.lost[:, None] - true) * kept + spread * moved
+        qualifies: np.ndarray = (estimate + reach[:, None] <= self.delta).all(axis=0)
+        return qualifies
+
+    def _is_known(self, steps: Collection[Step]) -> bool:
+        """Whether there are two seeds after the steps, without which nothing is chosen."""
+        seeds = self._add_seeds(steps)
         counts = [seeds[self.leader]] if self.leader != BASE else list(seeds.values())
-        return gap + (max(counts, default=0) < 2)
+        return max(counts, default=0) > 1
 
-    def _find_excess(
-        self, rival: _Rival, seeds: dict[str, int], doubled: Collection[str], gain: float
-    ) -> float:
-        pair = (self.leader, rival.name)
-        before = sum(1 / self.seeds[name] for name in pair if name in seeds)
-        after = sum(1 / seeds[name] for name in pair if name in seeds)
-        variance = rival.of_seeds * after / before
-        variance += sum(
-            part / (2 if task in doubled else 1) for task, part in rival.of_examples.items()
+    def _add_seeds(self, steps: Collection[Step]) -> dict[str, int]:
+        more = Counter(step.name for step in steps if step.kind == "seed")
+        return {name: count + more[name] for name, count in self.seeds.items()}
+
+    def predict(self, steps: Collection[Step]) -> tuple[np.ndarray, np.ndarray]:
+        """Variances of what is lost against each rival after steps, and how far bounds reach."""
+        seeds = self._add_seeds(steps)
+        doubled = {step.name for step in steps if step.kind == "examples"}
+        before, after = (
+            np.array([self._sum_shares(each, name) for name in self.rivals])
+            for each in (self.seeds, seeds)
         )
-        now, then = stats.t.ppf(1 - self.tail, [rival.freedom, gain * rival.freedom])
-        reach = PRUDENCE * rival.critical * then / now * math.sqrt(variance)
-        return max(0.0, float(rival.lost + reach - self.delta))
+        left = np.divide(after, before, out=np.ones_like(after), where=before > 0)
+        halves = np.array([0.5 if task in doubled else 1.0 for task in self.tasks])
+        of_examples = self.of_examples @ halves
+        variance = self.of_seeds * left + of_examples
+        # Satterthwaite's rule, where all that is uncertain is how runs differ: by seeds, and by
+        # what a seed flips of the examples.
+        runs = left * (self.of_seeds + of_examples)
+        change = np.divide(variance, runs, out=np.ones_like(left), where=runs > 0)
+        freedom = self.freedom * self._gain_freedom(seeds) * change**2
+        return variance, stats.t.ppf(1 - self.tail, freedom) * np.sqrt(variance)
 
-    def _gain_freedom(self, seeds: dict[str, int]) -> float:
+    def _sum_shares(self, seeds: Mapping[str, int], rival: str) -> float:
+        """How a pair's variance of seeds depends on their numbers; the base has none."""
+        return sum(1 / seeds[name] for name in (self.leader, rival) if name in seeds)
+
+    def _gain_freedom(self, seeds: Mapping[str, int]) -> float:
         """How many times the degrees of freedom of seed noise there would be."""
         before, after = (sum(n - 1 for n in each.values()) for each in (self.seeds, seeds))
         if before:
             return after / before
-        return max(1.0, (after - 1) * self.tasks / ASSUMED_FREEDOM)
+        return max(1.0, (after - 1) * len(self.tasks) / ASSUMED_FREEDOM)
 
 
 def _count_seeds(scores: Scores) -> dict[str, int]:
@@ -187,17 +231,7 @@ def _count_seeds(scores: Scores) -> dict[str, int]:
     }
 
 
-def _compare_all(scores: Scores, leader: str, level: float, tail: float) -> list[_Rival]:
-    critical = scores.find_critical(level)
-    rivals = []
-    for name in scores.complete:
-        found = scores.compare(name, leader) if name != leader else None
-        if found is None or not found.freedom > 0:
-            continue
-        parts = {task: scores.restrict([task]).compare(name, leader) for task in scores.tasks}
-        by_task = {task: part.of_examples / len(parts) ** 2 for task, part in parts.items() if part}
-        known = critical.get(name, math.nan)
-        if math.isnan(known):
-            known = float(stats.t.ppf(1 - tail, found.freedom))
-        rivals.append(_Rival(name, found.value, found.of_seeds, by_task, known, found.freedom))
-    return rivals
+def _split(scores: Scores, name: str, leader: str) -> list[float]:
+    """By task, what its examples add to the variance of a difference of means over all tasks."""
+    parts = [scores.restrict([task]).compare(name, leader) for task in scores.tasks]
+    return [part.of_examples / len(parts) ** 2 if part else 0.0 for part in parts]

@@ -2,7 +2,7 @@
 
 import math
 
-from harness.analysis.race.allocation import Outlook
+from harness.analysis.race.allocation import LEAST_CHANCE, Outlook
 from harness.formatting import (
     format_chance,
     format_duration,
@@ -69,10 +69,10 @@ def name_steps(outlook: Outlook) -> str:
 def describe_plan(outlook: Outlook, seconds: float) -> str:
     """What the next round runs, how long it takes, and why."""
     what = f"{name_steps(outlook)}, about {format_duration(seconds)}"
-    if math.isinf(outlook.gap):
-        return f"{what}, because no set that is left could be chosen yet"
-    if math.isnan(outlook.gap):
+    if math.isnan(outlook.chance):
         return f"{what}, because the budget allows no more"
-    if outlook.gap > 0:
-        return f"{what}, because it narrows the bounds of {outlook.leader} most for its time"
-    return f"{what}, because it is expected to decide on {outlook.leader}"
+    if outlook.leader == BASE and outlook.chance == 0:
+        return f"{what}, because no set that is left could be chosen yet"
+    if outlook.chance < LEAST_CHANCE:
+        return f"{what}, because nothing less is likely to bring a decision near"
+    return f"{what}, because it decides with a chance of {format_chance(outlook.chance)}"

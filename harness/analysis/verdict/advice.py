@@ -11,7 +11,7 @@ from harness.analysis.race.race_wording import name_steps
 from harness.analysis.regret import find_level, find_needs
 from harness.analysis.verdict.decision import Ruling
 from harness.analysis.verdict.wording import MOST_LISTED
-from harness.formatting import format_duration, format_score
+from harness.formatting import format_chance, format_duration, format_score
 from harness.records.record import BASE
 
 
@@ -100,18 +100,14 @@ def _describe_race(
     steps = [*cost_seeds(results, tasks, running), *cost_examples(results, tasks, running)]
     outlook = plan_round(comparison, ruling, delta, steps)
     # Where no set that is left can be chosen yet, nothing is known to help.
-    if not running or outlook is None or math.isinf(outlook.gap):
+    if not running or outlook is None or not outlook.chance > 0:
         return
     is_tuned = results["learning_rate_tuned"].eq(True).any()
     rates = "" if is_tuned else " race.tune_rates=false"
     time = f" (about {format_duration(outlook.seconds)} in one process)" if outlook.seconds else ""
-    hope = (
-        f"is expected to decide on {outlook.leader}"
-        if outlook.gap == 0
-        else f"is the cheapest step towards a decision on {outlook.leader}"
-    )
     yield (
-        f"A race would next run {name_steps(outlook)}{time}, which {hope}. The same command with "
+        f"A race would next run {name_steps(outlook)}{time}, which decides with a chance of "
+        f"{format_chance(outlook.chance)}. The same command with "
         f"hydra/sweeper=race{rates} instead of seed=... does so, and goes on until it is decided."
     )
 

@@ -6,7 +6,7 @@ from score_tables import draw_binary, make_tables
 
 from harness.analysis.comparison import compare
 from harness.analysis.differences import Scores
-from harness.analysis.race.allocation import PRUDENCE, Outlook, Step, _Forecast, plan_round
+from harness.analysis.race.allocation import Outlook, Step, _Forecast, plan_round
 from harness.analysis.verdict.decision import BALANCED, apply_rule
 from harness.records.record import BASE
 
@@ -69,7 +69,25 @@ def test_what_is_predicted_of_another_seed_comes_true() -> None:
 
 def find_reach(scores: Scores, steps: list[Step]) -> float:
     """How far the leader's bounds lie above its estimates, summed over rivals."""
-    # So low that no bound is clipped.
-    forecast = _Forecast(scores, "all", -1.0, 0.04)
-    whole = forecast.measure_gap(steps)
-    return (whole - sum(each.lost + 1.0 for each in forecast.rivals)) / PRUDENCE
+    return float(_Forecast(scores, "all", 0.02, 0.04).predict(steps)[1].sum())
+
+
+def test_a_predicted_chance_is_how_often_it_comes_true() -> None:
+    rng = np.random.default_rng(5)
+    chances, decided = [], []
+    for _ in range(80):
+        means = {name: 0.6 + rng.normal(0, 0.012) for name in ("o_proj", "qkv", "all")}
+        scores = draw_binary(rng, {BASE: 0.3} | means, 1500, 3, exact=False)
+        first = {name: own[:2] for name, own in scores.items()}
+        comparison = compare(*make_tables({"task": first}))
+        ruling = apply_rule(comparison, 0.02, BALANCED)
+        outlook = None if ruling.choice else plan_round(comparison, ruling, 0.02, SEEDS)
+        if outlook is None:
+            continue
+        seeded = {step.name for step in outlook.steps}
+        then = {n: own if n in seeded else first[n] for n, own in scores.items()}
+        after = compare(*make_tables({"task": then}), look=2)
+        chances.append(outlook.chance)
+        decided.append(apply_rule(after, 0.02, BALANCED).choice is not None)
+    assert len(chances) > 20
+    assert np.mean(chances) == pytest.approx(np.mean(decided), abs=0.15)
