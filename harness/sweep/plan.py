@@ -51,6 +51,8 @@ class VariantPlan:
     it."""
     latency_seconds: float
     scored_examples: int
+    is_trained: bool = False
+    """Whether an earlier sweep left a trained adapter."""
 
     @property
     def label(self) -> str:
@@ -342,7 +344,7 @@ def format_plan(plan: Plan, finished: int, seconds: float) -> str:
             + (f"; {cut} examples truncated to fit" if cut else "")
             + (f"; substitute data: {stand_in}" if stand_in else "")
         )
-    total = sum(item.train_tokens for item in plan.variants)
+    total = sum(item.train_tokens for item in plan.variants if not item.is_trained)
     lines.append(
         f"  total: {total:,} training tokens, about {format_duration(seconds)} "
         f"({'; '.join(map(format_speed, plan.speeds))})"

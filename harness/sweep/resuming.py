@@ -12,7 +12,7 @@ from harness.progress import announce
 from harness.records.files import is_table
 from harness.records.record import BASE, AdapterRecord, Record, read_record
 from harness.sweep.packing import PackPlan
-from harness.sweep.plan import VariantPlan
+from harness.sweep.plan import Plan, VariantPlan
 from harness.sweep.stages import Outcome, Run, conclude
 
 
@@ -35,6 +35,20 @@ def find_finished(config: Config) -> Outcome | None:
             "restore the folder, or delete the run's folder to train it again"
         )
     return None
+
+
+def leave_out_done(plan: Plan) -> Plan:
+    """Take from a plan's estimates the training and timing that earlier sweeps have done."""
+    return dataclasses.replace(plan, variants=tuple(map(_leave_out_done, plan.variants)))
+
+
+def _leave_out_done(plan: VariantPlan) -> VariantPlan:
+    run = open_run(plan)
+    if run.is_trained:
+        plan = dataclasses.replace(plan, is_trained=True, train_seconds=0.0)
+    if run.record.latency is not None:
+        plan = dataclasses.replace(plan, latency_seconds=0.0)
+    return plan
 
 
 def find_runs(pack: PackPlan) -> list[Run]:

@@ -33,6 +33,7 @@ from harness.sweep.resuming import (
     find_run,
     find_runs,
     interrupts_recorded,
+    leave_out_done,
     open_base,
     open_run,
 )
@@ -75,7 +76,7 @@ def run_sweep(configs: Sequence[Config], *, in_processes: bool = False) -> list[
     pending = [config for run_id, config in distinct.items() if run_id not in outcomes]
     warm_cache(pending)
     room = survey_room(resolve_device(configs[0].model.device), in_processes)
-    plan = plan_sweep(pending, room.count_workers(len(pending)))
+    plan = leave_out_done(plan_sweep(pending, room.count_workers(len(pending))))
     announce(format_plan(plan, len(outcomes), estimate_seconds(plan, room)))
     rates = tune_rates(plan.variants, partial(run_sweep, in_processes=in_processes))
     variants = [_set_rate(each, rates.get(each.config.run_id)) for each in plan.variants]

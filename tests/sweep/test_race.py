@@ -308,7 +308,9 @@ def test_the_report_has_the_rounds_and_the_tolerance_of_the_race(make_arms: Arms
     assert "chosen: " in page
 
 
-def test_more_examples_of_a_finished_run_train_nothing(untimed_config: ConfigMaker) -> None:
+def test_more_examples_of_a_finished_run_train_nothing(
+    untimed_config: ConfigMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = untimed_config("task=invoice_ocr")
     assert run_sweep([config])[0].status == "ok"
     folder = config.study_folder / "runs" / config.run_id
@@ -316,7 +318,9 @@ def test_more_examples_of_a_finished_run_train_nothing(untimed_config: ConfigMak
     before = pd.read_parquet(folder / "examples.parquet")
     more = apply_job(config, RaceJob(config.run_id, 0, extra_test_examples=3))
     assert more.run_id == config.run_id
+    capsys.readouterr()
     assert run_sweep([more])[0].status == "ok"
+    assert "  total: 0 training tokens, about " in capsys.readouterr().err
     second = read_record(folder)
     assert second.train == first.train
     assert first.eval is not None
