@@ -259,14 +259,15 @@ def count_base_bytes(plan: VariantPlan) -> int:
 
 
 def count_trained_bytes(plan: VariantPlan) -> int:
-    """What a variant trains: weights, gradients and AdamW's state."""
+    """What a variant trains: weights, gradients and AdamW's state; once trained, weights alone."""
     targeted = plan.projections or plan.modules.projections
-    return 16 * count_parameters(targeted, plan.adapter)
+    return (4 if plan.is_trained else 16) * count_parameters(targeted, plan.adapter)
 
 
 def count_pass_bytes(plans: Sequence[VariantPlan]) -> int:
     """Activations that the largest training pass of a pack keeps for its backward pass."""
-    return max((_count_activations(plan, len(plans)) for plan in plans), default=0)
+    sharing = [plan for plan in plans if not plan.is_trained]
+    return max((_count_activations(plan, len(sharing)) for plan in sharing), default=0)
 
 
 def _count_activations(plan: VariantPlan, sharing: int) -> int:

@@ -52,7 +52,7 @@ class VariantPlan:
     latency_seconds: float
     scored_examples: int
     is_trained: bool = False
-    """Whether an earlier sweep left a trained adapter."""
+    """Whether an earlier sweep trained it, with all that shared its pack."""
 
     @property
     def label(self) -> str:

@@ -44,11 +44,21 @@ def leave_out_done(plan: Plan) -> Plan:
 
 def _leave_out_done(plan: VariantPlan) -> VariantPlan:
     run = open_run(plan)
-    if run.is_trained:
+    if run.is_trained and not _was_cut_off(run):
         plan = dataclasses.replace(plan, is_trained=True, train_seconds=0.0)
     if run.record.latency is not None:
         plan = dataclasses.replace(plan, latency_seconds=0.0)
     return plan
+
+
+def _was_cut_off(run: Run) -> bool:
+    """Whether an interruption left others of the pack that trained it without their training."""
+    pack = run.record.train.pack if run.record.train else ()
+    others = [read_previous(run.folder.parent / run_id) for run_id in pack]
+    return any(
+        other is not None and other.train is None and other.status in ("running", "interrupted")
+        for other in others
+    )
 
 
 def find_runs(pack: PackPlan) -> list[Run]:

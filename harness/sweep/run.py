@@ -255,7 +255,8 @@ def _take_apart(pack: PackPlan, work: Callable[[PackPlan, Progress], None]) -> l
 def run_pack(pack: PackPlan, progress: Progress) -> None:
     """Train what is to be trained, and score what is to be scored, all at once.
 
-    What a run was trained with shows in its last bits: so unless all have been trained, all are.
+    What a run was trained with shows in its last bits: so of those that are planned to be trained,
+    all are unless all have been.
     """
     runs = [run for run in find_runs(pack) if not run.is_over]
     with failures_recorded(runs):
@@ -267,14 +268,14 @@ def run_pack(pack: PackPlan, progress: Progress) -> None:
 
 
 def _train_and_score(runs: Sequence[Run], loaded: LoadedModel, progress: Progress) -> None:
-    adapted = [run for run in runs if not run.is_base]
+    planned = [run for run in runs if not run.is_base and not run.plan.is_trained]
     members: Members = {}
-    if not all(run.is_trained for run in adapted) and halve_on_failure(
-        adapted, partial(train, loaded=loaded, progress=progress, trained=members)
+    if not all(run.is_trained for run in planned) and halve_on_failure(
+        planned, partial(train, loaded=loaded, progress=progress, trained=members)
     ):
         # What was planned is what ran.
-        together = tuple(run.record.run_id for run in adapted)
-        packs = [run.record.train.pack for run in adapted if run.record.train]
+        together = tuple(run.record.run_id for run in planned)
+        packs = [run.record.train.pack for run in planned if run.record.train]
         assert all(pack == together for pack in packs)
     left = [run for run in runs if not run.is_over and run.is_trained]
     if not all(run.is_scored for run in left):

@@ -335,6 +335,27 @@ def test_more_examples_of_a_finished_run_train_nothing(
     assert read_record(folder) == second
 
 
+def test_what_is_trained_is_not_trained_again_beside_another_seed(
+    untimed_config: ConfigMaker,
+) -> None:
+    configs = [
+        untimed_config(f"target_modules={name}", "task=invoice_ocr") for name in ("q", "all")
+    ]
+    run_sweep(configs)
+    folders = [each.study_folder / "runs" / each.run_id for each in configs]
+    before = [read_record(each).train for each in folders]
+    more = [
+        apply_job(config, RaceJob(config.run_id, seed, extra_test_examples=3))
+        for config in configs
+        for seed in (0, 1)
+    ]
+    assert {each.status for each in run_sweep(more)} == {"ok"}
+    assert [read_record(each).train for each in folders] == before
+    second = read_record(configs[0].study_folder / "runs" / more[1].run_id).train
+    assert second is not None
+    assert second.pack == (more[1].run_id, more[3].run_id)
+
+
 def test_another_seed_and_more_examples_reuse_the_times(
     tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
