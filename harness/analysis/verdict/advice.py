@@ -9,7 +9,7 @@ from harness.analysis.comparison import FEW_EXAMPLES, Comparison
 from harness.analysis.race.allocation import cost_examples, cost_seeds, plan_round
 from harness.analysis.race.race_wording import name_steps
 from harness.analysis.regret import find_level, find_needs
-from harness.analysis.verdict.decision import Ruling
+from harness.analysis.verdict.decision import Evidence, Ruling
 from harness.analysis.verdict.wording import MOST_LISTED
 from harness.formatting import format_chance, format_duration, format_score
 from harness.records.record import BASE
@@ -22,7 +22,7 @@ def describe_needs(
     if len(ruling.inputs) < 2:
         return "Run at least two target sets."
     if comparison.scores.is_one_seed and comparison.can_decide:
-        seconds = _estimate_seconds(results, [each.variant for each in ruling.inputs])
+        seconds = _estimate_seconds(results, ruling.inputs)
         return (
             "Run a second seed: add seed=0,1 to the same command; what is finished is kept."
             f"{f' It takes about {format_duration(seconds)}.' if seconds else ''}"
@@ -60,7 +60,7 @@ def _describe_more(
     seeds, factor = find_needs(
         comparison.scores, today.variant, delta, find_level(comparison.look + 1)
     )
-    seconds = _estimate_seconds(results, [each.variant for each in ruling.candidates])
+    seconds = _estimate_seconds(results, ruling.candidates)
     now = comparison.seed_count
     ways = []
     if math.isfinite(seeds) and seeds > now:
@@ -112,11 +112,10 @@ def _describe_race(
     )
 
 
-def _estimate_seconds(results: pd.DataFrame, variants: Sequence[str]) -> float:
-    """Training and scoring of one more seed of these variants on every task, as the runs took."""
-    own = results[results["variant"].isin(list(variants)) & (results["target_set"] != BASE)]
-    spent = own[["train_seconds", "eval_seconds"]].sum(axis=1)
-    return float(spent.groupby([own["variant"], own["task"]]).mean().sum())
+def _estimate_seconds(results: pd.DataFrame, evidence: Sequence[Evidence]) -> float:
+    """One more seed of these variants on every task, as their runs took."""
+    variants = [each.variant for each in evidence if not each.is_base]
+    return sum(each.seconds for each in cost_seeds(results, set(results["task"]), variants))
 
 
 def _round_up(value: float) -> float:
