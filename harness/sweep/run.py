@@ -263,7 +263,9 @@ def run_pack(pack: PackPlan, progress: Progress) -> None:
         loaded = load_model(pack.first.config.model)
         environment = describe_environment(loaded.model.device)
         for run in runs:
-            run.save(environment=environment)
+            # Times that are kept are those of the machine that the record has.
+            if run.record.latency is None:
+                run.save(environment=environment)
         _train_and_score(runs, loaded, progress)
 
 

@@ -359,19 +359,23 @@ def test_what_is_trained_is_not_trained_again_beside_another_seed(
 def test_another_seed_and_more_examples_reuse_the_times(
     tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.sweep import timing_stage
+    from harness.sweep import run, timing_stage
 
     config = tiny_config()
     run_sweep([config])
     folder = config.study_folder / "runs" / config.run_id
     calls = (folder / "latency.parquet").read_bytes()
+    timed_on = read_record(folder).environment
     monkeypatch.setattr(timing_stage, "measure", None)
+    # A worker has one of two cores, say; what is kept was timed with both.
+    monkeypatch.setattr(run, "describe_environment", lambda device: {"cpu_count": 99})
     another = apply_job(config, RaceJob(config.run_id, 1))
     more = apply_job(config, RaceJob(config.run_id, 0, extra_test_examples=2))
     assert [each.status for each in run_sweep([another, more])] == ["ok", "ok"]
     other = config.study_folder / "runs" / another.run_id
     assert (other / "latency.parquet").read_bytes() == calls
     assert (folder / "latency.parquet").read_bytes() == calls
+    assert [read_record(each).environment for each in (folder, other)] == [timed_on] * 2
 
 
 def test_a_real_race_from_the_command_line(
