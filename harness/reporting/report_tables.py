@@ -201,7 +201,7 @@ def make_environment_table(environments: Mapping[str, Mapping[str, Any]]) -> Tab
         values = sorted({str(facts[name]) for facts in environments.values() if name in facts})
         text = "; ".join(values) if len(values) <= 3 else f"{len(values)} different values"
         rows.append((str(name), text))
-    return Table(("Fact", "Value"), tuple(rows))
+    return Table(("Fact", "Value"), tuple(rows or [("all", "not recorded")]))
 
 
 def text_table(comparison: Comparison, chosen: str | None = None) -> str:

@@ -24,7 +24,7 @@ from harness.errors import UserError
 from harness.formatting import UNKNOWN
 from harness.records.record import BASE, ErrorRecord
 from harness.reporting.rendering import escape_markdown
-from harness.reporting.report_tables import text_table
+from harness.reporting.report_tables import make_environment_table, text_table
 from harness.reporting.study_report import build_report
 
 EVIL = "<script>alert('x')</script> | a | $b$"
@@ -568,3 +568,8 @@ def test_a_full_disk_is_one_line(study: Path, monkeypatch: pytest.MonkeyPatch) -
 )
 def test_markdown_is_escaped(text: str, expected: str) -> None:
     assert escape_markdown(text) == expected
+
+
+def test_an_environment_that_no_run_recorded_is_said() -> None:
+    assert make_environment_table({"run": {}}).rows == (("all", "not recorded"),)
+    assert make_environment_table({"run": {"cpu": "x"}}).rows == (("cpu", "x"),)
