@@ -63,11 +63,11 @@ class Estimate:
         whole = self.of_examples + self.of_seeds
         return self.of_seeds / whole if whole > 0 else math.nan
 
-    def reach(self, tail: float) -> float:
+    def reach(self, tail: float, least_freedom: float = 0.0) -> float:
         """How far a bound that leaves `tail` beyond it lies from the value."""
         if not self.freedom > 0:
             return math.nan
-        return float(stats.t.ppf(1 - tail, self.freedom)) * self.error
+        return float(stats.t.isf(tail, max(self.freedom, least_freedom))) * self.error
 
     def bound(self, confidence: float = 0.95) -> tuple[float, float]:
         """Two-sided interval, of what is possible; NaN where one example says nothing."""
@@ -196,26 +196,29 @@ class Scores:
         Multivariate t draws about the means, with the variances of all pairs. NaN where one
         example says nothing. The same scores give the same draws.
         """
-        names = self.complete
-        pairs = [self._demand(one, other) for one, other in combinations(names, 2)]
-        freedoms = [each.freedom for each in pairs or map(self._demand, names)]
-        freedom = float(np.median(freedoms)) if freedoms else math.nan
+        freedom = self.usual_freedom
         wider = np.full(DRAWS, math.nan)
         if freedom > 0:
             wider = np.sqrt(freedom / self._rng("wider").chisquare(freedom, DRAWS))
         return {
             name: self._demand(name).value + own * wider
-            for name, own in zip(names, self._noise_draws, strict=True)
+            for name, own in zip(self.complete, self._noise_draws, strict=True)
         }
+
+    @cached_property
+    def usual_freedom(self) -> float:
+        """Median degrees of freedom of the complete variants' means and their differences."""
+        singles = [self._demand(name).freedom for name in self.complete]
+        pairs = [self._demand(*pair).freedom for pair in combinations(self.complete, 2)]
+        return float(np.median([*singles, *pairs])) if singles else math.nan
 
     def find_tails(self, level: float) -> dict[str, float]:
         """Return what each one-sided bound against a complete variant may leave beyond it.
 
         If that variant is the best, the bounds of what all others lose against it, each with this
         tail, hold together with the error `level` (Dunnett, Journal of the American Statistical
-        Association 50:1096, 1955, for any covariance). Each pair keeps degrees of freedom of its
-        own: it is p values that are adjusted (Westfall and Young, Resampling-Based Multiple
-        Testing, 1993, ch. 2). Between Bonferroni's tail and `level`; NaN where unknown.
+        Association 50:1096, 1955, for any covariance). It is for `usual_freedom`, or more where a
+        pair has more of its own. Between Bonferroni's tail and `level`; NaN where unknown.
         """
         if level not in self._tails:
             self._tails[level] = {
@@ -224,20 +227,16 @@ class Scores:
         return self._tails[level]
 
     def _find_tail(self, place: int, level: float) -> float:
-        best, *others = [self.complete[place], *np.delete(self.complete, place)]
-        pairs = [self._demand(best, name) for name in others]
-        if not pairs:
-            return level
-        # The fewer degrees of freedom pairs share, the more alike their p values are.
-        freedom = float(np.median([each.freedom for each in pairs]))
-        if math.isnan(freedom):
-            return math.nan
-        errors = np.maximum([each.error for each in pairs], NOTHING)
+        freedom = self.usual_freedom
+        others = np.delete(self.complete, place)
+        if not len(others) or math.isnan(freedom):
+            return math.nan if len(others) else level
+        errors = [self._demand(self.complete[place], name).error for name in others]
         lower = np.delete(self._noise_draws, place, axis=0)
-        beyond = ((self._noise_draws[place] - lower) / errors[:, None]).max(axis=0)
+        beyond = (self._noise_draws[place] - lower) / np.maximum(errors, NOTHING)[:, None]
         wider = np.sqrt(freedom / self._rng("wider").chisquare(freedom, DRAWS))
-        tail = stats.t.sf(np.quantile(beyond * wider, 1 - level), freedom)
-        return float(np.clip(tail, level / len(pairs), level))
+        tail = stats.t.sf(np.quantile(beyond.max(axis=0) * wider, 1 - level), freedom)
+        return float(np.clip(tail, level / len(others), level))
 
     @cached_property
     def _noise_draws(self) -> np.ndarray:

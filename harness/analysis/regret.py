@@ -61,7 +61,12 @@ def lose_most(scores: Scores, variant: str, level: float) -> dict[str, float]:
     most = max(known, key=lambda name: (known[name].value, name))
     values = np.array([each.value for each in known.values()])
     limit = max(each.limit for each in known.values())
-    reach = np.array([each.reach(tails.get(name, alone)) for name, each in known.items()])
+    reach = np.array(
+        [
+            each.reach(tails[name], scores.usual_freedom) if name in tails else each.reach(alone)
+            for name, each in known.items()
+        ]
+    )
     # numpy's maximum keeps NaN; Python's drops it or keeps it, as the order has it.
     return {
         "mean_regret": max(0.0, float(values.max())),
@@ -94,7 +99,7 @@ def find_needs(scores: Scores, variant: str, delta: float, level: float) -> tupl
     seeds = examples = 0.0
     for rival in scores.complete:
         found = scores.compare(rival, variant) if rival != variant else None
-        reach = found.reach(tails[rival]) if found else math.nan
+        reach = found.reach(tails[rival], scores.usual_freedom) if found else math.nan
         if found is None or math.isnan(reach):
             continue
         # The variance at which the bound would meet the tolerance, by the values of the rule.

@@ -53,18 +53,22 @@ def test_what_is_predicted_of_twice_the_examples_comes_true() -> None:
     assert predicted < 0.9 * find_reach(few, [])
 
 
-def test_what_is_predicted_of_another_seed_comes_true() -> None:
-    rng = np.random.default_rng(1)
-    scores = draw_binary(rng, MEANS, 1000, 8, exact=False)
-    moved = {
-        name: np.where(rng.random(own.shape) < 0.15 * rng.random((len(own), 1)), 0.0, own)
-        for name, own in scores.items()
-    }
-    few = compare(*make_tables({"task": {n: own[:4] for n, own in moved.items()}})).scores
-    many = compare(*make_tables({"task": moved})).scores
-    # Four more seeds of each set.
-    predicted = find_reach(few, [step for step in SEEDS for _ in range(4)])
-    assert predicted == pytest.approx(find_reach(many, []), rel=0.3)
+def test_what_is_predicted_of_more_seeds_comes_true() -> None:
+    """On average: four seeds say little of how far bounds of eight will reach."""
+    ratios = []
+    for number in range(12):
+        rng = np.random.default_rng(number)
+        scores = draw_binary(rng, MEANS, 1000, 8, exact=False)
+        moved = {
+            name: np.where(rng.random(own.shape) < 0.15 * rng.random((len(own), 1)), 0.0, own)
+            for name, own in scores.items()
+        }
+        few = compare(*make_tables({"task": {n: own[:4] for n, own in moved.items()}})).scores
+        many = compare(*make_tables({"task": moved})).scores
+        # Four more seeds of each set.
+        predicted = find_reach(few, [step for step in SEEDS for _ in range(4)])
+        ratios.append(predicted / find_reach(many, []))
+    assert np.median(ratios) == pytest.approx(1.0, rel=0.2)
 
 
 def find_reach(scores: Scores, steps: list[Step]) -> float:
@@ -72,10 +76,10 @@ def find_reach(scores: Scores, steps: list[Step]) -> float:
     return float(_Forecast(scores, "all", 0.02, 0.04).predict(steps)[1].sum())
 
 
-def test_a_predicted_chance_is_how_often_it_comes_true() -> None:
+def test_a_predicted_chance_is_not_more_than_how_often_it_comes_true() -> None:
     rng = np.random.default_rng(5)
     chances, decided = [], []
-    for _ in range(80):
+    for _ in range(160):
         means = {name: 0.6 + rng.normal(0, 0.012) for name in ("o_proj", "qkv", "all")}
         scores = draw_binary(rng, {BASE: 0.3} | means, 1500, 3, exact=False)
         first = {name: own[:2] for name, own in scores.items()}
@@ -90,4 +94,4 @@ def test_a_predicted_chance_is_how_often_it_comes_true() -> None:
         chances.append(outlook.chance)
         decided.append(apply_rule(after, 0.02, BALANCED).choice is not None)
     assert len(chances) > 20
-    assert np.mean(chances) == pytest.approx(np.mean(decided), abs=0.15)
+    assert 0.01 < np.mean(chances) < np.mean(decided) + 0.1
