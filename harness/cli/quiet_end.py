@@ -19,6 +19,7 @@ def end_quietly(main: Callable[Arguments, Result]) -> Callable[Arguments, Result
     @functools.wraps(main)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         interrupt_on(*ENDING)
+        _hide_unraisable_interrupts()
         try:
             try:
                 result = main(*args, **kwargs)
@@ -39,6 +40,12 @@ def end_quietly(main: Callable[Arguments, Result]) -> Callable[Arguments, Result
         sys.exit(128 + signal.SIGINT)
 
     return run
+
+
+def _hide_unraisable_interrupts() -> None:
+    """Say nothing of an interrupt that comes in a destructor, say; it counts all the same."""
+    show = sys.unraisablehook
+    sys.unraisablehook = lambda each: None if each.exc_type is KeyboardInterrupt else show(each)
 
 
 def _drop_unread() -> None:

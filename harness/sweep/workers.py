@@ -82,7 +82,6 @@ def run_apart(jobs: Sequence[Job], workers: int, progress: Progress) -> list[str
     running: list[_Running] = []
     try:
         while waiting or running:
-            heed_interrupt()
             free = sorted(set(range(workers)) - {each.line for each in running})
             while waiting and free:
                 line = free.pop(0)
@@ -115,6 +114,7 @@ def _start(context: Any, number: int, jobs: Sequence[Job], line: int, cores: lis
 def _wait(running: Sequence[_Running], board: Board) -> list[_Running]:
     """Show what comes, until a process has ended; return those that have."""
     while True:
+        heed_interrupt()
         ready = wait([each.messages for each in running])
         ended = []
         for each in running:

@@ -40,12 +40,20 @@ def main():
     except KeyboardInterrupt:
         pass
 """
+DESTROYED = """
+class Doomed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+def main():
+    Doomed()
+"""
 TRANSLATE = SWALLOW.replace("pass", 'raise ImportError("no numpy")')
 
 
-@pytest.mark.parametrize("main", [SWALLOW, TRANSLATE], ids=["swallowed", "translated"])
+@pytest.mark.parametrize("main", [SWALLOW, TRANSLATE, DESTROYED])
 def test_an_interrupt_that_a_library_hides_ends_the_command_all_the_same(main: str) -> None:
-    code = "import os, signal\nfrom harness.cli.quiet_end import end_quietly\n"
+    code = "import os, signal, time\nfrom harness.cli.quiet_end import end_quietly\n"
     code += f"{main}\nend_quietly(main)()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 130
