@@ -217,8 +217,9 @@ class Scores:
 
         If that variant is the best, the bounds of what all others lose against it, each with this
         tail, hold together with the error `level` (Dunnett, Journal of the American Statistical
-        Association 50:1096, 1955, for any covariance). It is for `usual_freedom`, or more where a
-        pair has more of its own. Between Bonferroni's tail and `level`; NaN where unknown.
+        Association 50:1096, 1955, for any covariance). Bounds with it have the degrees of freedom
+        of their pair, or `usual_freedom` where that is more. Between Bonferroni's tail and
+        `level`; NaN where unknown.
         """
         if level not in self._tails:
             self._tails[level] = {

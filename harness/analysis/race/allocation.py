@@ -131,7 +131,7 @@ class _Forecast:
 
     def __init__(self, scores: Scores, leader: str, delta: float, level: float) -> None:
         self.leader, self.delta = leader, delta
-        usual = scores.usual_freedom
+        least = scores.usual_freedom
         self.seeds = _count_seeds(scores)
         self.tasks = list(scores.tasks)
         pairs = {name: scores.compare(name, leader) for name in scores.complete if name != leader}
@@ -141,7 +141,7 @@ class _Forecast:
         self.of_seeds = np.array([each.of_seeds for each in known.values()])
         parts = [_split(scores, name, leader) for name in known]
         self.of_examples = np.array(parts).reshape(len(known), len(self.tasks))
-        self.freedom = np.array([max(each.freedom, usual) for each in known.values()])
+        self.freedom = np.array([max(each.freedom, least) for each in known.values()])
         self.tail = np.array([scores.find_tails(level)[name] for name in known])
 
     def order_steps(self, steps: Sequence[Step]) -> list[Step]:
