@@ -243,7 +243,9 @@ def test_an_interrupt_keeps_rows_and_the_next_run_goes_on(
         return real(*arguments, **named)
 
     monkeypatch.setattr(session, "time_round", interrupt)
-    assert run(results, "target_modules=q", "latency.batch_size=1,2") == 130
+    with pytest.raises(SystemExit) as ended:
+        run(results, "target_modules=q", "latency.batch_size=1,2")
+    assert ended.value.code == 130
     monkeypatch.undo()
     kept = pd.read_parquet(results / "latency" / "latency.parquet")
     assert len(kept) > 0
