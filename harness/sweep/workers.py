@@ -85,7 +85,9 @@ def run_apart(jobs: Sequence[Job], workers: int, progress: Progress) -> list[str
             free = sorted(set(range(workers)) - {each.line for each in running})
             while waiting and free:
                 line = free.pop(0)
-                running.append(_start(context, waiting.pop(0), jobs, line, cores[line]))
+                # Cut off here, the child would complain of what it was not sent, or not be ended.
+                with delay_interrupts():
+                    running.append(_start(context, waiting.pop(0), jobs, line, cores[line]))
             for each in _wait(running, board):
                 running.remove(each)
                 board.clear(each.line)
@@ -104,9 +106,7 @@ def _start(context: Any, number: int, jobs: Sequence[Job], line: int, cores: lis
         args=(theirs, job.work, job.arguments, cores, torch.get_num_threads()),
         name=job.title,
     )
-    # Cut off here, the child would complain of what it was not sent.
-    with delay_interrupts():
-        process.start()
+    process.start()
     theirs.close()
     return _Running(number, line, process, messages)
 
