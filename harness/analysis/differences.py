@@ -196,12 +196,8 @@ class Scores:
         Multivariate t draws about the means, with the variances of all pairs. NaN where one
         example says nothing. The same scores give the same draws.
         """
-        freedom = self.usual_freedom
-        wider = np.full(DRAWS, math.nan)
-        if freedom > 0:
-            wider = np.sqrt(freedom / self._rng("wider").chisquare(freedom, DRAWS))
         return {
-            name: self._demand(name).value + own * wider
+            name: self._demand(name).value + own * self._wider
             for name, own in zip(self.complete, self._noise_draws, strict=True)
         }
 
@@ -235,8 +231,8 @@ class Scores:
         errors = [self._demand(self.complete[place], name).error for name in others]
         lower = np.delete(self._noise_draws, place, axis=0)
         beyond = (self._noise_draws[place] - lower) / np.maximum(errors, NOTHING)[:, None]
-        wider = np.sqrt(freedom / self._rng("wider").chisquare(freedom, DRAWS))
-        tail = stats.t.sf(np.quantile(beyond.max(axis=0) * wider, 1 - level), freedom)
+        largest = beyond.max(axis=0) * self._wider
+        tail = stats.t.sf(np.quantile(largest, 1 - level), freedom)
         return float(np.clip(tail, level / len(others), level))
 
     @cached_property
@@ -253,6 +249,14 @@ class Scores:
         root = find_root((variances[:, None] + variances - between) / 2)
         noise: np.ndarray = root @ self._rng("normal").standard_normal((len(names), DRAWS))
         return noise
+
+    @cached_property
+    def _wider(self) -> np.ndarray:
+        """What makes t draws of normal ones: [DRAWS]."""
+        freedom = self.usual_freedom
+        if not freedom > 0:
+            return np.full(DRAWS, math.nan)
+        return np.sqrt(freedom / self._rng("wider").chisquare(freedom, DRAWS))
 
     def _rng(self, use: str) -> np.random.Generator:
         # Seeded by the tasks' names, so that one more task changes no other's draws.
