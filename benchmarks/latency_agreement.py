@@ -25,7 +25,6 @@ from torch.utils.benchmark import Timer
 
 from harness.adapters.storage import write_random_adapter
 from harness.config.schema import AdapterConfig, ModelConfig
-from harness.config.target_sets import ROLES
 from harness.models.devices import describe_environment
 from harness.models.loading import load_model, load_structure
 from harness.models.projections import map_modules
@@ -122,7 +121,7 @@ def run(rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         write_random_adapter(
             structure.model,
-            mapped.select(ROLES),
+            mapped.select(mapped.roles),
             AdapterConfig(rank=8, alpha=16),
             Path(folder),
             seed=0,

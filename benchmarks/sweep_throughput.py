@@ -238,16 +238,15 @@ def measure_peak(config: Config, threads: int) -> float:
     return 2 * size**3 / min(seconds)
 
 
-def count_operations(plan: VariantPlan, roles: tuple[str, ...]) -> float:
+def count_operations(plan: VariantPlan) -> float:
     """Of one variant's training: 4N + 6P a token, and the head twice where there is a label.
 
     N are the projections' weights (a product forward, one backward through the activations), P the
     adapter's (one more, for its own gradient). Tokens that rows share count in each of them.
     """
-    every = plan.modules.projections
+    every = plan.modules.inside
     weights = sum(p.in_features * p.out_features for p in every)
-    chosen = plan.modules.select(roles)
-    adapter = sum(p.count_parameters(plan.adapter.rank or 0) for p in chosen)
+    adapter = sum(p.count_parameters(plan.adapter.rank or 0) for p in plan.projections)
     items = [plan.prepared.train[i] for step in plan.steps for i in step]
     tokens = sum(item.length for item in items)
     labels = sum(len(item.completion_ids) for item in items)
@@ -301,7 +300,7 @@ def main() -> None:
             peaks.append(measure_peak(configs[0], max(1, torch.get_num_threads() // workers)))
             times["stock"].append(time_stock(folder / "work.json", dtype))
             print({key: round(value[-1], 1) for key, value in times.items()}, flush=True)
-    operations = sum(count_operations(plan, plan.config.roles) for plan in plans)
+    operations = sum(map(count_operations, plans))
     reached = operations / statistics.median(train_seconds)
     written = {
         **asdict(sweep),

@@ -39,7 +39,7 @@ def settings(method: str) -> AdapterConfig:
 def roles(method: str) -> tuple[str, ...]:
     if not METHODS[method].roles:
         return ("model",)
-    return ("o", "fc2") if METHODS[method].roles != METHODS["lora"].roles else METHODS[method].roles
+    return ("all",) if "all" in METHODS[method].roles else ("o", "fc2")
 
 
 def examples(count: int = 4) -> list[EncodedExample]:

@@ -64,7 +64,7 @@ def find_truth(arm: str, variant: str, interaction: float = 0.0) -> float:
         return 1.25
     if arm != "unmerged":
         return 1.0
-    roles = parse_target_set(variant)
+    roles = tuple(COSTS) if variant == "all" else parse_target_set(variant).roles
     return 1 + sum(COSTS[role] for role in roles) + interaction * (len(roles) > 1)
 
 

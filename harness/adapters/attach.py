@@ -114,7 +114,7 @@ def _keep_initial(model: PeftModel) -> None:
 
 def _check_attached(model: PeftModel, projections: Sequence[Projection]) -> None:
     """PEFT shortens long lists of names to suffixes: make sure that it wrapped what was asked."""
-    expected = {p.path for p in projections}
+    expected = {p.parameter or p.path for p in projections}
     attached = set()
     for path, module in model.get_base_model().named_modules():
         if isinstance(module, BaseTunerLayer):

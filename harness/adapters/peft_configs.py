@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from harness.config.schema import AdapterConfig
 from harness.errors import UserError
-from harness.models.projections import Projection
+from harness.models.projections import Projection, list_targets
 
 CAUSAL = "CAUSAL_LM"
 
@@ -39,10 +39,10 @@ def make_peft_config(
 
 def _target(base: nn.Module, projections: Sequence[Projection]) -> dict[str, Any]:
     """What every configuration says of the modules that it targets."""
-    modules = [p for p in projections if not p.experts]
+    modules, _ = list_targets(projections)
     return {
-        "target_modules": [p.path for p in modules],
-        "fan_in_fan_out": any(isinstance(base.get_submodule(p.path), Conv1D) for p in modules),
+        "target_modules": modules,
+        "fan_in_fan_out": any(isinstance(base.get_submodule(path), Conv1D) for path in modules),
         "task_type": CAUSAL,
     }
 
@@ -53,17 +53,18 @@ def _lora(**extra: Any) -> Callable[..., PeftConfig]:
     def make(
         base: nn.Module, projections: Sequence[Projection], adapter: AdapterConfig, steps: int
     ) -> LoraConfig:
-        stacked = [p.path for p in projections if p.experts]
-        if stacked and adapter.dropout:
+        _, parameters = list_targets(projections)
+        if parameters and adapter.dropout:
             raise UserError(
-                f"adapter.dropout is {adapter.dropout}: PEFT does not support dropout on stacked "
-                f"experts ({stacked[0]}); use adapter.dropout=0"
+                f"adapter.dropout is {adapter.dropout}: PEFT does not support dropout on what it "
+                f"adapts as a parameter, such as stacked experts ({parameters[0]}); use "
+                "adapter.dropout=0"
             )
         return LoraConfig(
             r=adapter.rank,
             lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # PEFT computes alpha / r in floats
             lora_dropout=adapter.dropout,
-            target_parameters=stacked or None,
+            target_parameters=parameters or None,
             **_target(base, projections),
             **extra,
         )

@@ -11,18 +11,19 @@ from harness.config.catalog import METHODS
 from harness.config.schema import AdapterConfig
 from harness.errors import UserError
 from harness.models.devices import resolve_device
-from harness.models.projections import Projection
+from harness.models.projections import Projection, list_targets
 
 
 def check_method(
     projections: Sequence[Projection], adapter: AdapterConfig, steps: int, device: str
 ) -> None:
     """Raise UserError, before anything is trained, for what a method cannot do here."""
-    stacked = [p.path for p in projections if p.experts]
-    if stacked and not METHODS[adapter.method].takes_experts:
+    _, parameters = list_targets(projections)
+    if parameters and not METHODS[adapter.method].takes_experts:
         raise UserError(
-            f"adapter.method {adapter.method} does not support stacked experts ({stacked[0]}); use "
-            "adapter=lora, or a target set without fc1 and fc2"
+            f"adapter.method {adapter.method} does not support {parameters[0]}, which PEFT adapts "
+            "as a parameter (stacked experts, and what stands beside them); use adapter=lora, or a "
+            "target set without fc1 and fc2"
         )
     if METHODS[adapter.method].has_growing_rank:
         find_allocation(adapter, steps)

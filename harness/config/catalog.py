@@ -5,7 +5,7 @@ with it afterwards. Knows neither torch nor PEFT, so that a configuration is che
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.config.target_sets import ROLES, WHOLE_MODEL, label_roles
+from harness.config.target_sets import EMBEDDINGS, EVERY_ROLE, ROLES, WHOLE_MODEL, label_roles
 from harness.errors import UserError
 
 
@@ -17,7 +17,7 @@ class Method:
     """Where it was published."""
     settings: tuple[str, ...]
     """Keys of `adapter` that it has; each of them must be set, and no other may be."""
-    roles: tuple[str, ...] = ROLES
+    roles: tuple[str, ...] = (EVERY_ROLE, *ROLES, "unembed")
     """Roles that it can be put on."""
     takes_model: bool = False
     """Whether it can be put on the model as a whole, the target set `model`."""
@@ -39,12 +39,14 @@ class Method:
 
 
 LOW_RANK = ("rank", "alpha", "dropout")
+ANYWHERE = (EVERY_ROLE, *ROLES, *EMBEDDINGS)
 
 METHODS: dict[str, Method] = {
     "lora": Method(
         "LoRA",
         "Hu et al., 2021, arXiv:2106.09685",
         LOW_RANK,
+        ANYWHERE,
         takes_experts=True,
         is_packable=True,
         is_mixable=True,
@@ -53,6 +55,7 @@ METHODS: dict[str, Method] = {
         "rsLoRA",
         "Kalajdzievski, 2023, arXiv:2312.03732",
         LOW_RANK,
+        ANYWHERE,
         takes_experts=True,
         is_packable=True,
         is_mixable=True,
@@ -61,6 +64,7 @@ METHODS: dict[str, Method] = {
         "LoRA+",
         "Hayou et al., 2024, arXiv:2402.12354",
         (*LOW_RANK, "learning_rate_ratio"),
+        ANYWHERE,
         takes_experts=True,
         is_packable=True,
         is_mixable=True,
@@ -79,7 +83,7 @@ METHODS: dict[str, Method] = {
         is_packable=True,
         is_mixable=True,
     ),
-    "dora": Method("DoRA", "Liu et al., 2024, arXiv:2402.09353", LOW_RANK),
+    "dora": Method("DoRA", "Liu et al., 2024, arXiv:2402.09353", LOW_RANK, ANYWHERE),
     "pissa": Method("PiSSA", "Meng et al., 2024, arXiv:2404.02948", LOW_RANK, is_mixable=True),
     "olora": Method("OLoRA", "Buyukakyuz, 2024, arXiv:2406.01775", LOW_RANK, is_mixable=True),
     "lora_ga": Method(
@@ -139,10 +143,10 @@ METHODS: dict[str, Method] = {
         "bottleneck adapters",
         "Houlsby et al., 2019, arXiv:1902.00751; Lin et al., 2020, arXiv:2004.03829",
         ("rank", "activation"),
-        roles=("o", "fc2"),
+        roles=("o", "mix_out", "fc2"),
         is_mergeable=False,
     ),
-    "full": Method("full fine-tuning", "", (), takes_model=True),
+    "full": Method("full fine-tuning", "", (), ANYWHERE, takes_model=True),
 }
 
 
@@ -154,8 +158,8 @@ def check_target_set(name: str, roles: Sequence[str]) -> None:
         return
     if not method.roles:
         possible = f"it adapts the whole model: set target_modules={WHOLE_MODEL}"
-    elif method.roles == ROLES:
-        possible = f"it supports {', '.join(ROLES)}, for example target_modules=o_proj+fc2"
+    elif EVERY_ROLE in method.roles:
+        possible = f"it supports {', '.join(method.roles)}, for example target_modules=o_proj+fc2"
     else:
         sets = [label_roles([role]) for role in method.roles] + [label_roles(method.roles)]
         possible = f"it supports {' or '.join(sets)}"

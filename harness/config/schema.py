@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.catalog import METHODS
-from harness.config.target_sets import label_roles, order_roles
+from harness.config.target_sets import (
+    ATTENTION,
+    EVERY_LAYER,
+    FEED_FORWARD,
+    TargetSet,
+    order_roles,
+    parse_layers,
+)
 from harness.records.record import BASE, TUNED, make_run_id
 
 
@@ -37,7 +44,7 @@ class ModelConfig:
     device: str = "auto"
     """Device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1` or `mps`."""
     roles: dict[str, Any] = field(default_factory=dict)
-    """Path inside a block for each role, for architectures that the harness does not know."""
+    """Path inside a block for each role, where the harness does not find the right one."""
     chat_template: str = "auto"
     """Whether prompts use the tokenizer's chat template: `auto` (if it has one) or `off` (plain
     text)."""
@@ -46,8 +53,10 @@ class ModelConfig:
 @dataclass(frozen=True)
 class TargetModulesConfig:
     roles: dict[str, bool] = field(default_factory=dict)
-    """Roles that the adapter is put on. A mapping, so that Hydra merges two choices into their
-    union."""
+    """Roles that the adapter is put on; `all` for every role that the model's blocks have. A
+    mapping, so that Hydra merges two choices into their union."""
+    layers: Any = EVERY_LAYER
+    """Filled in by a name such as `o_proj@0-7`: its layers."""
 
 
 @dataclass(frozen=True)
@@ -290,6 +299,9 @@ class RaceConfig:
 class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     target_modules: TargetModulesConfig = field(default_factory=TargetModulesConfig)
+    layers: Any = EVERY_LAYER
+    """Blocks that get adapters: `all`, `first:8`, `last:8`, `every:2` (block 0, 2, 4 ...), or numbers
+    from 0 and ranges, `0-7` or `0-3.12`."""
     task: TaskConfig = field(default_factory=TaskConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -315,12 +327,25 @@ class Config:
         return Path(self.model.path or self.model.shape or self.model.source).name
 
     @cached_property
-    def roles(self) -> tuple[str, ...]:
-        return order_roles(role for role, adapted in self.target_modules.roles.items() if adapted)
+    def target(self) -> TargetSet:
+        """Roles and layers; UserError where the layers are given twice and differ."""
+        section = self.target_modules
+        named, own = parse_layers(section.layers), parse_layers(self.layers)
+        if EVERY_LAYER not in (named, own) and named != own:
+            raise UserError(
+                f"layers is {self.layers}, but target_modules names @{named}; give one of the two"
+            )
+        roles = order_roles(role for role, adapted in section.roles.items() if adapted)
+        return TargetSet(roles, own if named == EVERY_LAYER else named)
 
-    @cached_property
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return self.target.roles
+
+    @property
     def target_set(self) -> str:
-        return label_roles(self.roles)
+        """Label of roles and layers."""
+        return self.target.label
 
     @property
     def study_folder(self) -> Path:
@@ -375,6 +400,7 @@ class Config:
         values["task"].pop("extra_test_examples", None)
         values["model"]["name"] = self.model_name
         values["target_modules"] = self.target_set
+        del values["layers"]
         values["adapter"] = self.adapter.own_settings
         if self.train.learning_rate != TUNED:
             for key in TUNING_SETTINGS:
@@ -388,6 +414,11 @@ class Config:
     def _list_values(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
         del values["race"]
+        # Roles that are named by hand; the first six stand in any case, as in older records.
+        by_hand = values["model"]["roles"].items()
+        values["model"]["roles"] = {
+            role: path for role, path in by_hand if path or role in (*ATTENTION, *FEED_FORWARD)
+        }
         if not self.task.extra_test_examples:
             del values["task"]["extra_test_examples"]
         digest = values.pop("model_digest")
@@ -400,7 +431,12 @@ class Config:
         values = self._list_values()
         del values["latency"]["remeasure"]
         values["model"]["name"] = self.model_name
-        values["target_modules"] = {"label": self.target_set, "roles": list(self.roles)}
+        values["target_modules"] = {
+            "label": self.target_set,
+            "roles": list(self.roles),
+            "layers": self.target.layers,
+        }
+        del values["layers"]
         values["adapter"] = self.adapter.own_settings
         return values
 

@@ -255,7 +255,7 @@ def _validate_budget(adapter: AdapterConfig) -> None:
             f"adapter.budget is {adapter.budget}, but adapter.method {adapter.method} has no rank "
             "to adjust; remove adapter.budget"
         )
-    check_target_set(adapter.method, parse_target_set(adapter.budget_set))
+    check_target_set(adapter.method, parse_target_set(adapter.budget_set).roles)
     if adapter.budget == "equal_latency" and not adapter.budget_study:
         raise UserError(
             "adapter.budget is equal_latency, but adapter.budget_study is not set; expected the "

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from harness.evaluation.constrained import JsonConstraint
-from harness.models.forward import make_cache
+from harness.models.forward import find_body, make_cache
 from harness.models.memory import find_pass_tokens
 from harness.training.packed_model import Pack
 
@@ -121,7 +121,8 @@ def decode(
         if len(kept) < len(ids) and kept:
             index = torch.tensor(kept, device=device)
             ids, mask = ids[index], mask[index]
-            cache.batch_select_indices(index)
+            # Not batch_select_indices, which caches of hybrids lack.
+            cache.reorder_cache(index)
             if held:
                 held.keep(kept)
     return written
@@ -156,7 +157,7 @@ def _read_prompts(
             is_first_iteration=True,
             **({"position_ids": positions[group, lead:]} if is_placed else {}),
         )
-        getattr(model, model.base_model_prefix)(**inputs)
+        getattr(model, find_body(model))(**inputs)
         caches.append(cache)
     whole = caches[0]
     for layer, *others in zip(*(cache.layers for cache in caches), strict=True):

@@ -27,10 +27,25 @@ def run_body(
     mask is needed. `picked` holds flat positions in [rows * length]. `cache` holds what comes
     before them, and takes them up. Returns [len(picked), hidden] in the model's dtype.
     """
-    body = getattr(model, model.base_model_prefix)
+    body = getattr(model, find_body(model))
     output = body(input_ids=input_ids, past_key_values=cache, use_cache=cache is not None)
     hidden: torch.Tensor = output.last_hidden_state
     return hidden.reshape(-1, hidden.shape[-1])[picked]
+
+
+def find_body(model: Any) -> str:
+    """Name of the module that a causal language model's head stands on.
+
+    That is not always the name that the architecture gives as its base's (Llama 4).
+    """
+    blocks = set(model.get_decoder().modules())
+    names = [model.base_model_prefix, *(name for name, _ in model.named_children())]
+    return next(
+        name
+        for name in names
+        if isinstance(getattr(model, name, None), nn.Module)
+        and not blocks.isdisjoint(getattr(model, name).modules())
+    )
 
 
 class Head:
@@ -43,9 +58,10 @@ class Head:
     def __init__(self, model: Any) -> None:
         self._body = _Given()
         self._model = copy.copy(model)
-        self._model.__dict__["_modules"] = {**model._modules, model.base_model_prefix: self._body}
+        name = find_body(model)
+        self._model.__dict__["_modules"] = {**model._modules, name: self._body}
         vocabulary = model.get_output_embeddings().weight.shape[0]
-        body = getattr(model, model.base_model_prefix)
+        body = getattr(model, name)
         own = [module for module in model.children() if module is not body]
         self.trained = [p for module in own for p in module.parameters() if p.requires_grad]
         """Weights of the head itself that learn; none where it is frozen."""

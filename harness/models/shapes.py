@@ -1,7 +1,7 @@
 """Named model shapes for `model=random`: real dimensions, random weights.
 
 For speed work, where only the shapes matter. Dimensions are those of the models' own config.json.
-`tiny-<model type>` gives a two-block model of any architecture that transformers knows.
+`tiny-<model type>` gives a small model of any architecture that transformers knows.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from harness.errors import UserError
+from harness.models.tiny_shapes import make_tiny_config
 
 SHAPES: dict[str, dict[str, Any]] = {
     "smollm2-135m": {
@@ -69,52 +70,21 @@ SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024},
 }
 
-_TINY: dict[str, Any] = {
-    "vocab_size": 49152,
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 2048,
-}
-_TINY_GROUPED: dict[str, Any] = {"intermediate_size": 96, "num_key_value_heads": 2, "head_dim": 16}
-_TINY_EXTRA: dict[str, dict[str, Any]] = {
-    "opt": {"ffn_dim": 96, "word_embed_proj_dim": 64},
-    "falcon": {"ffn_hidden_size": 96},
-    "gpt_neox": {"intermediate_size": 96},
-    "phi": {"intermediate_size": 96},
-    "smollm3": _TINY_GROUPED | {"pad_token_id": 0},
-    "phi3": {"intermediate_size": 96, "num_key_value_heads": 2, "pad_token_id": 0},
-    "qwen3_moe": _TINY_GROUPED
-    | {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2},
-    "mixtral": _TINY_GROUPED | {"num_local_experts": 4},
-    # Has a vision tower: the language model's dimensions are a configuration inside its own.
-    "gemma3": {
-        "text_config": _TINY | _TINY_GROUPED,
-        "vision_config": {
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 28,
-            "patch_size": 14,
-        },
-        "mm_tokens_per_image": 4,
-    },
-    "gpt2": {},
-    "bloom": {},
-    "mpt": {},
-}
-
-
 def make_config(shape: str) -> PretrainedConfig:
     """Return the configuration of a named shape; an unknown name raises UserError."""
     if shape in SHAPES:
         return AutoConfig.for_model(**SHAPES[shape])
     model_type = shape.removeprefix("tiny-")
-    if shape.startswith("tiny-") and model_type in CONFIG_MAPPING:
-        extra = _TINY_EXTRA.get(model_type, _TINY_GROUPED)
-        return AutoConfig.for_model(model_type, **(_TINY | extra))
-    raise UserError(
-        f"model.shape is {shape!r}; expected one of {', '.join(SHAPES)}, or tiny-<model type> such "
-        "as tiny-llama"
-    )
+    if not shape.startswith("tiny-") or model_type not in CONFIG_MAPPING:
+        raise UserError(
+            f"model.shape is {shape!r}; expected one of {', '.join(SHAPES)}, or tiny-<model type> "
+            "such as tiny-llama"
+        )
+    try:
+        return make_tiny_config(model_type)
+    except Exception as error:  # each architecture checks its own settings in its own way
+        reason = next(iter(str(error).splitlines()), repr(error))
+        raise UserError(
+            f"model.shape is {shape!r}: no small model of this type can be made ({reason}); use "
+            "another model type, or a checkpoint of this one with model=local"
+        ) from error

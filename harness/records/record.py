@@ -33,7 +33,8 @@ class AdapterRecord:
     target_set: str
     """Label made from the roles, such as `qkv+o_proj`; `base` where there is no adapter."""
     roles: tuple[str, ...]
-    """The roles of the set in canonical order; empty for the base."""
+    """The roles of the set in canonical order, `all` for every one that the model's blocks have;
+    empty for the base."""
     method: str
     """Adapter method, such as `lora`; `none` for the base."""
     rank: int
@@ -53,6 +54,12 @@ class AdapterRecord:
     PEFT's `target_modules` takes them; a whole path, `*` for an index, where no ending does."""
     parameter_names: tuple[str, ...] = ()
     """The same of stacked experts, as PEFT's `target_parameters` takes them."""
+    layers: str = "all"
+    """Blocks that the set is limited to, as its label spells them."""
+    covered_blocks: int | None = None
+    """Transformer blocks that hold an adapted projection; None in older records."""
+    block_count: int | None = None
+    """Transformer blocks of the model; None in older records."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from harness.adapters.counts import count_parameters
 from harness.analysis.latency.cost_model import fit_cost_model
 from harness.analysis.latency.latency_results import AXES, load_latency_study
 from harness.config.schema import AdapterConfig
-from harness.config.target_sets import label_roles, parse_target_set
+from harness.config.target_sets import parse_target_set
 from harness.errors import UserError
 from harness.models.projections import ModuleMap, Projection
 
@@ -46,7 +46,8 @@ def _resolve(
     if adapter.budget in (None, "equal_rank"):
         return adapter
     if adapter.budget == "equal_params":
-        reference = mapped.select(parse_target_set(str(adapter.budget_set)))
+        target = parse_target_set(str(adapter.budget_set))
+        reference = mapped.select(target.roles, target.layers)
         rank = _match_parameters(adapter, projections, reference)
         if rank is None:
             raise UserError(_explain_parameters(adapter, projections, label, reference, wanted))
@@ -153,7 +154,7 @@ def find_latency_rank(adapter: AdapterConfig, label: str) -> int:
     """
     assert adapter.rank is not None
     costs = _read_costs(str(adapter.budget_study))
-    reference = label_roles(parse_target_set(str(adapter.budget_set)))
+    reference = parse_target_set(str(adapter.budget_set)).label
     for name in (reference, label):
         if any(name not in at_rank for at_rank in costs.values()):
             raise UserError(
@@ -191,11 +192,14 @@ def _read_costs(path: str) -> dict[int, dict[str, _Cost]]:
             f"otherwise equal, found {len(done)} at ranks {sorted(ranks)}; for example python -m "
             "harness.timing.latency_study target_modules=q,k,v,o_proj,fc1,fc2 adapter.rank=4,64"
         )
-    return {rank: _tabulate(study.calls_of(point.number)) for rank, point in ranks.items()}
+    return {
+        rank: _tabulate(study.calls_of(point.number), point.covered)
+        for rank, point in ranks.items()
+    }
 
 
-def _tabulate(calls: pd.DataFrame) -> dict[str, _Cost]:
-    rows = fit_cost_model(calls).predictions
+def _tabulate(calls: pd.DataFrame, covered: Mapping[str, Mapping[str, float]]) -> dict[str, _Cost]:
+    rows = fit_cost_model(calls, covered=covered).predictions
     return {
         row["target_set"]: _Cost(row["ratio"], row["ratio_low"], row["ratio_high"])
         for _, row in rows.iterrows()

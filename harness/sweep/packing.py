@@ -180,7 +180,8 @@ def order_for_neighbours(plans: Sequence[VariantPlan]) -> list[VariantPlan]:
     """
     by_set: dict[tuple[str, ...], list[VariantPlan]] = {}
     for plan in plans:
-        by_set.setdefault(plan.config.roles, []).append(plan)
+        has = {f"{p.block}.{role}" for p in plan.projections for role in p.roles}
+        by_set.setdefault(tuple(sorted(has)), []).append(plan)
     sets = list(by_set)
     if len(sets) <= MOST_PERMUTED:
         order = list(min(permutations(sets), key=_count_runs))
@@ -254,13 +255,13 @@ def count_base_bytes(plan: VariantPlan) -> int:
     return (
         2
         * 2
-        * sum(p.in_features * p.out_features * max(p.experts, 1) for p in plan.modules.projections)
+        * sum(p.in_features * p.out_features * max(p.experts, 1) for p in plan.modules.inside)
     )
 
 
 def count_trained_bytes(plan: VariantPlan) -> int:
     """What a variant trains: weights, gradients and AdamW's state; once trained, weights alone."""
-    targeted = plan.projections or plan.modules.projections
+    targeted = plan.projections or plan.modules.inside
     return (4 if plan.is_trained else 16) * count_parameters(targeted, plan.adapter)
 
 
@@ -271,7 +272,7 @@ def count_pass_bytes(plans: Sequence[VariantPlan]) -> int:
 
 
 def _count_activations(plan: VariantPlan, sharing: int) -> int:
-    every = plan.modules.projections
+    every = plan.modules.inside
     features = sum(p.in_features + p.out_features for p in every)
     if plan.config.train.gradient_checkpointing:
         # Each block's input, and all of one block.

@@ -62,13 +62,13 @@ class VariantPlan:
     @property
     def projections(self) -> tuple[Projection, ...]:
         """What the adapter goes on."""
-        return self.modules.select(self.config.roles)
+        return self.modules.select(self.config.roles, self.config.target.layers)
 
     @property
     def can_be_packed(self) -> bool:
         """Whether the variant can share its passes with others."""
         is_packable = METHODS[self.adapter.method].is_packable
-        return is_packable and not any(p.experts or ".experts." in p.path for p in self.projections)
+        return is_packable and all(p.is_packable for p in self.projections)
 
     @property
     def max_tokens_per_pass(self) -> int:
@@ -86,7 +86,7 @@ class VariantPlan:
         """Same for adapters whose calls take the same time, whatever they have learned."""
         adapter = self.adapter
         own = adapter.method, adapter.rank or 0, adapter.virtual_tokens or 0
-        return (self.config.roles, *own)
+        return (self.config.target, *own)
 
     @property
     def train_tokens(self) -> int:
@@ -154,7 +154,7 @@ def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
                 find_context_length(structure.config),
             )
         mapped, context_length = maps[model_key]
-        mapped.select(config.roles)
+        mapped.select(config.roles, config.target.layers)
         extra = config.task.extra_test_examples
         task_key = hash_values(
             {"model": model_key, "task": config.identity["task"], "extra": extra}
@@ -163,10 +163,11 @@ def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
             prepared[task_key] = prepare_task(config, context_length)
         _check_timed_length(config, prepared[task_key], context_length)
         parts[config.run_id] = prepared[task_key], mapped
+    _refuse_twins(configs, parts)
     adapters = _resolve_budgets(configs, {name: mapped for name, (_, mapped) in parts.items()})
     models = {_name_model(config): config.model for config in configs}
     speeds = {
-        name: guess_speed(model, _count_weights(maps[name][0].projections), workers)
+        name: guess_speed(model, _count_weights(maps[name][0].inside), workers)
         for name, model in models.items()
     }
 
@@ -186,6 +187,23 @@ def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
                 speeds[name] = _measure_once(name, _make_trial(own, workers))
         plans = plan_variants()
     return Plan(tuple(plans), tuple(speeds.values()))
+
+
+def _refuse_twins(
+    configs: Sequence[Config], parts: Mapping[str, tuple[PreparedTask, ModuleMap]]
+) -> None:
+    """Raise UserError for two names of one set of modules: both would be trained and compared."""
+    known: dict[tuple[int, frozenset[str]], str] = {}
+    for config in configs:
+        mapped = parts[config.run_id][1]
+        chosen = mapped.select(config.roles, config.target.layers)
+        key = id(mapped), frozenset(p.path for p in chosen)
+        other = known.setdefault(key, config.target_set)
+        if other != config.target_set:
+            raise UserError(
+                f"target_modules: {other} and {config.target_set} are the same modules of "
+                f"{config.model_name}; leave one of them out"
+            )
 
 
 _measured: dict[tuple[str, int], Speed] = {}
@@ -244,8 +262,9 @@ def _resolve_budgets(
     for places in by_model.values():
         mapped = maps[configs[places[0]].run_id]
         wanted = [
-            (configs[i].adapter, mapped.select(configs[i].roles), configs[i].target_set)
+            (configs[i].adapter, mapped.select(target.roles, target.layers), target.label)
             for i in places
+            for target in [configs[i].target]
         ]
         resolved |= zip(places, resolve_budgets(wanted, mapped), strict=True)
     return [resolved[place] for place in range(len(configs))]
@@ -344,6 +363,7 @@ def format_plan(plan: Plan, finished: int, seconds: float) -> str:
             + (f"; {cut} examples truncated to fit" if cut else "")
             + (f"; substitute data: {stand_in}" if stand_in else "")
         )
+    lines += _describe_coverage(plan)
     total = sum(item.train_tokens for item in plan.variants if not item.is_trained)
     lines.append(
         f"  total: {total:,} training tokens, about {format_duration(seconds)} "
@@ -352,6 +372,28 @@ def format_plan(plan: Plan, finished: int, seconds: float) -> str:
         else "  nothing left to do"
     )
     return "\n".join(lines)
+
+
+FEW_BLOCKS = 0.1
+"""Share of its blocks below which a set is named, with the blocks."""
+
+
+def _describe_coverage(plan: Plan) -> list[str]:
+    """A line a model where some blocks lack a role, and one for each set in few of the blocks."""
+    lines: dict[str, None] = {}
+    for item in plan.variants:
+        mapped, name = item.modules, item.config.model_name
+        partial = mapped.list_partial_roles()
+        if partial:
+            lines[f"  not every block of {name} has every role: {', '.join(partial)}"] = None
+        covered = sorted(mapped.find_blocks(item.projections))
+        if covered and len(covered) < FEW_BLOCKS * mapped.block_count:
+            listed = ", ".join(map(str, covered))
+            lines[
+                f"  warning: {item.config.target_set} is in {len(covered)} of "
+                f"{pluralize(mapped.block_count, 'block')} of {name} only: {listed}"
+            ] = None
+    return list(lines)
 
 
 def format_speed(speed: Speed) -> str:

@@ -23,7 +23,7 @@ from harness.evaluation.scoring import ScoredExample, measure_losses, score_pack
 from harness.evaluation.summary import summarize, tabulate
 from harness.models.loading import LoadedModel, name_base
 from harness.models.memory import is_out_of_memory
-from harness.models.projections import shorten_paths
+from harness.models.projections import list_targets, shorten_paths
 from harness.progress import Progress, announce
 from harness.records.files import write_table
 from harness.records.record import (
@@ -239,11 +239,11 @@ def _make_recipe(run: Run) -> Recipe:
 
 def _save(run: Run, member: Adapted, loaded: LoadedModel) -> AdapterRecord:
     config, adapter, projections = run.plan.config, run.plan.adapter, run.plan.projections
-    modules = [p.path for p in projections if not p.experts]
-    stacked = [p.path for p in projections if p.experts]
+    modules, parameters = list_targets(projections)
     return AdapterRecord(
         target_set=config.target_set,
         roles=config.roles,
+        layers=config.target.layers,
         method=adapter.method,
         rank=adapter.rank or 0,
         alpha=adapter.alpha or 0.0,
@@ -252,7 +252,9 @@ def _save(run: Run, member: Adapted, loaded: LoadedModel) -> AdapterRecord:
         adapter_bytes=save_adapter(member, run.folder / "adapter", name_base(config.model)),
         mergeable=METHODS[adapter.method].is_mergeable,
         module_names=shorten_paths(loaded.model, modules),
-        parameter_names=shorten_paths(loaded.model, stacked),
+        parameter_names=shorten_paths(loaded.model, parameters),
+        covered_blocks=len(run.plan.modules.find_blocks(projections)),
+        block_count=run.plan.modules.block_count,
     )
 
 

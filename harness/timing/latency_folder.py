@@ -71,14 +71,20 @@ class LatencyFolder:
             if row["arm"] == "unmerged" and row["point"] in done
         }
 
-    def add_point(self, axes: Mapping[str, Any], target_sets: Sequence[str]) -> dict[str, Any]:
-        """Begin a point; it is open until it was measured."""
+    def add_point(
+        self, axes: Mapping[str, Any], covered: Mapping[str, Mapping[str, float]]
+    ) -> dict[str, Any]:
+        """Begin a point; it is open until it was measured.
+
+        `covered` has the share of each role's blocks that each target set adapts.
+        """
         earlier = self.find_points(axes)
         point = {
             "point": len(self.points),
             **axes,
             "added_to": earlier[0]["point"] if earlier else None,
-            "target_sets": list(target_sets),
+            "target_sets": list(covered),
+            "covered": covered,
             "mixed_sets": None,
             "preregistered": [],
             "status": "open",

@@ -97,7 +97,7 @@ def plan_points(configs: Sequence[Config]) -> list[PlannedPoint]:
             check_checkpoint(config.model)
             structures[key] = loaded, map_modules(loaded.model, loaded.config, config.model.roles)
         structure, mapped = structures[key]
-        mapped.select(config.roles)
+        mapped.select(config.roles, config.target.layers)
         if not METHODS[config.adapter.method].is_packable:
             raise UserError(
                 f"adapter.method is {config.adapter.method}: a latency study times LoRA with "
@@ -208,8 +208,14 @@ def _gather_series(folder: LatencyFolder, points: Sequence[PlannedPoint]) -> lis
                 missing -= set(entry["target_sets"])
                 _add_state(found, folder, planned, entry)
         if missing:
-            wanted = [name for name in planned.target_sets if name in missing]
-            _add_state(found, folder, planned, folder.add_point(planned.axes, wanted))
+            covered = {
+                name: planned.modules.find_shares(
+                    planned.modules.select(config.roles, config.target.layers)
+                )
+                for name, config in planned.target_sets.items()
+                if name in missing
+            }
+            _add_state(found, folder, planned, folder.add_point(planned.axes, covered))
     return list(found.values())
 
 
@@ -235,7 +241,7 @@ def _make_build(path: Path, planned: PlannedPoint, target_sets: dict[str, Config
         if not (folder / "adapter_model.safetensors").exists():
             write_random_adapter(
                 planned.structure.model,
-                planned.modules.select(each.roles),
+                planned.modules.select(each.roles, each.target.layers),
                 AdapterConfig(rank=config.adapter.rank, alpha=config.adapter.alpha),
                 folder,
                 seed=config.seed,

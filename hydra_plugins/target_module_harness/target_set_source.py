@@ -10,8 +10,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from harness.config.target_sets import parse_target_set
-from harness.errors import UserError
+from harness.config.target_sets import EVERY_LAYER, parse_target_set
 
 GROUP = "target_modules"
 
@@ -22,12 +21,14 @@ class TargetSetSource(ConfigSource):
         return "target-sets"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        roles = self._parse(config_path)
-        assert roles is not None
+        target = parse_target_set(_name_of(config_path))
+        values: dict[str, object] = {"roles": dict.fromkeys(target.roles, True)}
+        if target.layers != EVERY_LAYER:
+            values["layers"] = target.layers
         return ConfigResult(
             provider=self.provider,
             path=self.full_path(),
-            config=OmegaConf.create({"roles": dict.fromkeys(roles, True)}),
+            config=OmegaConf.create(values),
             header={"package": None},
         )
 
@@ -38,21 +39,21 @@ class TargetSetSource(ConfigSource):
         return config_path.rstrip("/") in ("", GROUP)
 
     def is_config(self, config_path: str) -> bool:
-        return self._parse(config_path) is not None
+        """Whether the name is asked of the group; one that is no target set raises UserError."""
+        name = _name_of(config_path)
+        if name:
+            parse_target_set(name)
+        return bool(name)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """Name nothing: the files show the usual sets, and there are as many more as subsets."""
         return []
 
-    @staticmethod
-    def _parse(config_path: str) -> tuple[str, ...] | None:
-        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
-        if group != GROUP:
-            return None
-        try:
-            return parse_target_set(name)
-        except UserError:
-            return None
+
+def _name_of(config_path: str) -> str:
+    """The name of a choice of the group; empty for other paths."""
+    group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+    return name if group == GROUP else ""
 
 
 class TargetSetSearchPath(SearchPathPlugin):

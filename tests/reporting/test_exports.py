@@ -22,7 +22,7 @@ from harness.config.schema import ModelConfig
 from harness.config.target_sets import ROLES
 from harness.errors import UserError
 from harness.models.loading import load_structure
-from harness.models.projections import Projection, map_modules, shorten_paths
+from harness.models.projections import Projection, list_targets, map_modules, shorten_paths
 from harness.records.record import read_record, write_record
 from harness.reporting.exports import Export, export_choice
 
@@ -103,8 +103,7 @@ def name_projections(
     """What a set adapts, and how a record names its modules and its parameters."""
     structure = load_structure(ModelConfig(source="random", shape=f"tiny-{model_type}"))
     chosen = map_modules(structure.model, structure.config).select(roles)
-    modules = shorten_paths(structure.model, [p.path for p in chosen if not p.experts])
-    stacked = shorten_paths(structure.model, [p.path for p in chosen if p.experts])
+    modules, stacked = (shorten_paths(structure.model, each) for each in list_targets(chosen))
     return chosen, modules, stacked
 
 

@@ -25,7 +25,7 @@ def map_shape(shape: str) -> ModuleMap:
 
 
 def solve(mapped: ModuleMap, adapter: AdapterConfig, *sets: str) -> list[AdapterConfig]:
-    wanted = [(adapter, mapped.select(parse_target_set(name)), name) for name in sets]
+    wanted = [(adapter, mapped.select(parse_target_set(name).roles), name) for name in sets]
     return resolve_budgets(wanted, mapped)
 
 
@@ -41,7 +41,7 @@ def test_counted_parameters_are_those_that_are_trained(method: str) -> None:
         # It moves ranks between projections of different widths, and keeps their sum.
         drawn = [p.shape[0] for n, p in member.named_parameters() if "lora_A" in n]
         assert adapter.rank is not None
-        assert sum(drawn) == adapter.rank * len(mapped.projections)
+        assert sum(drawn) == adapter.rank * len(mapped.inside)
         return
     trained = sum(p.numel() for p in trainable_parameters(member))
     if method == "lora_fa":
@@ -59,7 +59,7 @@ def test_equal_parameters_are_equal_within_two_percent(policy: str) -> None:
     target = count_parameters(mapped.select(("q", "v")), adapter)
     sets = ("q+v", "o_proj", "all")
     for name, solved in zip(sets, solve(mapped, adapter, *sets), strict=True):
-        count = count_parameters(mapped.select(parse_target_set(name)), solved)
+        count = count_parameters(mapped.select(parse_target_set(name).roles), solved)
         assert count == pytest.approx(target, rel=0.02)
         assert solved.rank is not None
         expected = {"ratio": 2.0 * solved.rank, "fixed": 128.0, "root": 16.0 * solved.rank**0.5}
@@ -92,7 +92,7 @@ def test_budget_that_no_rank_meets_names_ranks_that_do() -> None:
 def test_too_few_parameters_are_no_equal_budget_either() -> None:
     """The ranks of fc1+fc2 are far apart, so that some budgets fall just above one of them."""
     mapped = map_shape("llama-3.2-3b")
-    wanted, target_set = mapped.select(parse_target_set("fc1+fc2")), mapped.select(("q", "v"))
+    wanted, target_set = mapped.select(parse_target_set("fc1+fc2").roles), mapped.select(("q", "v"))
     refused_above = 0
     for rank in range(1, 33):
         adapter = AdapterConfig(rank=rank, budget="equal_params", budget_set="q+v")
@@ -113,7 +113,7 @@ def test_adalora_is_budgeted_by_the_ranks_it_ends_with() -> None:
     final = replace(solved, initial_rank=solved.rank)
     whole = replace(adapter, initial_rank=24)
     assert count_parameters(mapped.select(("o",)), final) == pytest.approx(
-        count_parameters(mapped.select(parse_target_set("all")), whole), rel=0.02
+        count_parameters(mapped.select(parse_target_set("all").roles), whole), rel=0.02
     )
     assert solved.initial_rank == pytest.approx(1.5 * (solved.rank or 0), abs=1)
 

@@ -365,7 +365,7 @@ def test_rows_compute_what_stock_peft_computes(model_type: str) -> None:
     """Fused projections, Conv1D and layers that flatten their input included."""
     loaded = load_tiny(model_type)
     mapped = map_modules(loaded.model, loaded.model.config)
-    experts = any(p.experts for p in mapped.projections)
+    experts = any(p.experts for p in mapped.inside)
     sets = (("q", "k", "v"), ("o",), ("o", "fc2"), ("fc1",))
     sets = [s for s in sets if not (experts and set(s) & {"fc1", "fc2"})]
     ranks = (2, 8, 4, 1)

@@ -6,8 +6,9 @@
     model.additivity.sentence
     check_predictions(model, {7: later_calls})    # sets timed afterwards, as a point of their own
 
-The model is linear in the ratio to the base of the same round: ratio(S) = 1 + the sum of c_r over
-the roles r of S. Roles that occur only together, as in a fused qkv, are one term. Every number is
+The model is linear in the ratio to the base of the same round: ratio(S) = 1 + the sum over the
+roles r of S of c_r times the share of r's blocks that S adapts, which is 1 unless S names layers.
+Roles that occur only together, as in a fused qkv, are one term. Every number is
 computed from the same resamples of rounds, so that what the arms of a round share stays shared.
 
 Where each term was also measured alone, those sets alone make the fit, and the others are held out
@@ -33,8 +34,15 @@ from harness.analysis.latency.additivity import (
     judge_additivity,
 )
 from harness.analysis.latency.resampling import Bounds, interval_of
-from harness.analysis.latency.set_rounds import SetRounds, collect_rounds, rank_roles
-from harness.config.target_sets import ROLES, label_roles, order_roles
+from harness.analysis.latency.set_rounds import (
+    COLUMNS,
+    Covered,
+    SetRounds,
+    collect_rounds,
+    name_shares,
+    rank_shares,
+)
+from harness.config.target_sets import label_roles
 from harness.errors import UserError
 from harness.formatting import join_words
 
@@ -52,7 +60,8 @@ class CostModel:
     """A row a term: role (`qkv` for roles that occur only together), share(_low, _high) of the
     base's time that it adds, seconds(_low, _high) the same in seconds a call or token."""
     predictions: pd.DataFrame
-    """A row for each non-empty set of the terms: target_set, role_count, ratio(_low, _high) to base
+    """A row for each non-empty set of the terms and for each measured set: target_set, role_count,
+    ratio(_low, _high) to base
     as predicted, fitted_on; where measured also measured(_low, _high); where the set tests the
     terms, excess(_low, _high), which is measured less what the fit without the set predicts, and
     its adjusted_p_value."""
@@ -67,6 +76,8 @@ class CostModel:
     """Fresh processes behind them; from one, intervals say nothing of how processes differ."""
     left_out: tuple[str, ...]
     """Sets timed in under half of the rounds."""
+    covered: Covered
+    """What was said of the sets' blocks."""
     arm: str
     """That was fitted: unmerged or merged."""
     time: str
@@ -90,27 +101,34 @@ class _Design:
 
 
 def fit_cost_model(
-    calls: pd.DataFrame, *, arm: str = "unmerged", time: str = "end_to_end", seed: int = 0
+    calls: pd.DataFrame,
+    *,
+    arm: str = "unmerged",
+    time: str = "end_to_end",
+    seed: int = 0,
+    covered: Covered | None = None,
 ) -> CostModel:
     """Fit the terms of the roles to the rows of one point of a `latency.parquet`.
 
-    `time` is ttft, tpot or end_to_end. Target sets count as one under any spelling. Rounds that
-    lack a set are left out, or the set where it was timed in under half of them.
+    `time` is ttft, tpot or end_to_end. Target sets count as one under any spelling. `covered` says
+    which share of a role's blocks a set adapts: needed for sets that name layers, and for `all`
+    where the model has more than attention and feed-forward. Rounds that lack a set are left out,
+    or the set where it was timed in under half of them.
 
     Raises UserError where the rows are of several points, the time is undefined (tpot of one output
     token), under 6 rounds have all sets, or the sets do not determine every term; the line then
     says what to measure in addition.
     """
-    rounds = collect_rounds(calls, arm, f"{time}_seconds")
-    design = _design_fit(rounds.sets)
-    sets = _combine(design.terms)
+    rounds = collect_rounds(calls, arm, f"{time}_seconds", covered)
+    design = _design_fit(rounds)
+    sets = _list_predicted(rounds, design.terms)
     estimates = _estimate(rounds, design, sets, seed)
     excess = estimates.excess
     own = find_p_values(excess.estimate, excess.standard_error, excess.degrees_of_freedom)
     # Resamples of P processes know how the sets depend on each other in P - 1 directions only.
     adjusted = correct_holm(own, design.alike)
-    tested = list(itertools.compress(map(label_roles, rounds.sets), design.tested))
-    untimed = [label_roles(each) for each in sets if each not in rounds.sets]
+    tested = list(itertools.compress(rounds.sets, design.tested))
+    untimed = [name for name in sets if name not in rounds.sets]
     terms = pd.DataFrame({"role": [_name_term(roles) for roles in design.terms]})
     shares, seconds = (
         _name_bounds(name, getattr(estimates, name)) for name in ("share", "seconds")
@@ -124,6 +142,7 @@ def fit_cost_model(
         rounds=len(rounds.base),
         processes=len(np.unique(rounds.process)),
         left_out=rounds.left_out,
+        covered=covered or {},
         arm=arm,
         time=time,
     )
@@ -157,11 +176,11 @@ def check_predictions(
 def _check_point(model: CostModel, number: int, calls: pd.DataFrame, seed: int) -> pd.DataFrame:
     """CHECKED of one later point, but with each row's own p_value."""
     try:
-        rounds = collect_rounds(calls, model.arm, f"{model.time}_seconds")
+        rounds = collect_rounds(calls, model.arm, f"{model.time}_seconds", model.covered)
     except UserError:
         return pd.DataFrame()
     places = {name: place for place, name in enumerate(model.predictions["target_set"])}
-    labels = [label_roles(each) for each in rounds.sets]
+    labels = list(rounds.sets)
     known = [index for index, label in enumerate(labels) if label in places]
     predicted = _select(model.ratios, np.array([places[labels[index]] for index in known], int))
     bounds = interval_of(partial(_take_ratios, rounds), rounds.process, seed=seed)
@@ -192,22 +211,22 @@ def _check_point(model: CostModel, number: int, calls: pd.DataFrame, seed: int) 
     )
 
 
-def _design_fit(sets: Sequence[tuple[str, ...]]) -> _Design:
+def _design_fit(rounds: SetRounds) -> _Design:
     """Choose terms and the sets to fit on; UserError where the sets do not determine the terms."""
-    members: dict[tuple[bool, ...], list[str]] = {}
-    for role in ROLES:
-        occurs = tuple(role in each for each in sets)
-        if any(occurs):
-            members.setdefault(occurs, []).append(role)
+    members: dict[tuple[float, ...], list[str]] = {}
+    for role, column in zip(COLUMNS, rounds.shares.T, strict=True):
+        if column.any():
+            members.setdefault(tuple(column.tolist()), []).append(role)
     terms = tuple(tuple(roles) for roles in members.values())
-    indicator = np.array([*members]).T.astype(float)
-    _check_rank(indicator, terms, sets)
-    alone = indicator.sum(axis=1) == 1
-    # Distinct sets of one term each: as many as there are terms are all of them.
-    fitted_on = alone if alone.sum() == len(terms) else np.ones(len(sets), bool)
+    indicator = np.array([*members]).T
+    _check_rank(indicator, terms, rounds.sets)
+    alone = (indicator > 0).sum(axis=1) == 1
+    # Sets of one term each: if every term has one, the others test what they add up to.
+    whole = alone & (indicator.max(axis=1) == 1)
+    fitted_on = whole if whole.sum() == len(terms) else np.ones(len(rounds.sets), bool)
     solver = np.zeros(indicator.T.shape)
     solver[:, fitted_on] = np.linalg.pinv(indicator[fitted_on])
-    residuals = np.eye(len(sets)) - indicator @ solver
+    residuals = np.eye(len(rounds.sets)) - indicator @ solver
     # 1 - leverage in the fit; a held-out set has none.
     remaining = np.diag(residuals)
     tested = remaining > 1e-9
@@ -220,7 +239,7 @@ def _design_fit(sets: Sequence[tuple[str, ...]]) -> _Design:
 
 
 def _check_rank(
-    indicator: np.ndarray, terms: Sequence[tuple[str, ...]], sets: Sequence[tuple[str, ...]]
+    indicator: np.ndarray, terms: Sequence[tuple[str, ...]], sets: Sequence[str]
 ) -> None:
     needed: list[str] = []
     known = indicator
@@ -231,19 +250,23 @@ def _check_rank(
             known = wider
     if needed:
         raise UserError(
-            f"cost model: {', '.join(map(label_roles, sets))} do not separate the costs of "
+            f"cost model: {', '.join(sets)} do not separate the costs of "
             f"{', '.join(map(_name_term, terms))}; also time {join_words(needed)}"
         )
 
 
-def _combine(terms: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the roles of every non-empty set of terms, small sets first."""
+def _list_predicted(
+    rounds: SetRounds, terms: Sequence[tuple[str, ...]]
+) -> dict[str, np.ndarray]:
+    """Label -> shares, [COLUMNS], of every set of terms and every measured set, small sets first."""
     chosen = (
-        order_roles(itertools.chain(*some))
+        np.isin(COLUMNS, [*itertools.chain(*some)]).astype(float)
         for count in range(1, len(terms) + 1)
         for some in itertools.combinations(terms, count)
     )
-    return sorted(chosen, key=rank_roles)
+    sets = {name_shares(each, rounds.every): each for each in chosen}
+    sets |= dict(zip(rounds.sets, rounds.shares, strict=True))
+    return dict(sorted(sets.items(), key=lambda item: rank_shares(item[1])))
 
 
 @dataclass(frozen=True)
@@ -259,16 +282,17 @@ class _Estimates:
 
 
 def _estimate(
-    rounds: SetRounds, design: _Design, sets: Sequence[tuple[str, ...]], seed: int
+    rounds: SetRounds, design: _Design, sets: Mapping[str, np.ndarray], seed: int
 ) -> _Estimates:
-    has_term = np.array([[set(term) <= set(each) for term in design.terms] for each in sets])
+    first = [COLUMNS.index(term[0]) for term in design.terms]
+    shares = np.array([*sets.values()])[:, first]
 
     def compute(drawn: np.ndarray) -> np.ndarray:
         measured = _take_ratios(rounds, drawn)
         share = (measured - 1) @ design.solver.T
         seconds = share * np.median(rounds.base[drawn], axis=1)[:, None]
         excess = (measured - 1) @ design.contrasts.T
-        return np.hstack([share, seconds, 1 + share @ has_term.T, measured, excess])
+        return np.hstack([share, seconds, 1 + share @ shares.T, measured, excess])
 
     bounds = interval_of(compute, rounds.process, seed=seed)
     count = len(design.terms)
@@ -290,20 +314,20 @@ def _select(bounds: Bounds, part: np.ndarray) -> Bounds:
 def _tabulate(
     rounds: SetRounds,
     design: _Design,
-    sets: Sequence[tuple[str, ...]],
+    sets: Mapping[str, np.ndarray],
     estimates: _Estimates,
     adjusted: np.ndarray,
 ) -> pd.DataFrame:
-    labels = [label_roles(each) for each in rounds.sets]
-    tested = list(itertools.compress(labels, design.tested))
-    measured = pd.DataFrame(_name_bounds("measured", estimates.measured), index=labels)
+    tested = list(itertools.compress(rounds.sets, design.tested))
+    measured = pd.DataFrame(_name_bounds("measured", estimates.measured), index=list(rounds.sets))
     excess = pd.DataFrame(_name_bounds("excess", estimates.excess), index=tested)
-    target_set = [label_roles(each) for each in sets]
     table = pd.DataFrame(
-        {"target_set": target_set, "role_count": [len(each) for each in sets]}
+        {"target_set": list(sets), "role_count": [np.count_nonzero(each) for each in sets.values()]}
         | _name_bounds("ratio", estimates.ratio)
     )
-    table["fitted_on"] = table["target_set"].isin(itertools.compress(labels, design.fitted_on))
+    table["fitted_on"] = table["target_set"].isin(
+        [*itertools.compress(rounds.sets, design.fitted_on)]
+    )
     added = measured.join(excess.assign(adjusted_p_value=adjusted))
     return table.join(added, on="target_set")
 

@@ -53,6 +53,8 @@ class Point:
     """Number of the first point of these axes, where this one was added by a later run; it has a
     base, controls and a gate of its own."""
     target_sets: tuple[str, ...]
+    covered: Mapping[str, Mapping[str, float]]
+    """Target set -> role -> share of the role's blocks that it adapts; empty in older studies."""
     mixed_sets: tuple[str, ...]
     """Target sets that take turns in the rows of the mixed batch; empty without such a batch."""
     preregistered: frozenset[tuple[str, str]]
@@ -179,6 +181,7 @@ def _parse_point(fields: Mapping[str, Any]) -> Point:
         axes={name: fields.get("ran", {}).get(name, fields[name]) for name in AXES},
         added_to=None if added_to is None else int(added_to),
         target_sets=tuple(fields["target_sets"]),
+        covered=fields.get("covered", {}),
         # The file has one a row of the batch.
         mixed_sets=tuple(dict.fromkeys(fields.get("mixed_sets") or ())),
         preregistered=frozenset((arm, variant) for arm, variant in fields["preregistered"]),

@@ -205,7 +205,9 @@ def tabulate_costs(study: LatencyStudy, time: str = "end_to_end") -> Costs:
     problems: dict[int, str] = {}
     for point in list_timed_points(study):
         try:
-            models[point.number] = fit_cost_model(study.calls_of(point.number), time=time)
+            models[point.number] = fit_cost_model(
+                study.calls_of(point.number), time=time, covered=point.covered
+            )
         except UserError as error:
             problems[point.number] = str(error).removeprefix("cost model: ")
     gates = check_gates(study, time)

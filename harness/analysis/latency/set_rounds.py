@@ -5,13 +5,29 @@ sets are compared inside the rounds that have them all. For the cost model.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from harness.config.target_sets import ROLES, label_roles, parse_target_set
+from harness.config.target_sets import (
+    ATTENTION,
+    EMBEDDINGS,
+    EVERY_LAYER,
+    EVERY_ROLE,
+    FEED_FORWARD,
+    ROLES,
+    label_roles,
+    parse_target_set,
+)
 from harness.errors import UserError
+
+COLUMNS = (*ROLES, *EMBEDDINGS)
+"""Roles of the columns of shares."""
+
+Covered = Mapping[str, Mapping[str, float]]
+"""Target set -> role -> share of the blocks that have the role in which the set adapts it."""
 
 MINIMUM_ROUNDS = 6
 """With fewer no 95% interval of a median exists."""
@@ -28,23 +44,30 @@ class SetRounds:
     """Seconds of the base, [n]."""
     logs: np.ndarray
     """log(set / base), [n, sets]."""
-    sets: tuple[tuple[str, ...], ...]
-    """Roles of each set, small sets first."""
+    sets: tuple[str, ...]
+    """Label of each set, small sets first."""
+    shares: np.ndarray
+    """Share of each role's blocks that a set adapts, [sets, COLUMNS]."""
+    every: np.ndarray
+    """The same of the set `all`, [COLUMNS]."""
     left_out: tuple[str, ...]
     """Labels of sets timed in too few rounds."""
 
 
-def collect_rounds(calls: pd.DataFrame, arm: str, column: str) -> SetRounds:
+def collect_rounds(
+    calls: pd.DataFrame, arm: str, column: str, covered: Covered | None = None
+) -> SetRounds:
     """Line up base and sets of one point by round, and keep the rounds that timed all of them.
 
     `arm` is the sets' (unmerged or merged), `column` a time such as `end_to_end_seconds`. A set
-    timed in under half of the rounds is left out. Raises UserError where the rows are of several
-    points, have no such arm or no usable time, or under 6 rounds are left.
+    timed in under half of the rounds is left out. `covered` says what is in a set that names
+    layers, and in `all`, which without it is attention and feed-forward. Raises UserError where the
+    rows are of several points, have no such arm or no usable time, or under 6 rounds are left.
     """
-    table = _pair_sets(calls, arm, column)
-    labels = sorted(
-        table.columns.drop("base"), key=lambda label: rank_roles(parse_target_set(label))
-    )
+    every = find_shares(EVERY_ROLE, covered or {})
+    table = _pair_sets(calls, arm, column, covered or {}, every)
+    shares_of = {label: find_shares(label, covered or {}) for label in table.columns.drop("base")}
+    labels = sorted(shares_of, key=lambda label: rank_shares(shares_of[label]))
     shares = table[labels].notna().mean()
     kept = [label for label in labels if shares[label] >= MINIMUM_SHARE]
     complete = table[["base", *kept]].dropna()
@@ -57,12 +80,16 @@ def collect_rounds(calls: pd.DataFrame, arm: str, column: str) -> SetRounds:
         process=complete.index.get_level_values("process").to_numpy(int),
         base=complete["base"].to_numpy(float),
         logs=np.log(complete[kept].to_numpy(float)),
-        sets=tuple(parse_target_set(label) for label in kept),
+        sets=tuple(kept),
+        shares=np.array([shares_of[label] for label in kept]),
+        every=every,
         left_out=tuple(label for label in labels if label not in kept),
     )
 
 
-def _pair_sets(calls: pd.DataFrame, arm: str, column: str) -> pd.DataFrame:
+def _pair_sets(
+    calls: pd.DataFrame, arm: str, column: str, covered: Covered, every: np.ndarray
+) -> pd.DataFrame:
     """(process, round), in order of time -> `base` in seconds, and each set's ratio to it.
 
     Several calls in a round count as their median; a time that is not positive was not taken.
@@ -70,7 +97,7 @@ def _pair_sets(calls: pd.DataFrame, arm: str, column: str) -> pd.DataFrame:
     _check_calls(calls, arm, column)
     rows = calls[calls["arm"].isin(["base", arm])]
     names = rows.loc[rows["arm"] == arm, "variant"].unique()
-    labels = {name: label_roles(parse_target_set(name)) for name in names}
+    labels = {name: _name_once(name, covered, every) for name in names}
     seconds = pd.to_numeric(rows[column], errors="coerce")
     times = pd.DataFrame(
         {
@@ -110,6 +137,38 @@ def _check_calls(calls: pd.DataFrame, arm: str, column: str) -> None:
         )
 
 
-def rank_roles(roles: tuple[str, ...]) -> tuple[int, tuple[int, ...]]:
-    """Order of sets: small ones first, then by role."""
-    return len(roles), tuple(ROLES.index(role) for role in roles)
+def find_shares(name: str, covered: Covered) -> np.ndarray:
+    """Share of each role's blocks that a set adapts, [COLUMNS].
+
+    Raises UserError for layers of which `covered` does not say what they hold.
+    """
+    target = parse_target_set(name)
+    if target.label in covered:
+        return np.array([float(covered[target.label].get(role, 0.0)) for role in COLUMNS])
+    if target.layers != EVERY_LAYER:
+        raise UserError(
+            f"cost model: {name} names layers, but the study does not say of how many blocks; time "
+            "it anew"
+        )
+    roles = {*target.roles}
+    if EVERY_ROLE in roles:
+        roles |= {*ATTENTION, *FEED_FORWARD}
+    return np.array([float(role in roles) for role in COLUMNS])
+
+
+def name_shares(shares: np.ndarray, every: np.ndarray) -> str:
+    """Label of the set that adapts roles wherever they are; `all` if it is every one."""
+    roles = [role for role, share in zip(COLUMNS, shares, strict=True) if share]
+    return EVERY_ROLE if np.array_equal(shares, every) else label_roles(roles)
+
+
+def _name_once(name: str, covered: Covered, every: np.ndarray) -> str:
+    """One label for one set: what lists every role of the model is `all`."""
+    label = parse_target_set(name).label
+    return EVERY_ROLE if np.array_equal(find_shares(name, covered), every) else label
+
+
+def rank_shares(shares: np.ndarray) -> tuple[int, tuple[int, ...], float]:
+    """Order of sets: small ones first, then by role, then by blocks."""
+    present = np.flatnonzero(shares)
+    return len(present), tuple(present.tolist()), -float(shares.sum())

@@ -14,11 +14,12 @@ from harness.analysis.latency.additivity import find_p_values
 from harness.analysis.latency.cost_model import CostModel, check_predictions, fit_cost_model
 from harness.analysis.latency.ratios import paired_ratio
 from harness.analysis.latency.resampling import SPENT
-from harness.config.target_sets import ROLES, parse_target_set
+from harness.config.target_sets import parse_target_set
 from harness.errors import UserError
 
 COSTS = {"q": 0.02, "k": 0.015, "v": 0.018, "o": 0.028, "fc1": 0.06, "fc2": 0.027}
-SINGLES = [*ROLES]
+STANDARD = tuple(COSTS)
+SINGLES = [*COSTS]
 HELD_OUT = ["qkv", "o_proj+fc2", "all"]
 PUBLISHED = ["qkv", "o_proj", "qkv+o_proj", "o_proj+fc2", "all"]
 
@@ -49,8 +50,12 @@ def simulate(
     return pd.concat(frames, ignore_index=True)
 
 
+def _list_roles(name: str) -> tuple[str, ...]:
+    return STANDARD if name == "all" else parse_target_set(name).roles
+
+
 def add_up(name: str) -> float:
-    return 1 + sum(COSTS[role] for role in parse_target_set(name))
+    return 1 + sum(COSTS[role] for role in _list_roles(name))
 
 
 @pytest.fixture(scope="module", params=[30, pytest.param(120, marks=pytest.mark.slow)])
@@ -143,7 +148,7 @@ def test_twenty_sets_of_three_processes_are_rarely_called_otherwise(
     between: float, count: int
 ) -> None:
     """Few processes that differ much: some agree by chance, and resamples know few directions."""
-    pairs = ["+".join(each) for each in itertools.combinations(ROLES, 2)]
+    pairs = ["+".join(each) for each in itertools.combinations(SINGLES, 2)]
     sets = [*SINGLES, *pairs, "qkv", "q+k+o", "q+fc1+fc2", "v+o+fc2", "all"]
     alarms = [
         fit_cost_model(simulate(sets, seed=seed, processes=3, between=between)).additivity.holds
@@ -220,7 +225,7 @@ def test_excess_is_over_the_fit_without_the_set() -> None:
     table = model.predictions.set_index("target_set")
     assert model.additivity.sets == ("q+k", "q+v", "k+v", "qkv")
     roles = ["q", "k", "v", "o"]
-    present = np.array([[role in parse_target_set(each) for role in roles] for each in sets])
+    present = np.array([[role in _list_roles(each) for role in roles] for each in sets])
     measured = table.loc[[name.replace("o", "o_proj") for name in sets], "measured"] - 1
     for row, name in enumerate(sets[:4]):
         others = np.arange(5) != row
@@ -239,7 +244,7 @@ def test_least_squares_agrees_with_numpy() -> None:
         paired_ratio(calls, "end_to_end_seconds", "unmerged", variant=name).estimate
         for name in sets
     ]
-    present = np.array([[role in parse_target_set(name) for role in "qkv"] for name in sets])
+    present = np.array([[role in _list_roles(name) for role in "qkv"] for name in sets])
     solution, *_ = np.linalg.lstsq(present.astype(float), np.array(ratios) - 1)
     assert fit_cost_model(calls).terms["share"].tolist() == pytest.approx(solution.tolist())
 
@@ -402,3 +407,34 @@ def test_noise_free_times_divide_by_nothing() -> None:
     model = fit_cost_model(simulate([*SINGLES, "all"], noise=0.0))
     assert model.additivity.holds
     assert model.terms["share"].tolist() == pytest.approx([*COSTS.values()])
+
+
+def test_layers_cost_their_share_of_a_role() -> None:
+    """A quarter of a role's blocks is planted at a quarter of its cost, half at half."""
+    covered = {
+        "o_proj@0-7": {"o": 0.25},
+        "fc2@last16": {"fc2": 0.5},
+        "o_proj": {"o": 1.0},
+        "all": {"o": 1.0, "fc2": 1.0},
+    }
+    shares = {name: sum(COSTS[r] * s for r, s in of.items()) for name, of in covered.items()}
+    calls = simulate(["q"], noise=1e-6)
+    base = calls[calls["arm"] == "base"]
+    frames = [base]
+    for name, share in shares.items():
+        rows = base.assign(arm="unmerged", variant=name)
+        frames.append(rows.assign(end_to_end_seconds=rows["end_to_end_seconds"] * (1 + share)))
+    model = fit_cost_model(pd.concat(frames, ignore_index=True), covered=covered)
+    costs = model.terms.set_index("role")["share"]
+    assert costs.to_dict() == pytest.approx({"o": COSTS["o"], "fc2": COSTS["fc2"]}, abs=1e-9)
+    predicted = model.predictions.set_index("target_set")["ratio"]
+    assert predicted["fc2"] == pytest.approx(1 + COSTS["fc2"])
+    assert predicted["all"] == pytest.approx(1 + COSTS["o"] + COSTS["fc2"])
+    assert predicted["fc2@last16"] == pytest.approx(1 + COSTS["fc2"] / 2)
+
+
+def test_layers_of_unknown_share_are_refused() -> None:
+    calls = simulate(["q"])
+    calls["variant"] = calls["variant"].replace("q", "q@0-3")
+    with pytest.raises(UserError, match="of how many blocks"):
+        fit_cost_model(calls)
