@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.analysis.verdict.recommendation import Recommendation
-from harness.config.composing import compose, expand_overrides, keep_last
+from harness.config.composing import check_overrides, compose, expand_overrides, keep_last
 from harness.config.schema import Config
+from harness.records.locks import hold_study
 from harness.records.race_record import RaceJob
 from harness.reporting.study_report import Report, build_report
 
@@ -28,6 +29,7 @@ def race(overrides: Sequence[str], **settings: object) -> Recommendation:
     `more_examples`, `tune_rates`. Call it under `if __name__ == "__main__"`: runs have processes of
     their own. Raises UserError where the race cannot work, or all of its first round fails.
     """
+    check_overrides(overrides)
     named = [f"race.{key}={'null' if value is None else value}" for key, value in settings.items()]
     given = keep_last([*overrides, *named])
     batch = expand_overrides(given)
@@ -42,8 +44,9 @@ def run_race_of(arms: Sequence[Config], launch: "Launch") -> Report:
     from harness.sweep.race import run_race
 
     study = arms[0].study_folder
-    run_race(arms, launch, partial(build_report, study))
-    return build_report(study)
+    with hold_study(study):
+        run_race(arms, launch, partial(build_report, study))
+        return build_report(study)
 
 
 def _run_here(arms: Sequence[Config], jobs: Sequence[RaceJob]) -> None:

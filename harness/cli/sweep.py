@@ -7,6 +7,7 @@ python -m harness --multirun target_modules=qkv,o_proj,all task=medmcqa,govrepor
 import gc
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # The hub's client logs every retry; what came of them is said in one line.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    status = 0
+    status, started = 0, time.time()
     try:
         run()
         if _run_errors:
@@ -98,10 +99,17 @@ def main() -> None:
         print(f"error: {explain(error)}", file=sys.stderr)
         status = 1 if find_cause(error, RunFailedError) else 2
     for study in _started_studies:
-        status = report_study(study) or status
+        # Of a command that was refused, the study's table says nothing.
+        if not status or _has_changed(study, started):
+            status = report_study(study) or status
     # All that the libraries made would be searched for garbage, which takes seconds.
     gc.freeze()
     sys.exit(status)
+
+
+def _has_changed(study: Path, since: float) -> bool:
+    """Whether a run has been recorded since a time, in seconds since 1970."""
+    return any(path.stat().st_mtime >= since for path in study.glob("runs/*/record.json"))
 
 
 def report_study(study: Path) -> int:

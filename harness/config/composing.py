@@ -115,6 +115,19 @@ def expand_overrides(overrides: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*map(_expand_override, overrides))]
 
 
+def check_overrides(overrides: object) -> None:
+    """Raise UserError unless these are a list of overrides."""
+    listed = list(overrides) if isinstance(overrides, Sequence) else [None]
+    if isinstance(overrides, str) or not all(isinstance(each, str) for each in listed):
+        raise UserError(
+            f"overrides are {overrides!r}; expected a list of strings such as "
+            '["target_modules=qkv,o_proj", "task=medmcqa"]'
+        )
+    hydra = next((each for each in listed if str(each).lstrip("+~").startswith("hydra")), None)
+    if hydra is not None:
+        raise UserError(f"{hydra}: from Python, runs are started here; leave hydra's settings out")
+
+
 def keep_last(overrides: Sequence[str]) -> list[str]:
     """Return the overrides with the last of those for one key, as a command line has it."""
     return list({each.split("=", 1)[0].lstrip("+"): each for each in overrides}.values())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class Round:
     """Why these, in a sentence."""
     seconds: float = 0.0
     """Wall time, over all starts."""
+    started: float = 0.0
+    """When its last start began, in seconds since 1970; 0 before the first."""
     standings: tuple[Standing, ...] = ()
     """Empty until the round has ended."""
     verdict: str = ""
@@ -85,7 +88,7 @@ def read_race(study: Path) -> Race | None:
         return _parse(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{path}: not the record of a race ({error}); restore it, or delete it to begin the "
             "rounds anew: finished runs are kept"
@@ -94,17 +97,33 @@ def read_race(study: Path) -> Race | None:
 
 def _parse(values: dict[str, Any]) -> Race:
     rounds = tuple(_parse_round(each) for each in values.pop("rounds"))
-    return Race(**{**values, "arms": tuple(values["arms"]), "rounds": rounds})
+    race = Race(**{**values, "arms": tuple(map(str, values["arms"])), "rounds": rounds})
+    if not rounds:
+        raise ValueError("it has no rounds")
+    for job in (job for each in rounds for job in each.jobs):
+        if job.arm not in race.arms:
+            raise ValueError(f"{job.arm} is run, but is none of its variants")
+    return dataclasses.replace(race, tolerance=float(race.tolerance), ended=str(race.ended))
 
 
 def _parse_round(values: dict[str, Any]) -> Round:
-    jobs = tuple(RaceJob(**job) for job in values.pop("jobs"))
+    jobs = tuple(_parse_job(job) for job in values.pop("jobs"))
     standings = tuple(_parse_standing(each) for each in values.pop("standings"))
+    values |= {name: float(values[name]) for name in ("seconds", "started") if name in values}
     return Round(**{**values, "jobs": jobs, "standings": standings})
+
+
+def _parse_job(values: dict[str, Any]) -> RaceJob:
+    numbers = {name: int(values[name]) for name in ("seed", "extra_test_examples")}
+    if min(numbers.values()) < 0:
+        raise ValueError(f"{values} has a number below 0")
+    return RaceJob(**{**values, **numbers})
 
 
 def _parse_standing(values: dict[str, Any]) -> Standing:
     """JSON has no NaN: unknown numbers are null."""
     numbers = {name: values[name] for name in ("lost", "lost_high", "chance")}
-    known = {name: float("nan") if number is None else number for name, number in numbers.items()}
-    return Standing(**{**values, **known})
+    known = {
+        name: math.nan if number is None else float(number) for name, number in numbers.items()
+    }
+    return Standing(**{**values, **known, "seeds": int(values["seeds"])})

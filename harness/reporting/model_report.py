@@ -76,11 +76,12 @@ def report_model(
     profile: Profile,
     *,
     is_only: bool,
+    is_race: bool = False,
 ) -> ModelReport:
     """Draw, and write the plots of, one model's part of the report into `study`."""
     losses = loaded.losses
     results = loaded.results[loaded.results["model"] == comparison.model]
-    recommendation = decide(comparison, results, delta, profile, loaded.lost_looks)
+    recommendation = decide(comparison, results, delta, profile, loaded.lost_looks, is_race=is_race)
     choice = recommendation.choice
     suffix = "" if is_only else "_" + re.sub(r"[^\w.]+", "-", comparison.model)
     own = losses[losses["model"] == comparison.model]

@@ -127,7 +127,15 @@ def build_report(study: Path, delta: float | None = None, profile: str = BALANCE
     if any(each.can_choose for each in comparisons.values()):
         count_look(study, list_evidence(loaded.results))
     parts = [
-        report_model(study, loaded, comparison, delta, weighed, is_only=len(models) == 1)
+        report_model(
+            study,
+            loaded,
+            comparison,
+            delta,
+            weighed,
+            is_only=len(models) == 1,
+            is_race=race is not None,
+        )
         for comparison in comparisons.values()
     ]
     name = study.resolve().name

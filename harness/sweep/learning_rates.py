@@ -22,6 +22,7 @@ from harness.progress import announce
 from harness.records.files import write_json
 from harness.records.record import TUNED, read_record
 from harness.sweep.plan import VariantPlan
+from harness.sweep.resuming import find_finished
 
 STEP = math.sqrt(10)
 """Half a decade, between neighbours of a grid."""
@@ -115,7 +116,8 @@ def tune_rates(plans: Sequence[VariantPlan], run: RunSweep) -> dict[str, float |
         searches.setdefault(_name_search(plan.config), _begin(plan))
     if not searches:
         return {}
-    announce(f"tuning learning rates of {len(searches)} variants on held-out training rows")
+    if any(find_finished(trial) is None for trial in list_first_trials(asking)):
+        announce(f"tuning learning rates of {len(searches)} variants on held-out training rows")
     active = list(searches.values())
     if asking[0].config.train.tuning == "halving":
         proposals = [(search, search.propose()) for search in active]
@@ -178,7 +180,7 @@ def _halve(
     kept = []
     lengths = {id(s): max(1, math.ceil(share * len(s.plan.steps))) for s, _ in proposals}
     trials = [_make_trial(s.config, r, lengths[id(s)]) for s, rates in proposals for r in rates]
-    run(trials)
+    _run_new(trials, run)
     for search, rates in proposals:
         losses = {
             rate: _read_loss(_make_trial(search.config, rate, lengths[id(search)]))
@@ -192,11 +194,17 @@ def _halve(
 def _try(proposals: Sequence[tuple[_Search, list[float]]], run: RunSweep) -> None:
     """Train the proposed rates to the end, all searches' together, and note their losses."""
     trials = [_make_trial(search.config, rate) for search, rates in proposals for rate in rates]
-    if trials:
-        run(trials)
+    _run_new(trials, run)
     for search, rates in proposals:
         for rate in rates:
             search.losses[rate] = _read_loss(_make_trial(search.config, rate))
+
+
+def _run_new(trials: Sequence[Config], run: RunSweep) -> None:
+    """Run those that an earlier sweep, or an earlier round, has not."""
+    left = [trial for trial in trials if find_finished(trial) is None]
+    if left:
+        run(left)
 
 
 def _read_loss(trial: Config) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis.comparison import Comparison, compare
+from harness.analysis.comparison import FEW_EXAMPLES, Comparison, compare
 from harness.analysis.race.allocation import (
     Outlook,
     Step,
@@ -22,11 +22,11 @@ from harness.analysis.race.allocation import (
     plan_round,
 )
 from harness.analysis.race.race_wording import count_runs, describe_plan, format_round
-from harness.analysis.results import list_evidence, load_examples, load_results
+from harness.analysis.results import list_evidence, load_study
 from harness.analysis.verdict.decision import BALANCED, Ruling, apply_rule
 from harness.config.schema import Config, RaceConfig
 from harness.errors import UserError
-from harness.formatting import format_duration
+from harness.formatting import format_duration, join_words, pluralize
 from harness.models.devices import resolve_device
 from harness.progress import announce
 from harness.records.looks import count_look
@@ -98,12 +98,13 @@ class _Track:
     def run_round(self, race: Race) -> tuple[Race, _Known]:
         """Run what the last round is to run, and conclude it with what is known then."""
         *before, last = race.rounds
-        started = time.perf_counter()
+        spent, started = last.seconds + _find_unrecorded(self.study, last), time.time()
+        last = dataclasses.replace(last, seconds=spent, started=started)
+        write_race(self.study, dataclasses.replace(race, rounds=(*before, last)))
         try:
             self.launch(last.jobs)
         finally:
-            seconds = last.seconds + time.perf_counter() - started
-            last = dataclasses.replace(last, seconds=seconds)
+            last = dataclasses.replace(last, seconds=spent + time.time() - started, started=0.0)
             race = dataclasses.replace(race, rounds=(*before, last))
             write_race(self.study, race)
         known = self.look()
@@ -115,13 +116,14 @@ class _Track:
 
     def look(self) -> _Known:
         """Compare what there is; UserError where no variant has a score."""
-        results = load_results(self.study)
+        loaded = load_study(self.study)
+        results = loaded.results
         trained = results[results["target_set"] != BASE]
         if not trained["score"].notna().any():
             reasons = trained["error_message"].dropna()
             reason = str(reasons.iloc[0]).splitlines()[0] if len(reasons) else "no run has a score"
             raise UserError(f"race: all {len(trained)} runs of the first round failed: {reason}")
-        comparison = compare(results, load_examples(self.study, texts=False))
+        comparison = compare(results, loaded.examples)
         if comparison.can_choose:
             count_look(self.study, list_evidence(results))
         ruling = apply_rule(comparison, self.settings.tolerance, BALANCED)
@@ -155,15 +157,16 @@ class _Track:
     def plan_next(self, race: Race, known: _Known) -> tuple[tuple[RaceJob, ...], str]:
         """The jobs of the next round and why; none, and why not, where the race ends."""
         if known.ruling.choice is not None:
-            return (), f"decided after {len(race.rounds)} rounds"
+            return (), f"decided after {pluralize(len(race.rounds), 'round')}"
         if not known.comparison.can_decide:
-            return (), "no task can decide: none has enough examples and a score above its baseline"
+            return (), _explain_no_task(known)
         if not known.running:
             return (), "every target set is ruled out or has failed"
         steps = [*self._list_seeds(race, known), *self._list_examples(race, known)]
         outlook = plan_round(known.comparison, known.ruling, self.settings.tolerance, steps)
         if outlook is None:
-            return (), f"undecided with {self.settings.max_seeds} seeds, the most it may have"
+            most = self.settings.max_seeds
+            return (), f"undecided with {most} seeds, the most it may have (race.max_seeds)"
         while True:
             jobs = tuple(self._make_jobs(race, known, outlook))
             spent = self._find_limit(race, jobs, outlook)
@@ -180,7 +183,9 @@ class _Track:
         longer = dataclasses.replace(race, rounds=(*race.rounds, Round(tuple(jobs), "")))
         count = count_runs(longer)
         if most is not None and count > most:
-            return f"undecided; the next round would make it {count} runs of {most} (race.max_runs)"
+            return (
+                f"undecided; the next round would make it {count} runs, beyond race.max_runs={most}"
+            )
         seconds = self._share(outlook, jobs)
         if hours is not None and race.seconds + seconds > 3600 * hours:
             return (
@@ -235,6 +240,28 @@ class _Track:
                 first = 0 if task in doubled else begun
                 last = begun + (variant in seeded)
                 yield from (RaceJob(arm.run_id, seed, extra) for seed in range(first, last))
+
+
+def _find_unrecorded(study: Path, last: Round) -> float:
+    """Seconds that a start of the round worked before it was killed, by its last file."""
+    if not last.started:
+        return 0.0
+    files = (path.stat().st_mtime for path in study.glob("runs/*/*"))
+    return max(0.0, max(files, default=0.0) - last.started)
+
+
+def _explain_no_task(known: _Known) -> str:
+    """Why no task takes part in the verdict, and what to do."""
+    counts = known.results.groupby("task")["example_count"].max()
+    few = [str(task) for task, count in counts.items() if count < FEW_EXAMPLES]
+    low = [str(task) for task in counts.index if str(task) not in few]
+    reasons = [f"{join_words(few)} has fewer than {FEW_EXAMPLES} test examples"] if few else []
+    if low:
+        reasons.append(f"on {join_words(low)} no variant is above the majority-class baseline")
+    return (
+        f"undecided, because no task counts: {' and '.join(reasons)}; name another study=... with "
+        "more of task.test_examples or task.train_examples"
+    )
 
 
 def _next_seed(race: Race, arms: Sequence[Config]) -> int:

@@ -1,20 +1,25 @@
 """How a race begins: what cannot work is refused before anything runs."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from harness.config.schema import Config
+from harness.analysis.comparison import FEW_EXAMPLES
+from harness.config.schema import Config, RaceConfig
 from harness.errors import UserError
 from harness.formatting import format_duration
 from harness.models.devices import resolve_device
 from harness.records.race_record import Race, RaceJob, Round, read_race, write_race
+from harness.records.record import Record, read_record
 from harness.sweep.learning_rates import list_first_trials
 from harness.sweep.packing import estimate_seconds, survey_room
 from harness.sweep.plan import label_run, plan_sweep
 from harness.sweep.resuming import find_finished
 
 FEWEST_VARIANTS = 2
+HASH = 8
+"""Characters of a run id's hash."""
 KNOWN_SEEDS = 32
 """Seeds whose runs count as the race's own, whatever `race.max_seeds` is now."""
 
@@ -27,11 +32,11 @@ def begin_race(arms: Sequence[Config]) -> Race:
     found = read_race(study)
     if found is not None:
         _check_same(found, arms)
+    _check_others(study, arms)
     if found is None or not found.rounds[0].is_over:
-        _check_others(study, arms)
         _check_budget(arms)
     if found is not None:
-        return dataclasses.replace(found, tolerance=settings.tolerance)
+        return found
     first = Round(tuple(RaceJob(name, 0) for name in names), "one seed of every set on every task")
     race = Race(settings.tolerance, names, (first,))
     write_race(study, race)
@@ -54,8 +59,36 @@ def _check_arms(arms: Sequence[Config]) -> None:
             f"a race compares target sets; got {variants[0]} alone: name two or more, such as "
             "target_modules=qkv,o_proj"
         )
-    if len({arm.run_id for arm in arms}) < len(arms):
-        raise UserError("a variant is named twice; leave one of them out")
+    _check_single("race", arms)
+    _check_single("study", arms)
+    names = [arm.run_id for arm in arms]
+    twice = next((arm for arm in arms if names.count(arm.run_id) > 1), None)
+    if twice is not None:
+        raise UserError(
+            f"{_name_variant(twice)} on {twice.task.name} is named twice; leave one of them out"
+        )
+    counts = {arm.task.name: arm.task.test_examples for arm in arms}
+    if max(counts.values()) < FEW_EXAMPLES:
+        listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise UserError(
+            f"task.test_examples asks for {listed}, but a task with fewer than {FEW_EXAMPLES} "
+            "takes no part in a verdict, and a race goes on until there is one; set "
+            f"task.test_examples={FEW_EXAMPLES} or more"
+        )
+
+
+def _check_single(section: str, arms: Sequence[Config]) -> None:
+    """Refuse several values of what a race has one of."""
+    values = {arm.run_id + str(number): getattr(arm, section) for number, arm in enumerate(arms)}
+    distinct = list(dict.fromkeys(values.values()))
+    if len(distinct) < FEWEST_VARIANTS:
+        return
+    key, found = section, [str(value) for value in distinct]
+    if section == "race":
+        fields = [field.name for field in dataclasses.fields(RaceConfig)]
+        name = next(each for each in fields if len({getattr(v, each) for v in distinct}) > 1)
+        key, found = f"race.{name}", [str(getattr(value, name)) for value in distinct]
+    raise UserError(f"{key} is {', '.join(found)}; a race has one: give a single value")
 
 
 def _name_variant(arm: Config) -> str:
@@ -65,22 +98,70 @@ def _name_variant(arm: Config) -> str:
 def _check_same(race: Race, arms: Sequence[Config]) -> None:
     """Refuse other variants, tasks or settings than the race on disk has."""
     asked = {arm.run_id: arm for arm in arms}
+    study, tolerance = arms[0].study_folder, arms[0].race.tolerance
     if set(asked) == set(race.arms):
+        if race.tolerance != tolerance:
+            raise UserError(
+                f"race.tolerance is {tolerance:g}, but the race in {study} was begun with "
+                f"{race.tolerance:g}, which all its rounds went by; leave it so, or read the study "
+                f"at another tolerance: python -m harness.report {study} --delta {tolerance:g}"
+            )
         return
-    study = arms[0].study_folder
+    if not any(study.glob("runs/*/examples.parquet")):
+        raise UserError(
+            f"{study} holds a race of other settings in which no run has a score; delete the "
+            "folder, or name another study=..."
+        )
     out = _list_ruled_out(race)
     named = sorted({_name_variant(arm) for arm in arms} & set(out))
     if set(asked) < set(race.arms) and named:
         raise UserError(
             f"{named[0]} was ruled out in round {out[named[0]]} of the race in {study} and gets no "
-            "more runs; race the same sets again to go on, or train it by itself: python -m "
-            f"harness target_modules={named[0]} seed=..."
+            "more runs; race the same sets again to go on, or train it in another study: the same "
+            f"command with target_modules={named[0]} seed=... study=..., without hydra/sweeper=race"
         )
-    more = sorted(set(asked) - set(race.arms)) or sorted(set(race.arms) - set(asked))
     raise UserError(
-        f"{study} holds a race of other sets, tasks or settings ({more[0]} is in one only); "
-        "run the command that began it, or name another study=..."
+        f"{study} holds a race of other sets, tasks or settings "
+        f"({_describe_difference(race, asked, study)}); run the command that began it, or name "
+        "another study=..."
     )
+
+
+def _describe_difference(race: Race, asked: Mapping[str, Config], study: Path) -> str:
+    """What this race has and the one on disk has not, or the other way about."""
+    added = sorted(set(asked) - set(race.arms))
+    missing = sorted(set(race.arms) - set(asked))
+    for name in added:
+        twin = next((each for each in missing if each[:-HASH] == name[:-HASH]), None)
+        record = _read(study / "runs" / twin) if twin else None
+        if record is None:
+            continue
+        here, there = _flatten(asked[name].as_record()), _flatten(record.config)
+        for key in here:
+            if key in there and here[key] != there[key]:
+                return f"{key} is {here[key]}, and was {there[key]} there"
+    names = {_strip(each) for each in added} ^ {_strip(each) for each in missing}
+    return f"{min(names or {*added, *missing})} is in one only"
+
+
+def _read(folder: Path) -> Record | None:
+    try:
+        return read_record(folder)
+    except UserError:
+        return None
+
+
+def _strip(run_id: str) -> str:
+    """A run id without its seed and hash."""
+    return run_id.rsplit("--", 2)[0]
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {}
+        flat |= {} if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _list_ruled_out(race: Race) -> dict[str, int]:

@@ -56,9 +56,6 @@ class RaceSweeper(Sweeper):
         loader = self.hydra_context.config_loader
         arms = [to_config(loader.load_sweep_config(self.config, job)) for job in batch]
         overrides = {arm.run_id: job for arm, job in zip(arms, batch, strict=True)}
-        folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
         self.launched = 0
         report = run_race_of(arms, partial(self._launch, overrides))
         failures = [line for each in report.recommendations for line in each.failures]
@@ -68,6 +65,10 @@ class RaceSweeper(Sweeper):
     def _launch(self, overrides: dict[str, list[str]], jobs: Sequence[RaceJob]) -> None:
         from harness.sweep.race import list_overrides
 
+        assert self.config is not None
+        if not self.launched:
+            # Not before: a command that is refused leaves that of the race alone.
+            OmegaConf.save(self.config, Path(self.config.hydra.sweep.dir) / "multirun.yaml")
         batch = [[*overrides[job.arm], *list_overrides(job)] for job in jobs]
         # What came of a job is in its record; reading its return value would raise its error.
         self.launcher.launch(batch, initial_job_idx=self.launched)

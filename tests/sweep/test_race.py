@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +14,12 @@ import pytest
 from synthetic_study import describe_adapter, describe_scoring, describe_training, write_examples
 
 from harness import load_examples, load_results
+from harness.cli.racing import run_race_of
 from harness.config.schema import Config
 from harness.errors import UserError
-from harness.records.race_record import FILE, Race, RaceJob, read_race
+from harness.records.looks import FILE as LOOKS
+from harness.records.looks import read_looks
+from harness.records.race_record import FILE, Race, RaceJob, read_race, write_race
 from harness.records.record import BASE, ErrorRecord, Record, read_record, write_record
 from harness.reporting.study_report import build_report
 from harness.sweep.race import apply_job, run_race
@@ -199,8 +205,12 @@ def test_a_race_ends_when_its_seeds_are_spent(make_arms: Arms) -> None:
     arms = make_arms("race.max_seeds=2", "race.tolerance=0.001", "race.more_examples=false")
     runs = PlantedRuns(arms, dict.fromkeys(SETS, 0.55) | {BASE: 0.2}, seed_noise=0.05)
     ended = race(arms, runs)
-    assert ended.ended == "undecided with 2 seeds, the most it may have"
+    assert ended.ended == "undecided with 2 seeds, the most it may have (race.max_seeds)"
     assert max(count_by_set(runs).values()) == 2 * len(TASKS)
+    # What it takes, in settings that a race has.
+    advice = str(build_report(arms[0].study_folder).recommendations[0].what_would_decide)
+    assert "race.max_seeds" in advice
+    assert not re.search(r"(?<!max_)seeds?=|task\.test_examples|hydra/sweeper", advice)
 
 
 def test_a_race_ends_before_it_exceeds_its_runs(make_arms: Arms) -> None:
@@ -233,7 +243,9 @@ def test_a_set_that_fails_costs_the_others_nothing(make_arms: Arms) -> None:
         (("race.hours=1e-9",), SETS, "race.hours is 1e-09, but the first round takes about"),
         (("seed=1",), SETS, "seed is 1, but a race picks the seeds by itself"),
         ((), ("o_proj",), "got o_proj alone: name two or more"),
-        ((), ("o_proj", "o_proj"), "a variant is named twice|got o_proj alone"),
+        ((), ("o_proj", "o_proj"), "got o_proj alone"),
+        ((), ("o_proj", "qkv", "qkv"), "qkv on medmcqa is named twice"),
+        (("task.test_examples=29",), SETS, "29 of medmcqa, .* with fewer than 30 takes no part"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(
@@ -268,9 +280,79 @@ def test_runs_of_other_settings_are_refused(make_arms: Arms) -> None:
     race(others, PlantedRuns(others, CLEAR))
     with pytest.raises(UserError, match="holds a race of other sets, tasks or settings"):
         race(arms, PlantedRuns(arms, CLEAR))
+    with pytest.raises(UserError, match=r"train\.learning_rate is 0\.01, and was 0\.001 there"):
+        race(arms, PlantedRuns(arms, CLEAR))
     (arms[0].study_folder / FILE).unlink()
     with pytest.raises(UserError, match=r"holds \d+ runs of other settings, such as "):
         race(arms, PlantedRuns(arms, CLEAR))
+
+
+def test_runs_of_other_settings_that_came_later_are_refused_too(make_arms: Arms) -> None:
+    arms = make_arms()
+    race(arms, PlantedRuns(arms, CLEAR))
+    others = make_arms("train.learning_rate=1e-3", sets=["fc1"])
+    PlantedRuns(others, CLEAR | {"fc1": 0.9})([RaceJob(others[0].run_id, 0)])
+    with pytest.raises(UserError, match=r"holds 1 runs? of other settings, such as .*fc1"):
+        race(arms, PlantedRuns(arms, CLEAR))
+
+
+def test_a_race_keeps_its_tolerance(make_arms: Arms) -> None:
+    arms = make_arms()
+    race(arms, PlantedRuns(arms, CLEAR))
+    looser = make_arms("race.tolerance=0.2")
+    with pytest.raises(UserError, match=r"tolerance is 0\.2, but the race .* was begun with 0\.02"):
+        race(looser, PlantedRuns(looser, CLEAR))
+
+
+@pytest.mark.parametrize(("key", "values"), [("race.hours", (1, 2)), ("study", ("a", "b"))])
+def test_several_values_of_what_a_race_has_one_of_are_named(
+    make_arms: Arms, key: str, values: tuple[object, object]
+) -> None:
+    arms = [arm for value in values for arm in make_arms(f"{key}={value}")]
+    with pytest.raises(UserError, match=rf"^{key} is \S+, \S+; a race has one"):
+        race(arms, PlantedRuns(arms, CLEAR))
+
+
+def test_only_one_race_runs_in_a_study_at_a_time(make_arms: Arms) -> None:
+    arms = make_arms()
+
+    def interfere(jobs: Sequence[RaceJob]) -> None:
+        with pytest.raises(UserError, match="is being raced by another process"):
+            run_race_of(arms, PlantedRuns(arms, CLEAR))
+        PlantedRuns(arms, CLEAR)(jobs)
+
+    assert run_race_of(arms, interfere).recommendations[0].choice is not None
+
+
+def test_deleting_the_looks_of_a_race_does_not_narrow_its_bounds(make_arms: Arms) -> None:
+    arms = make_arms("race.max_seeds=4", "race.tolerance=0.001", "race.more_examples=false")
+    runs = PlantedRuns(arms, dict.fromkeys(SETS, 0.55) | {BASE: 0.2}, seed_noise=0.05)
+    ended = race(arms, runs)
+    study = arms[0].study_folder
+    could_choose = sum(any(s.seeds > 1 for s in each.standings) for each in ended.rounds)
+    assert could_choose == len(read_looks(study)) > 1
+    before = load_results(study)["look"].max()
+    for content in (None, "{", '{"looks": 5}'):
+        (study / LOOKS).unlink(missing_ok=True)
+        if content is not None:
+            (study / LOOKS).write_text(content, encoding="utf-8")
+        with pytest.warns(UserWarning, match=rf"{could_choose} earlier looks are assumed"):
+            assert load_results(study)["look"].max() >= before
+
+
+def test_time_before_a_kill_counts(make_arms: Arms) -> None:
+    """A killed process writes nothing any more: its last file says how long it worked."""
+    arms = make_arms()
+    with pytest.raises(Killed):
+        race(arms, PlantedRuns(arms, CLEAR, kill_in=1))
+    study = arms[0].study_folder
+    found = read_race(study)
+    assert found is not None
+    stopped = time.time()
+    cut = dataclasses.replace(found.rounds[0], seconds=0.0, started=stopped - 100)
+    write_race(study, dataclasses.replace(found, rounds=(cut,)))
+    ended = race(arms, PlantedRuns(arms, CLEAR))
+    assert 90 < ended.rounds[0].seconds < 130
 
 
 def test_runs_of_an_ordinary_sweep_with_these_settings_count(make_arms: Arms) -> None:
@@ -292,7 +374,14 @@ def test_a_damaged_record_of_rounds_is_named(make_arms: Arms) -> None:
     arms = make_arms()
     race(arms, PlantedRuns(arms, CLEAR))
     path = arms[0].study_folder / FILE
-    for text in ("{", "[]", '{"rounds": 3}', json.dumps({"rounds": [{}]})):
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    unlike: list[Any] = [None, [], {"rounds": 3}, {"rounds": [{}]}, whole | {"rounds": []}]
+    for key, value in (("seconds", "x"), ("jobs", [{"arm": "nosuch", "seed": 0}])):
+        unlike.append(whole | {"rounds": [whole["rounds"][0] | {key: value}]})
+    job = whole["rounds"][0]["jobs"][0]
+    for seed in ("one", -5):
+        unlike.append(whole | {"rounds": [whole["rounds"][0] | {"jobs": [job | {"seed": seed}]}]})
+    for text in ("{", *map(json.dumps, unlike)):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=r"race\.json: not the record of a race"):
             race(arms, PlantedRuns(arms, CLEAR))

@@ -114,6 +114,8 @@ def decide(
     delta: float | None = None,
     profile: Profile = BALANCED,
     remarks: Sequence[str] = (),
+    *,
+    is_race: bool = False,
 ) -> Recommendation:
     """Apply the decision rule to an existing comparison; `remarks` are caveats of its study."""
     delta = check_delta(profile.delta if delta is None else delta)
@@ -140,7 +142,9 @@ def decide(
         reasons=tuple(describe_reasons(ruling, comparison, delta, profile)),
         candidates=tuple(each.variant for each in ruling.candidates),
         runners_up=tuple(each.variant for each in ruling.eligible if choice and each is not choice),
-        what_would_decide=None if choice else describe_needs(ruling, comparison, results, delta),
+        what_would_decide=None
+        if choice
+        else describe_needs(ruling, comparison, results, delta, is_race=is_race),
         what_would_flip_it=tuple(describe_flips(delta, without_task, by_delta)) if choice else (),
         by_profile=_list_rows(profiles),
         without_task=_list_rows(without_task),

@@ -262,7 +262,9 @@ def _find_gap(comparison: Comparison) -> str:
 
 def _describe_today(ruling: Ruling, comparison: Comparison, delta: float) -> Iterator[str]:
     complete = [each for each in ruling.inputs if each.is_complete]
-    best = max(complete, key=lambda each: (each.score, each.variant))
+    today = ruling.today
+    # Of equal means the one that is named below.
+    best = max(complete, key=lambda each: (round(each.score, 3), each is today, each.variant))
     if not math.isnan(best.difference) and best.variant != BASE:
         verb, size = _word_gain(best)
         side = "over" if verb == "gains" else "against"
@@ -276,7 +278,6 @@ def _describe_today(ruling: Ruling, comparison: Comparison, delta: float) -> Ite
             join_words(open_names) if named else f"{len(open_names)} of {len(complete)} variants"
         )
         yield f"Not ruled out: {listed}."
-    today = ruling.today
     if today is not None:
         what = "train nothing" if today.variant == BASE else today.variant
         chance = (
