@@ -112,15 +112,23 @@ def _keep_initial(model: PeftModel) -> None:
     model.initial_folder = folder
 
 
+def name_target(path: str, layer: nn.Module) -> str:
+    """What of the base a layer of PEFT adapts: a module's path, or a parameter's.
+
+    Adapters of several parameters of one module stand inside each other.
+    """
+    name = getattr(layer, "parameter_name", None)
+    module = path.replace(".base_layer", "")
+    return f"{module}.{name}" if name else module
+
+
 def _check_attached(model: PeftModel, projections: Sequence[Projection]) -> None:
     """PEFT shortens long lists of names to suffixes: make sure that it wrapped what was asked."""
     expected = {p.parameter or p.path for p in projections}
     attached = set()
     for path, module in model.get_base_model().named_modules():
         if isinstance(module, BaseTunerLayer):
-            name = getattr(module, "parameter_name", None)
-            clean = path.replace(".base_layer", "")
-            attached.add(f"{clean}.{name}" if name else clean)
+            attached.add(name_target(path, module))
     if attached != expected:
         odd = sorted(attached ^ expected)
         raise UserError(

@@ -165,9 +165,7 @@ def _list_numbers(spelled: object, parts: Iterable[re.Match[str] | None]) -> set
         assert part is not None
         first, last = int(part[2]), int(part[3] or part[2])
         if last < first:
-            raise UserError(
-                f"layers is {spelled!r}: {first}-{last} is empty; write {last}-{first}"
-            )
+            raise UserError(f"layers is {spelled!r}: {first}-{last} is empty; write {last}-{first}")
         blocks |= set(range(first, last + 1))
     return blocks
 

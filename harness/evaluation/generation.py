@@ -4,9 +4,11 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import (
+    Cache,
     DynamicCache,
     GenerationConfig,
     PreTrainedTokenizerBase,
@@ -14,9 +16,9 @@ from transformers import (
 )
 
 from harness.evaluation.constrained import JsonConstraint
-from harness.models.forward import find_body, make_cache
+from harness.models.forward import find_body, keeps_state, make_cache, takes_cache
 from harness.models.memory import find_pass_tokens
-from harness.training.packed_model import Pack
+from harness.training.packed_model import BASE_ROW, Pack
 
 LEAVING_SHARE = 0.25
 """Rows leave once so many of them have ended: taking them out copies the cache of the others."""
@@ -57,13 +59,16 @@ def find_end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]
 class _EnoughHaveEnded(StoppingCriteria):  # type: ignore[misc]
     """Stops all rows once enough of them have written an end token."""
 
-    def __init__(self, end_tokens: Sequence[int], rows: int, device: torch.device) -> None:
+    def __init__(
+        self, end_tokens: Sequence[int], rows: int, share: float, device: torch.device
+    ) -> None:
         self._end_tokens = torch.tensor(end_tokens, device=device)
         self._ended = torch.zeros(rows, dtype=torch.bool, device=device)
+        self._enough = share * rows
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         self._ended |= torch.isin(input_ids[:, -1], self._end_tokens)
-        enough = self._ended.sum() >= LEAVING_SHARE * len(self._ended)
+        enough = self._ended.sum() >= self._enough
         return enough.expand(len(self._ended))
 
 
@@ -75,8 +80,71 @@ def decode(
 ) -> list[list[int]]:
     """What each row's owner writes to its prompt, up to and without an end token.
 
-    `owners` are members' numbers, or BASE_ROW, a row each.
+    `owners` are members' numbers, or BASE_ROW, a row each. Where padding changes what a model
+    reads, prompts of one length are read together.
     """
+    lengths = sorted({len(prompt) for prompt in prompts})
+    if len(lengths) == 1 or ignores_padding(pack, rules.pad_token):
+        return _decode(pack, owners, prompts, rules)
+    written: list[list[int]] = [[] for _ in prompts]
+    for length in lengths:
+        rows = [row for row, prompt in enumerate(prompts) if len(prompt) == length]
+        own = _decode(pack, [owners[i] for i in rows], [prompts[i] for i in rows], rules)
+        for row, tokens in zip(rows, own, strict=True):
+            written[row] = tokens
+    return written
+
+
+PADDING_TOLERANCE = 0.02, 0.2
+"""In fp32 and in lower precision: change of the logits, relative to their size, that is rounding."""
+
+_known: "WeakKeyDictionary[Pack, bool]" = WeakKeyDictionary()
+
+
+def ignores_padding(pack: Pack, pad_token: int) -> bool:
+    """Whether the base reads a prompt alike with padding on its left, tried once a pack.
+
+    Bart counts padding as positions, and some recurrent layers take it up (RecurrentGemma).
+    """
+    if pack.virtual_tokens:
+        return True
+    if pack not in _known:
+        is_exact = pack.model.dtype in (torch.float32, torch.float64)
+        most = PADDING_TOLERANCE[0 if is_exact else 1]
+        _known[pack] = measure_padding(pack, pad_token) < most
+    return _known[pack]
+
+
+@torch.no_grad()
+def measure_padding(pack: Pack, pad_token: int) -> float:
+    """How much padding on the left changes the logits after a few tokens, relative to their size."""
+    prompt = torch.arange(3, 11, device=pack.model.device)
+    logits = []
+    for padding in (0, 5):
+        ids = torch.nn.functional.pad(prompt, (padding, 0), value=pad_token)[None]
+        mask = torch.ones_like(ids)
+        mask[:, :padding] = 0
+        pack.rows.assign([BASE_ROW])
+        output = pack.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=GenerationConfig(
+                max_new_tokens=1,
+                do_sample=False,
+                pad_token_id=pad_token,
+                return_dict_in_generate=True,
+                output_logits=True,
+            ),
+        )
+        last = output.logits[0][0].float()
+        logits.append(last - last.mean())
+    return float((logits[0] - logits[1]).norm() / logits[0].norm())
+
+
+def _decode(
+    pack: Pack, owners: Sequence[int], prompts: Sequence[Sequence[int]], rules: WritingRules
+) -> list[list[int]]:
+    """`decode` of rows that may be padded."""
     device = pack.model.device
     # What every row begins with is in the cache already, so any token can stand for it.
     lead = pack.virtual_tokens
@@ -88,6 +156,8 @@ def decode(
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
     ids, mask = ids.to(device), mask.to(device)
+    is_cached = takes_cache(pack.model)
+    share = 1.0 if keeps_state(pack.model) else LEAVING_SHARE
     held = rules.constraint.start(len(prompts)) if rules.constraint else None
     written: list[list[int]] = [[] for _ in prompts]
     rows, cache = list(range(len(prompts))), _read_prompts(pack, owners, ids[:, :-1], mask[:, :-1])
@@ -96,7 +166,7 @@ def decode(
         output = pack.model.generate(
             input_ids=ids,
             attention_mask=mask,
-            past_key_values=cache,
+            **({} if cache is None else {"past_key_values": cache}),
             generation_config=GenerationConfig(
                 max_new_tokens=width + rules.max_new_tokens - ids.shape[1],
                 do_sample=False,
@@ -106,9 +176,10 @@ def decode(
                 use_cache=True,
             ),
             logits_processor=[held] if held else None,
-            stopping_criteria=[_EnoughHaveEnded(rules.end_tokens, len(rows), device)],
+            stopping_criteria=[_EnoughHaveEnded(rules.end_tokens, len(rows), share, device)],
         )
-        ids, cache = output.sequences, output.past_key_values
+        # Without a usual cache what is left is read again.
+        ids, cache = output.sequences, output.past_key_values if is_cached else None
         mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
         kept = []
         for place, row in enumerate(rows):
@@ -121,11 +192,21 @@ def decode(
         if len(kept) < len(ids) and kept:
             index = torch.tensor(kept, device=device)
             ids, mask = ids[index], mask[index]
-            # Not batch_select_indices, which caches of hybrids lack.
-            cache.reorder_cache(index)
+            _keep_rows(cache, index)
             if held:
                 held.keep(kept)
     return written
+
+
+def _keep_rows(cache: Cache | None, index: torch.Tensor) -> None:
+    """Take the other rows out of a cache.
+
+    Layers of hybrids cannot be asked to, but can be reordered; MiniMax's cache the other way.
+    """
+    if cache is None:
+        return
+    has_own = type(cache).batch_select_indices is not Cache.batch_select_indices
+    (cache.batch_select_indices if has_own else cache.reorder_cache)(index)
 
 
 def _read_prompts(

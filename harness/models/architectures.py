@@ -48,7 +48,8 @@ NAMES: tuple[tuple[Part, re.Pattern[str]], ...] = (
     (
         Part.OTHER,
         re.compile(
-            r"router|indexer|compressor|encoder_attn|cross_?att\w*|altup|laurel|adapter\w*|\w*norm"
+            r"router|indexer|compressor|encoder_attn|cross_?att\w*|EncDecAttention|vision_\w+|"
+            r"encoder_decoder_attention|altup|laurel|adapter\w*|\w*norm"
         ),
     ),
     (Part.MIXER, re.compile(r"linear_attn|mamba|temporal_block|mlstm_layer|short_conv|ssm")),
@@ -81,7 +82,7 @@ LEAVES: dict[Part, Names] = {
         ),
         **dict.fromkeys(
             ("o_proj", "out_proj", "wo", "Wo", "to_out", "out_lin", "dense", "c_proj", "proj")
-            + ("attn_out", "attention_out", "o_b_proj"),
+            + ("attn_out", "attention_out", "o_b_proj", "o", "output"),
             ("o",),
         ),
     },

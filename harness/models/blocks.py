@@ -64,7 +64,11 @@ def find_blocks(model: nn.Module, config: Any) -> tuple[Block, ...]:
             for path, blocks in exact.items()
             for number, module in enumerate(blocks)
         )
-    flat = ((f"{path}.{place}", each) for path, blocks in outermost.items() for place, each in enumerate(blocks))
+    flat = (
+        (f"{path}.{place}", each)
+        for path, blocks in outermost.items()
+        for place, each in enumerate(blocks)
+    )
     return tuple(Block(path, number, module) for number, (path, module) in enumerate(flat))
 
 
@@ -125,7 +129,9 @@ def read_directly(kind: type[nn.Module]) -> frozenset[str]:
         source = inspect.getsource(kind)
     except (OSError, TypeError):
         return frozenset()
-    uses = re.findall(r"self\.(\w+)\.weight\b(?!\[|\.(?:dtype|device|shape))", source)
+    uses = re.findall(
+        r"(?<!isinstance\()self\.(\w+)\.weight\b(?!\[|\.(?:dtype|device|shape))", source
+    )
     return frozenset(uses)
 
 

@@ -5,6 +5,7 @@ fp32, would be its largest tensor by far; only a chunk of them exists at once.
 """
 
 import copy
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,14 +39,9 @@ def find_body(model: Any) -> str:
 
     That is not always the name that the architecture gives as its base's (Llama 4).
     """
-    blocks = set(model.get_decoder().modules())
     names = [model.base_model_prefix, *(name for name, _ in model.named_children())]
-    return next(
-        name
-        for name in names
-        if isinstance(getattr(model, name, None), nn.Module)
-        and not blocks.isdisjoint(getattr(model, name).modules())
-    )
+    found = [name for name in names if isinstance(getattr(model, name, None), nn.Module)]
+    return found[0]
 
 
 class Head:
@@ -56,12 +52,12 @@ class Head:
     """
 
     def __init__(self, model: Any) -> None:
-        self._body = _Given()
         self._model = copy.copy(model)
         name = find_body(model)
+        body = getattr(model, name)
+        self._body = _Given(body)
         self._model.__dict__["_modules"] = {**model._modules, name: self._body}
         vocabulary = model.get_output_embeddings().weight.shape[0]
-        body = getattr(model, name)
         own = [module for module in model.children() if module is not body]
         self.trained = [p for module in own for p in module.parameters() if p.requires_grad]
         """Weights of the head itself that learn; none where it is frozen."""
@@ -77,9 +73,18 @@ class Head:
 
 
 class _Given(nn.Module):
-    """Stands in for a body whose output is known."""
+    """Stands in for a body whose output is known; what else is asked of it, the body answers."""
 
     hidden: torch.Tensor | None = None
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        # Not as a module of this one.
+        self.__dict__["_body"] = body
+
+    def __getattr__(self, name: str) -> Any:
+        """Falcon-H1 keeps a factor of its logits in its body."""
+        return getattr(self.__dict__["_body"], name)
 
     def forward(self, *_: Any, **__: Any) -> "_Output":
         assert self.hidden is not None
@@ -151,7 +156,19 @@ def _cut(count: int, size: int) -> Iterator[slice]:
 
 
 def make_cache(model: Any) -> DynamicCache | None:
-    """An empty cache, or None where an architecture's holds more than keys and values."""
+    """An empty cache, or None where an architecture's holds more than keys and values, or is none."""
+    if not takes_cache(model) or keeps_state(model):
+        return None
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
     plain = DynamicLayer, DynamicSlidingWindowLayer
     return cache if all(type(layer) in plain for layer in cache.layers) else None
+
+
+def takes_cache(model: Any) -> bool:
+    """Whether a model goes on from a cache of transformers' usual kind; Mamba has another."""
+    return "past_key_values" in inspect.signature(model.forward).parameters
+
+
+def keeps_state(model: Any) -> bool:
+    """Whether what a model has read is kept in its modules, so that rows cannot be taken out."""
+    return any("recurrent_states" in vars(module) for module in model.modules())

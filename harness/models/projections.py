@@ -90,9 +90,7 @@ class ModuleMap:
         found = {role for p in self.projections for role in p.roles}
         return tuple(role for role in ROLES if role in found)
 
-    def select(
-        self, roles: Iterable[str], layers: str = EVERY_LAYER
-    ) -> tuple[Projection, ...]:
+    def select(self, roles: Iterable[str], layers: str = EVERY_LAYER) -> tuple[Projection, ...]:
         """Return the projections of a target set; none for the model as a whole.
 
         A role is taken in the blocks that have it. Raises UserError where a role is in no block, in
@@ -335,7 +333,9 @@ def _find_embeddings(model: nn.Module) -> tuple[Projection, ...]:
     """The input embeddings and the head, where PEFT can adapt them."""
     paths = {id(module): path for path, module in model.named_modules()}
     found = []
-    for role, getter in zip(EMBEDDINGS, ("get_input_embeddings", "get_output_embeddings"), strict=True):
+    for role, getter in zip(
+        EMBEDDINGS, ("get_input_embeddings", "get_output_embeddings"), strict=True
+    ):
         try:
             module = getattr(model, getter)()
         except (AttributeError, NotImplementedError):

@@ -70,6 +70,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024},
 }
 
+
 def make_config(shape: str) -> PretrainedConfig:
     """Return the configuration of a named shape; an unknown name raises UserError."""
     if shape in SHAPES:

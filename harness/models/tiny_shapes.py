@@ -77,7 +77,7 @@ _LATENT = {"num_key_value_heads": 4, "head_dim": 8}
 _OWN: dict[str, dict[str, Any]] = {
     **dict.fromkeys(
         ("axk1", "axk2", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots3_note_text")
-        + ("glm4_moe_lite", "glm_moe_dsa", "youtu"),
+        + ("glm4_moe_lite", "glm_moe_dsa", "minicpm3", "bailing_hybrid", "youtu"),
         _LATENT,
     ),
     "kimi_linear": _LATENT | {"q_lora_rank": None},

@@ -253,9 +253,7 @@ def count_pass_tokens(plan: VariantPlan, sharing: int = 1) -> int:
 
 def count_base_bytes(plan: VariantPlan) -> int:
     return (
-        2
-        * 2
-        * sum(p.in_features * p.out_features * max(p.experts, 1) for p in plan.modules.inside)
+        2 * 2 * sum(p.in_features * p.out_features * max(p.experts, 1) for p in plan.modules.inside)
     )
 
 

@@ -290,7 +290,9 @@ def _sum_by_role(plan: VariantPlan, by_path: Mapping[str, float]) -> dict[str, f
     energy: dict[str, float] = {}
     for projection in plan.projections if by_path else ():
         role = "+".join(projection.roles)
-        energy[role] = energy.get(role, 0.0) + by_path.get(projection.path, math.nan)
+        energy[role] = energy.get(role, 0.0) + by_path.get(
+            projection.parameter or projection.path, math.nan
+        )
     return energy
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from transformers import Cache, get_scheduler
 
-from harness.adapters.attach import Adapted, trainable_parameters
+from harness.adapters.attach import Adapted, name_target, trainable_parameters
 from harness.adapters.hooks import Hooks, find_hooks, make_optimizer
 from harness.config.catalog import METHODS
 from harness.config.schema import AdapterConfig
@@ -111,11 +111,9 @@ class _Learner:
         if self.loss:
             return
         for path, layer in lora_layers(member):
-            up = [weight for name, weight in layer.named_parameters() if "lora_B" in name]
-            squares = [
-                weight.grad.double().square().sum() for weight in up if weight.grad is not None
-            ]
-            self.first_gradients[path] = float(sum(squares))
+            gradients = (weight.grad for weight in layer.lora_B.parameters())
+            squares = [each.double().square().sum() for each in gradients if each is not None]
+            self.first_gradients[name_target(path, layer)] = float(sum(squares))
 
     def check_weights(self) -> None:
         """The last step, too, may have left what is not finite."""

@@ -11,7 +11,7 @@ from tiny_models import load_tiny
 from harness.adapters.attach import attach_adapter
 from harness.config.schema import AdapterConfig
 from harness.data.encoding import EncodedExample
-from harness.evaluation.generation import WritingRules, decode
+from harness.evaluation.generation import WritingRules, decode, ignores_padding
 from harness.evaluation.respondents import Respondents
 from harness.evaluation.scoring import choose
 from harness.models.loading import LoadedModel
@@ -97,6 +97,8 @@ def test_rows_write_what_their_owner_writes_alone(
     assert len({len(tokens) for tokens in expected}) > 1
     pack = Pack(loaded.model, members)
     pack.eval()
+    # Tried once, with a row of its own.
+    assert ignores_padding(pack, 0)
     rows: list[int] = []
     embedding = pack.model.get_input_embeddings()
     embedding.register_forward_hook(lambda module, inputs, output: rows.append(len(inputs[0])))

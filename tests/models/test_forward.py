@@ -2,11 +2,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import load_tiny
+from tiny_models import DECODERS, load_tiny
 from torch.nn import functional
 
 from harness.models import forward
-from harness.models.architectures import ARCHITECTURES
 from harness.models.forward import Head, differentiate_loss, find_log_probabilities, run_body
 
 
@@ -14,7 +13,7 @@ def load(model_type: str) -> Any:
     return load_tiny(model_type).model
 
 
-@pytest.mark.parametrize("model_type", ARCHITECTURES)
+@pytest.mark.parametrize("model_type", DECODERS)
 def test_body_and_head_are_the_whole_model(model_type: str) -> None:
     """Gemma caps its logits and Cohere scales them after the head: that must stay."""
     model = load(model_type)

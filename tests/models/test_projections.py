@@ -337,7 +337,9 @@ def test_embeddings_and_head_are_roles_outside_the_blocks() -> None:
 def test_k_alone_of_latent_attention_is_refused_with_the_reason() -> None:
     mapped = map_tiny("deepseek_v3")
     assert len(mapped.select(("k", "v"))) == 2 * mapped.block_count
-    with pytest.raises(UserError, match=r"adapt k separately: k, v share one projection.*kv_a_proj"):
+    with pytest.raises(
+        UserError, match=r"adapt k separately: k, v share one projection.*kv_a_proj"
+    ):
         mapped.select(("k",))
 
 

@@ -255,9 +255,7 @@ def _check_rank(
         )
 
 
-def _list_predicted(
-    rounds: SetRounds, terms: Sequence[tuple[str, ...]]
-) -> dict[str, np.ndarray]:
+def _list_predicted(rounds: SetRounds, terms: Sequence[tuple[str, ...]]) -> dict[str, np.ndarray]:
     """Label -> shares, [COLUMNS], of every set of terms and every measured set, small sets first."""
     chosen = (
         np.isin(COLUMNS, [*itertools.chain(*some)]).astype(float)
