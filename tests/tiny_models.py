@@ -9,98 +9,29 @@ import pytest
 from harness.config.schema import ModelConfig
 from harness.models.loading import LoadedModel, load_model
 
-USUAL = tuple(
-    [
-        "llama",
-        "gpt2",
-        "phi3",
-        "mixtral",
-        "falcon",
-        "opt",
-        "gemma2",
-        "gemma3",
-        "mpt",
-        "bloom",
-        "qwen2",
-        "qwen3",
-        "cohere",
-        "granite",
-    ]
+USUAL = (
+    *("llama", "gpt2", "phi3", "mixtral", "falcon", "opt", "gemma2", "gemma3", "mpt", "bloom"),
+    *("qwen2", "qwen3", "cohere", "granite"),
 )
 """One of each kind of projections, positions and heads."""
-HYBRIDS = tuple(
-    [
-        "qwen3_5_text",
-        "qwen3_next",
-        "olmo_hybrid",
-        "lfm2",
-        "jamba",
-        "bamba",
-        "nemotron_h",
-        "falcon_h1",
-        "granitemoehybrid",
-        "minimax",
-        "recurrent_gemma",
-        "mamba",
-    ]
+HYBRIDS = (
+    *("qwen3_5_text", "qwen3_next", "olmo_hybrid", "lfm2", "jamba", "bamba", "nemotron_h"),
+    *("falcon_h1", "granitemoehybrid", "minimax", "recurrent_gemma", "mamba"),
 )
 """Recurrent or linear-attention mixers, in some or all blocks."""
-OTHERS = tuple(
-    ["deepseek_v3", "minicpm3", "deepseek_v4", "gemma4_text", "gpt_oss", "llama4_text", "bart"]
+OTHERS = (
+    *("deepseek_v3", "minicpm3", "deepseek_v4", "gemma4_text", "gpt_oss", "llama4_text", "bart"),
 )
 """Latent attention, per-layer embeddings, experts the other way round, unused cross-attention."""
-RARER = tuple(
-    [
-        "mistral",
-        "ministral3",
-        "qwen2_moe",
-        "qwen3_moe",
-        "qwen3_5_moe_text",
-        "gemma",
-        "gemma3_text",
-        "gemma3n_text",
-        "olmo",
-        "olmo2",
-        "olmo3",
-        "olmoe",
-        "granitemoe",
-        "cohere2",
-        "smollm3",
-        "stablelm",
-        "starcoder2",
-        "phi",
-        "phimoe",
-        "deepseek_v2",
-        "glm",
-        "glm4",
-        "glm4_moe",
-        "glm4_moe_lite",
-        "gptj",
-        "gpt_neo",
-        "gpt_neox",
-        "gpt_bigcode",
-        "codegen",
-        "falcon_mamba",
-        "mamba2",
-        "zamba2",
-        "nemotron",
-        "lfm2_moe",
-        "minimax_m2",
-        "hunyuan_v1_dense",
-        "exaone4",
-        "ernie4_5",
-        "ernie4_5_moe",
-        "helium",
-        "persimmon",
-        "modernbert-decoder",
-        "seed_oss",
-        "apertus",
-        "arcee",
-        "dots1",
-        "nanochat",
-        "openai-gpt",
-        "whisper",
-    ]
+RARER = (
+    *("mistral", "ministral3", "qwen2_moe", "qwen3_moe", "qwen3_5_moe_text", "gemma"),
+    *("gemma3_text", "gemma3n_text", "olmo", "olmo2", "olmo3", "olmoe", "granitemoe", "cohere2"),
+    *("smollm3", "stablelm", "starcoder2", "phi", "phimoe", "deepseek_v2", "glm", "glm4"),
+    *("glm4_moe", "glm4_moe_lite", "gptj", "gpt_neo", "gpt_neox", "gpt_bigcode", "codegen"),
+    *("falcon_mamba", "mamba2", "zamba2", "nemotron", "lfm2_moe", "minimax_m2"),
+    *("hunyuan_v1_dense", "exaone4", "ernie4_5", "ernie4_5_moe", "helium", "persimmon"),
+    *("modernbert-decoder", "seed_oss", "apertus", "arcee", "dots1", "nanochat", "openai-gpt"),
+    *("whisper",),
 )
 DECODERS = (
     *(*USUAL, *HYBRIDS, *OTHERS),

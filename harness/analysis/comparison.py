@@ -54,7 +54,10 @@ NO_SETS = "no target set has scores on it"
 """Why a task takes no part on which the base alone was scored."""
 
 _REGRETS = tuple(f"regret{bound}" for bound in BOUNDS)
-COSTS = ("trainable_parameters", "adapter_bytes", "train_seconds", "peak_memory_bytes")
+COSTS = (
+    *("trainable_parameters", "adapter_bytes", "train_seconds", "peak_memory_bytes"),
+    *("covered_blocks", "block_count"),
+)
 
 
 @dataclass(frozen=True)

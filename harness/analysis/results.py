@@ -46,7 +46,7 @@ ENVIRONMENT_COLUMNS = ("torch", "transformers", "peft", "device", "gpu", "cpu")
 TEXT_COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
     *("source", "dataset", "stand_in", "split", "metric", "majority_prediction", "scoring"),
-    *("truncation", "module_names", "parameter_names", "mergeable", "budget"),
+    *("truncation", "layers", "module_names", "parameter_names", "mergeable", "budget"),
     *("latency_stopped", "latency_session", "latency_trusted", "latency_distrust"),
     *("error_type", "error_message", *ENVIRONMENT_COLUMNS, "machine", "folder"),
 )
@@ -64,7 +64,8 @@ COLUMNS = (
         "scoring",
     ),
     *(*LENGTHS, "truncation", "truncated_examples"),
-    *("truncated_tokens_ratio", "skipped_rows", "module_names", "parameter_names"),
+    *("truncated_tokens_ratio", "skipped_rows", "layers", "covered_blocks", "block_count"),
+    *("module_names", "parameter_names"),
     *("trainable_parameters", "module_count", "adapter_bytes", "mergeable"),
     *("train_steps", "train_tokens", "train_seconds", "train_tokens_per_second"),
     *("train_truncated_examples", "train_truncated_tokens_ratio", "train_skipped_rows"),
@@ -127,6 +128,9 @@ def load_results(path: Paths) -> pd.DataFrame:
                                 it that only leads to the answer
     truncation                  rule for prompts that do not fit: head or head_tail
     truncated_examples, truncated_tokens_ratio, skipped_rows    what scoring cut or skipped
+    layers                      blocks that the set is limited to, as in its name; `all`
+    covered_blocks, block_count     blocks that hold an adapted projection, of how many; NaN in
+                                older records
     module_names, parameter_names   what was adapted, as PEFT's target_modules and
                                 target_parameters take it, joined by commas; empty in older records
     trainable_parameters, module_count, adapter_bytes, mergeable
@@ -276,6 +280,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "dropout": run.setting("adapter.dropout"),
         "data_seed": run.setting("task.data_seed"),
         "extra_test_examples": run.setting("task.extra_test_examples") or 0,
+        "layers": adapter.layers if adapter else "",
         "module_names": ",".join(adapter.module_names) if adapter else "",
         "parameter_names": ",".join(adapter.parameter_names) if adapter else "",
         "learning_rate": _find_rate(run),
@@ -300,7 +305,8 @@ def _find_rate(run: Run) -> float | None:
 def _describe_sections(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {}
     if record.adapter:
-        row |= _take(record.adapter, ("trainable_parameters", "module_count", "adapter_bytes"))
+        names = ("trainable_parameters", "module_count", "adapter_bytes")
+        row |= _take(record.adapter, (*names, "covered_blocks", "block_count"))
         row["mergeable"] = record.adapter.mergeable
     if record.train:
         row |= {f"train_{name}": value for name, value in _take(record.train, TRAINED).items()}

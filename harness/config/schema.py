@@ -20,6 +20,7 @@ from harness.config.target_sets import (
     order_roles,
     parse_layers,
 )
+from harness.errors import UserError
 from harness.records.record import BASE, TUNED, make_run_id
 
 
@@ -300,8 +301,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     target_modules: TargetModulesConfig = field(default_factory=TargetModulesConfig)
     layers: Any = EVERY_LAYER
-    """Blocks that get adapters: `all`, `first:8`, `last:8`, `every:2` (block 0, 2, 4 ...), or numbers
-    from 0 and ranges, `0-7` or `0-3.12`."""
+    """Blocks that get adapters: `all`, `first:8`, `last:8`, `every:2` (block 0, 2, 4 ...), or
+    numbers from 0 and ranges, `0-7` or `0-3.12`. A sweep over them: layers=all,first:8"""
     task: TaskConfig = field(default_factory=TaskConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

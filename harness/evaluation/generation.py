@@ -96,7 +96,7 @@ def decode(
 
 
 PADDING_TOLERANCE = 0.02, 0.2
-"""In fp32 and in lower precision: change of the logits, relative to their size, that is rounding."""
+"""In fp32 and in lower precision: a relative change of the logits that may be rounding."""
 
 _known: "WeakKeyDictionary[Pack, bool]" = WeakKeyDictionary()
 
@@ -117,7 +117,7 @@ def ignores_padding(pack: Pack, pad_token: int) -> bool:
 
 @torch.no_grad()
 def measure_padding(pack: Pack, pad_token: int) -> float:
-    """How much padding on the left changes the logits after a few tokens, relative to their size."""
+    """Relative change of the logits after a few tokens with padding on their left."""
     prompt = torch.arange(3, 11, device=pack.model.device)
     logits = []
     for padding in (0, 5):

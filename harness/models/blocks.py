@@ -47,7 +47,7 @@ def find_blocks(model: nn.Module, config: Any) -> tuple[Block, ...]:
     """
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     expected = getattr(text, "num_hidden_layers", None)
-    body = model.get_decoder() if hasattr(model, "get_decoder") else model
+    body: nn.Module = getattr(model, "get_decoder", lambda: model)()  # type: ignore[operator]
     prefix = next((path for path, module in model.named_modules() if module is body), "")
     # Some models call their head a decoder.
     outermost = _list_outermost(body, prefix) or _list_outermost(model, "")
@@ -94,7 +94,7 @@ def list_weights(root: nn.Module) -> Iterator[Weight]:
         parents = tuple(modules[".".join(parts[:depth])] for depth in range(len(parts)))
         shape = _shape_of(module)
         if shape:
-            is_bypassed = bool(parts) and parts[-1] in read_directly(type(parents[-1]))
+            is_bypassed = bool(parts) and parts[-1] in _read_directly(type(parents[-1]))  # type: ignore[arg-type]
             yield Weight(path, *shape, 0, parents, is_bypassed)
         elif "expert" in path or "expert" in type(module).__name__.lower():
             for name, parameter in module.named_parameters(recurse=False):
@@ -119,7 +119,7 @@ def _is_transposed(experts: nn.Module) -> bool:
 
 
 @cache
-def read_directly(kind: type[nn.Module]) -> frozenset[str]:
+def _read_directly(kind: Any) -> frozenset[str]:
     """Names of projections whose weight the code of a class reads itself.
 
     A fused kernel that is given the weight never runs the module, so that an adapter around it

@@ -39,7 +39,7 @@ def find_body(model: Any) -> str:
 
     That is not always the name that the architecture gives as its base's (Llama 4).
     """
-    names = [model.base_model_prefix, *(name for name, _ in model.named_children())]
+    names: list[str] = [model.base_model_prefix, *(name for name, _ in model.named_children())]
     found = [name for name in names if isinstance(getattr(model, name, None), nn.Module)]
     return found[0]
 
@@ -156,7 +156,7 @@ def _cut(count: int, size: int) -> Iterator[slice]:
 
 
 def make_cache(model: Any) -> DynamicCache | None:
-    """An empty cache, or None where an architecture's holds more than keys and values, or is none."""
+    """An empty cache; None where an architecture has none, or one of more than keys and values."""
     if not takes_cache(model) or keeps_state(model):
         return None
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))

@@ -134,13 +134,13 @@ class ModuleMap:
         return shares
 
     def list_partial_roles(self) -> tuple[str, ...]:
-        """The roles that only some blocks have, each with its coverage."""
-        by_role = {role: [p for p in self.projections if role in p.roles] for role in self.roles}
-        return tuple(
-            f"{label_roles([role])} in {self.describe_coverage(found)}"
-            for role, found in by_role.items()
-            if len(self.find_blocks(found)) < self.block_count
-        )
+        """The roles that only some blocks have, with how many: `q, k in 12 of 48 blocks`."""
+        alike: dict[str, list[str]] = {}
+        for role in self.roles:
+            found = [p for p in self.projections if role in p.roles]
+            if len(self.find_blocks(found)) < self.block_count:
+                alike.setdefault(self.describe_coverage(found), []).append(label_roles([role]))
+        return tuple(f"{', '.join(names)} in {blocks}" for blocks, names in alike.items())
 
     def _explain_fused(self, projection: Projection, wanted: Collection[str]) -> str:
         asked = [role for role in projection.roles if role in wanted]
@@ -151,14 +151,14 @@ class ModuleMap:
         )
 
     def _explain_missing(self, role: str) -> str:
-        others = [each.pattern for each in self.uncovered]
-        example = others[0].split(".*.", 1)[-1] if others else "path.inside.block"
+        free = [each.pattern.split(".*.", 1)[1] for each in self.uncovered if ".*." in each.pattern]
         bypassed = [each for each in self.uncovered if each.reason == BYPASSED]
         why = f" ({bypassed[0].pattern}: {BYPASSED})" if role == "mix_out" and bypassed else ""
         has = ", ".join(label_roles([each]) for each in self.roles)
         return (
-            f"target_modules: {self.architecture} has no {role} in any block{why}; it has {has}. "
-            f"Choose among these, or name its path, for example model.roles.{role}='{example}'"
+            f"target_modules: {self.architecture} has no {role} in any block{why}; it has {has}: "
+            "choose among these"
+            + (f", or name a path, for example model.roles.{role}='{free[0]}'" if free else "")
         )
 
 

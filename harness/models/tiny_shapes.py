@@ -81,7 +81,8 @@ _OWN: dict[str, dict[str, Any]] = {
         _LATENT,
     ),
     "kimi_linear": _LATENT | {"q_lora_rank": None},
-    **dict.fromkeys(("codegen", "gptj"), {"rotary_dim": 8}),
+    "codegen": {"rotary_dim": 8},
+    "gptj": {"rotary_dim": 8},
     "bamba": {"attn_layer_indices": [1]},
     "bloom": {"n_layer": 2},
     "gemma4_text": {

@@ -219,7 +219,7 @@ def make_run_id(
 ) -> str:
     """Join the parts of a run id; characters that a file name cannot carry become `-`."""
     parts = [model, task, target_set, method, f"s{seed}", config_hash]
-    return "--".join(re.sub(r"[^\w.+]+", "-", part).strip("-") for part in parts)
+    return "--".join(re.sub(r"[^\w.+@]+", "-", part).strip("-") for part in parts)
 
 
 def write_record(folder: Path, record: Record) -> None:

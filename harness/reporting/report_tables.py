@@ -63,13 +63,17 @@ def make_main_table(comparison: Comparison, chosen: str | None = None) -> Table:
     """Return scores by task, means, regret, latency ratios and costs.
 
     The base comes first, then the majority lines of tasks that have one, then the sets by mean.
+    Blocks are counted where some set is not in all of them.
     """
+    overall = comparison.overall
+    is_partial = bool((overall["covered_blocks"] < overall["block_count"]).any())
     tasks = sorted(comparison.by_task["task"].unique())
     cells = _cells_by_task(comparison)
     rows = []
     for row in sort_rows(comparison):
         scores = [_describe_score(cells.get((row["variant"], task))) for task in tasks]
-        rows.append((row["variant"], *scores, *_describe_overall(row)))
+        blocks = [_format_blocks(row)] if is_partial else []
+        rows.append((row["variant"], *scores, *_describe_overall(row), *blocks))
     lines = _make_majority_rows(comparison, tasks, width=len(rows[0]) if rows else 0)
     after_base = sum(row["target_set"] == BASE for row in sort_rows(comparison))
     rows[after_base:after_base] = lines
@@ -77,9 +81,19 @@ def make_main_table(comparison: Comparison, chosen: str | None = None) -> Table:
         *("Target set", *tasks, "Mean over tasks", "Score lost, worst task"),
         *(f"{name} / base" for name in TIMES.values()),
         *("Merged end to end / base", "Trainable parameters", "Adapter size"),
-        *("Training time per run", "Peak memory"),
+        *(
+            "Training time per run",
+            "Peak memory",
+            *(["Blocks with adapters"] if is_partial else []),
+        ),
     )
     return Table(headers, tuple(rows), chosen, tuple(line[0] for line in lines))
+
+
+def _format_blocks(row: Mapping[str, Any]) -> str:
+    if pd.isna(row["covered_blocks"]):
+        return UNKNOWN
+    return f"{row['covered_blocks']:.0f} of {row['block_count']:.0f}"
 
 
 def make_gain_table(comparison: Comparison, chosen: str | None = None) -> Table:

@@ -19,7 +19,7 @@ from harness.models.devices import resolve_device
 from harness.models.embedded import embedded_folder
 from harness.models.loading import check_checkpoint, find_context_length, load_structure
 from harness.models.memory import find_training_tokens
-from harness.models.projections import ModuleMap, Projection, map_modules
+from harness.models.projections import BYPASSED, ModuleMap, Projection, map_modules
 from harness.progress import announce
 from harness.records.record import TUNED
 from harness.sweep.budgets import resolve_budgets
@@ -86,7 +86,7 @@ class VariantPlan:
         """Same for adapters whose calls take the same time, whatever they have learned."""
         adapter = self.adapter
         own = adapter.method, adapter.rank or 0, adapter.virtual_tokens or 0
-        return (self.config.target, *own)
+        return (self.config.target_set, *own)
 
     @property
     def train_tokens(self) -> int:
@@ -385,7 +385,10 @@ def _describe_coverage(plan: Plan) -> list[str]:
         mapped, name = item.modules, item.config.model_name
         partial = mapped.list_partial_roles()
         if partial:
-            lines[f"  not every block of {name} has every role: {', '.join(partial)}"] = None
+            lines[f"  not every block of {name} has every role: {'; '.join(partial)}"] = None
+        for each in mapped.uncovered:
+            if each.reason == BYPASSED:
+                lines[f"  {name}: {each.pattern} takes no adapter, because {BYPASSED}"] = None
         covered = sorted(mapped.find_blocks(item.projections))
         if covered and len(covered) < FEW_BLOCKS * mapped.block_count:
             listed = ", ".join(map(str, covered))

@@ -94,7 +94,7 @@ def _find_timed(study: Path, environment: Mapping[str, Any]) -> dict[str, Path]:
 def _name_calls(record: Record, lengths: tuple[int, int]) -> str:
     """What the times of a run depend on: neither task nor seed."""
     config, adapter = record.config, record.adapter
-    kind = [config["target_modules"]["roles"], config["adapter"].get("method")]
+    kind = [config["target_modules"]["label"], config["adapter"].get("method")]
     kind += [adapter.rank if adapter else 0, config["adapter"].get("virtual_tokens")]
     return json.dumps([config["model"], config["latency"], lengths, kind], sort_keys=True)
 

@@ -111,7 +111,9 @@ class _Learner:
         if self.loss:
             return
         for path, layer in lora_layers(member):
-            gradients = (weight.grad for weight in layer.lora_B.parameters())
+            # Of what begins at 0, which of embeddings is the other factor.
+            zeros = [*layer.lora_B.parameters(), *layer.lora_embedding_A.parameters()]
+            gradients = (weight.grad for weight in zeros)
             squares = [each.double().square().sum() for each in gradients if each is not None]
             self.first_gradients[name_target(path, layer)] = float(sum(squares))
 
@@ -275,7 +277,9 @@ class _Step:
         )
         weights = weights.to(self._device, torch.promote_types(hidden.dtype, torch.float32))
         losses, gradient = differentiate_loss(self._head, hidden, labels, weights[owners])
-        hidden.backward(gradient)  # type: ignore[no-untyped-call]
+        # Where the head alone is trained, nothing below it learns.
+        if hidden.requires_grad:
+            hidden.backward(gradient)  # type: ignore[no-untyped-call]
         sums = torch.zeros(len(totals), dtype=torch.float64, device=self._device)
         sums.index_add_(0, owners, losses.double())
         if self._is_shared:

@@ -338,8 +338,11 @@ def can_be_packed(member: Adapted, base: nn.Module) -> bool:
     """Whether an adapter is low-rank products beside this very base's projections, nothing else."""
     if not isinstance(member, PeftModel) or member.active_peft_config.peft_type != PeftType.LORA:
         return False
+    head = getattr(base, "get_output_embeddings", lambda: None)()
     return all(
         isinstance(layer, LoraLinear)
+        # Only some positions reach the head, in no order of rows.
+        and base.get_submodule(path) is not head
         and not layer.lora_variant
         and not any(layer.lora_bias.values())
         and ".experts." not in path

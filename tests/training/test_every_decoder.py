@@ -105,3 +105,24 @@ def test_trains_scores_saves_loads_and_writes_as_stock_peft(
     with torch.inference_mode():
         written = decode(pack, owners, texts, WritingRules(LENGTH, ends, pad_token=0))
     assert written == expected
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gemma2", "gpt2", "falcon_h1"])
+@pytest.mark.parametrize("roles", [("unembed",), ("embed",), ("all", "unembed")])
+def test_embeddings_and_head_train_as_in_stock_peft(
+    model_type: str, roles: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Tied embeddings included: each end has an adapter of its own."""
+    loaded = load_tiny(model_type)
+    chosen = map_modules(loaded.model, loaded.model.config).select(roles)
+    member = attach_adapter(loaded.model, chosen, ADAPTER, seed=0)
+    result = train(Pack(loaded.model, [member]))
+    assert set(result.first_gradients) == {p.path for p in chosen}
+    assert min(result.first_gradients.values()) > 0
+    # Of an embedding only the rows of tokens that were seen have moved.
+    ids = torch.tensor([each.prompt_ids[:7] for each in examples()])
+    whole = find_logits(member.eval().get_base_model(), ids)
+    assert (whole - find_logits(loaded.model, ids)).abs().max() > 1e-3
+    save_adapter(member, tmp_path, "a/base")
+    stock = PeftModel.from_pretrained(load_tiny(model_type).model, str(tmp_path)).eval()
+    torch.testing.assert_close(find_logits(stock, ids), whole, rtol=0, atol=1e-6)

@@ -256,7 +256,7 @@ def _check_rank(
 
 
 def _list_predicted(rounds: SetRounds, terms: Sequence[tuple[str, ...]]) -> dict[str, np.ndarray]:
-    """Label -> shares, [COLUMNS], of every set of terms and every measured set, small sets first."""
+    """Label -> shares, [COLUMNS], of all sets of terms and all measured ones, small first."""
     chosen = (
         np.isin(COLUMNS, [*itertools.chain(*some)]).astype(float)
         for count in range(1, len(terms) + 1)
