@@ -85,13 +85,13 @@ def test_a_lost_count_of_looks_is_said_and_is_no_first_look(tmp_path: Path) -> N
     write_seeds(folder, 0, 1)
     whole = build_report(folder)
     (folder / "looks.json").write_text('{"looks": ["0836b')
-    with pytest.warns(UserWarning, match=r"looks.json was damaged"):
+    with pytest.warns(UserWarning, match=r"looks.json was damaged or deleted"):
         assert load_results(folder)["look"].unique().tolist() == [2]
     other = tmp_path / "other"
     write_study(other, ("qkv", "all"), tasks=("fincot",), seeds=(3,), rounds=0)
     assert any("looks.json was damaged" in each for each in compare_studies([folder, other]).notes)
     report = build_report(folder)
-    line = f"{folder / 'looks.json'} was damaged, so how often this study was looked at before"
+    line = f"{folder / 'looks.json'} was damaged or deleted"
     assert f"warning: {line}" in report.text
     assert report.recommendations[0].caveats[0].startswith(line)
     assert "was damaged" in report.markdown.read_text()
