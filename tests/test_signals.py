@@ -80,6 +80,7 @@ def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_waits_for_the_end_of_what_must_not_be_cut(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)  # under nohup it is ignored
     interrupt_on("SIGINT", "SIGTERM", "SIGHUP")
     done = []
 

@@ -28,16 +28,22 @@ from harness.models.projections import Projection
 from harness.records.files import write_atomically, write_json
 
 
-def save_adapter(model: Adapted, folder: Path, base_name: str) -> int:
+def save_adapter(
+    model: Adapted, folder: Path, base_name: str, base_revision: str | None = None
+) -> int:
     """Save an adapter (safetensors) and return the weights' size in bytes.
 
     It is a standard PEFT adapter where PEFT has the method. What began with weights taken from the
-    base is saved as LoRA of twice the rank, which fits the unchanged base.
+    base is saved as LoRA of twice the rank, which fits the unchanged base. `base_revision` is the
+    commit of a hub model, or the digest of a folder.
     """
     if isinstance(model, OwnModel):
         model.save(folder, base_name)
     else:
         _save_peft(model, folder, base_name)
+    if base_revision is not None:
+        saved = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        write_json(folder / CONFIG, saved | {"revision": base_revision})
     # PEFT adds a model card full of blanks; the record says what the card would.
     (folder / "README.md").unlink(missing_ok=True)
     if getattr(model.get_base_model(), "is_loaded_in_4bit", False):

@@ -131,6 +131,7 @@ def list_caveats(
     yield from list_unskilled_tasks(comparison)
     yield from _describe_majority(comparison)
     yield from list_scoring_mixtures(results)
+    yield from _list_scoring_notes(results)
     yield from list_recipe_mixtures(results)
     yield from _describe_notes(comparison)
     yield from _describe_latency(results)
@@ -139,6 +140,12 @@ def list_caveats(
     yield from _describe_constraint(results)
     yield from _describe_packs(results)
     yield from list_environment_mixtures(results)
+
+
+def _list_scoring_notes(results: pd.DataFrame) -> Iterator[str]:
+    """What records say of prompts and answers, each once."""
+    for notes in results["scoring_notes"].dropna().unique():
+        yield from str(notes).splitlines()
 
 
 def _describe_range(comparison: Comparison) -> Iterator[str]:

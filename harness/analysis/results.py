@@ -47,6 +47,7 @@ TEXT_COLUMNS = (
     *("run_id", "study", "status", "model", "task", "variant", "target_set", "roles", "method"),
     *("source", "dataset", "stand_in", "split", "metric", "majority_prediction", "scoring"),
     *("truncation", "layers", "module_names", "parameter_names", "mergeable", "budget"),
+    "scoring_notes",
     *("latency_stopped", "latency_session", "latency_trusted", "latency_distrust"),
     *("error_type", "error_message", *ENVIRONMENT_COLUMNS, "machine", "folder"),
 )
@@ -63,7 +64,7 @@ COLUMNS = (
         "has_skill",
         "scoring",
     ),
-    *(*LENGTHS, "truncation", "truncated_examples"),
+    *("scoring_notes", *LENGTHS, "truncation", "truncated_examples"),
     *("truncated_tokens_ratio", "skipped_rows", "layers", "covered_blocks", "block_count"),
     *("module_names", "parameter_names"),
     *("trainable_parameters", "module_count", "adapter_bytes", "mergeable"),
@@ -124,6 +125,7 @@ def load_results(path: Paths) -> pd.DataFrame:
                                 its score and 95% interval, of tasks with fixed options
     has_skill                   score is above majority_score_high; NA where there is no such line
     scoring                     likelihood, generation or constrained generation
+    scoring_notes               what a reader of the scores has to know, a sentence a line
     completion_tokens, reasoning_tokens     mean length of what was generated, and of the part of
                                 it that only leads to the answer
     truncation                  rule for prompts that do not fit: head or head_tail
@@ -327,6 +329,7 @@ def _describe_scoring(scored: EvalRecord) -> dict[str, Any]:
     row |= _take(scored, ("truncated_examples", "truncated_tokens_ratio", "skipped_rows"))
     row |= _take(scored, LENGTHS)
     # An older record does not say how it was scored or cut: its text is empty.
+    row["scoring_notes"] = "\n".join(scored.notes) or None
     row |= {"scoring": scored.scoring or None, "truncation": scored.truncation or None}
     row |= {"example_count": scored.examples, "eval_seconds": scored.seconds}
     row["score"] = scored.scores.get(scored.metric, math.nan)

@@ -19,8 +19,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.content import digest_data, digest_model
-from harness.config.schema import Config
+from harness.config.content import digest_data, digest_model, find_commit
+from harness.config.schema import Config, ModelConfig
 from harness.config.validation import check_size, validate
 from harness.errors import UserError, explain
 
@@ -54,11 +54,21 @@ def to_config(values: DictConfig) -> Config:
     validate(config)
     model, task = config.model, config.task
     is_embedded = task.source == "embedded"
+    if model.source == "hub":
+        commit = find_commit(str(model.path), model.revision)
+        model = dataclasses.replace(model, revision=commit or model.revision)
     return dataclasses.replace(
         config,
+        model=model,
         data_digest=None if is_embedded else digest_data(task.path, task.dataset),
-        model_digest=digest_model(Path(str(model.path))) if model.source == "local" else None,
+        model_digest=_digest_model(model),
     )
+
+
+def _digest_model(model: ModelConfig) -> str | None:
+    if model.source != "local":
+        return None
+    return digest_model(Path(str(model.path)), reads_generation=model.generation == "checkpoint")
 
 
 def _resolve(values: DictConfig, key: str) -> Any:

@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from huggingface_hub import hf_hub_download
+
 import harness.config.task_package  # noqa: F401  (before tasks)
 from harness.errors import UserError
 from harness.formatting import format_bytes
@@ -47,11 +49,11 @@ def _digest_place(place: Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGITS]
 
 
-def digest_model(folder: Path) -> str:
+def digest_model(folder: Path, *, reads_generation: bool = False) -> str:
     """12 hex digits over what a model folder holds: weights, configuration, tokenizer, templates.
 
-    Of its generation_config.json only the end tokens count, since nothing else of it is read.
-    Raises UserError where a file cannot be read.
+    Of its generation_config.json only the end tokens count, unless more of it is read
+    (`model.generation=checkpoint`). Raises UserError where a file cannot be read.
     """
     files = [*folder.iterdir(), *folder.glob("additional_chat_templates/*")]
     parts = []
@@ -60,11 +62,26 @@ def digest_model(folder: Path) -> str:
         if file.suffix not in MODEL_SUFFIXES or name in OF_TRAINING or not file.is_file():
             continue
         try:
-            is_decoding = name == "generation_config.json"
-            parts.append(f"{name} {_read_end_tokens(file) if is_decoding else _digest_file(file)}")
+            is_partly_read = name == "generation_config.json" and not reads_generation
+            digest = _read_end_tokens(file) if is_partly_read else _digest_file(file)
+            parts.append(f"{name} {digest}")
         except (OSError, ValueError) as error:
             raise UserError(f"{file}: cannot be read ({error}); mend or replace it") from error
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGITS]
+
+
+@functools.cache
+def find_commit(repository: str, revision: str | None) -> str | None:
+    """The commit of a hub model that a tag or a branch is at, asked for once a process.
+
+    Without the network, or under HF_HUB_OFFLINE=1, it is that of the copy in the hub's cache. None
+    where there is no such model, which loading it explains.
+    """
+    try:
+        # A file lies in a folder that is named by its commit.
+        return Path(hf_hub_download(repository, "config.json", revision=revision)).parent.name
+    except (OSError, ValueError):
+        return None
 
 
 def _read_end_tokens(file: Path) -> str:

@@ -49,6 +49,11 @@ class ModelConfig:
     chat_template: str = "auto"
     """Whether prompts use the tokenizer's chat template: `auto` (if it has one) or `off` (plain
     text)."""
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Variables that the chat template is given, such as `{enable_thinking: false}`."""
+    generation: str = "greedy"
+    """How answers are written: `greedy`, whatever the checkpoint's generation_config.json says, or
+    `checkpoint`, greedily with its penalties, suppressed tokens and least lengths."""
 
 
 @dataclass(frozen=True)
@@ -302,7 +307,7 @@ class Config:
     target_modules: TargetModulesConfig = field(default_factory=TargetModulesConfig)
     layers: Any = EVERY_LAYER
     """Blocks that get adapters: `all`, `first:8`, `last:8`, `every:2` (block 0, 2, 4 ...), or
-    numbers from 0 and ranges, `0-7` or `0-3.12`. A sweep over them: layers=all,first:8"""
+    numbers from 0 and ranges, `0-7` or `0-3.12`. Sweep over them with `layers=all,first:8`."""
     task: TaskConfig = field(default_factory=TaskConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -420,6 +425,11 @@ class Config:
         values["model"]["roles"] = {
             role: path for role, path in by_hand if path or role in (*ATTENTION, *FEED_FORWARD)
         }
+        # Later settings, which are not a part of older records.
+        if not self.model.chat_template_kwargs:
+            del values["model"]["chat_template_kwargs"]
+        if self.model.generation == "greedy":
+            del values["model"]["generation"]
         if not self.task.extra_test_examples:
             del values["task"]["extra_test_examples"]
         digest = values.pop("model_digest")

@@ -25,6 +25,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "model.dtype": ("auto", "bfloat16", "float16", "float32"),
     "model.attention": ("auto", "sdpa", "eager", "flash_attention_2"),
     "model.chat_template": ("auto", "off"),
+    "model.generation": ("greedy", "checkpoint"),
     "task.source": ("hub", "local", "embedded", "auto"),
     "task.on_bad_row": ("fail", "skip"),
     "task.truncation": (None, "head", "head_tail"),
@@ -117,6 +118,7 @@ READ_UNDER: dict[str, tuple[str, str | None]] = {
     ),
     **dict.fromkeys(("adapter.budget_set", "adapter.alpha_policy"), ("adapter.budget", None)),
     "adapter.budget_study": ("adapter.budget", None),
+    "model.chat_template_kwargs": ("model.chat_template", "auto"),
     **{f"train.{name}": ("train.learning_rate", TUNED) for name in TUNING_SETTINGS},
 }
 """Setting -> the one without which it is not read, and the value that takes; None is any but null.

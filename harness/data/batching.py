@@ -3,6 +3,7 @@
 Everything here is arithmetic on token ids; nothing knows of adapters or devices.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,10 +106,13 @@ def cut_into_batches(
     return batches
 
 
-def cut_into_passes(lengths: Sequence[int], *, parts: int, max_tokens: int) -> list[range]:
+def cut_into_passes(
+    lengths: Sequence[int], *, parts: int, max_tokens: int, boundary: float = math.inf
+) -> list[range]:
     """Cut a step's examples, of `lengths`, into at least `parts` micro-batches, in order.
 
-    None has more than `max_tokens` tokens, padding counted, unless it is one example.
+    None has more than `max_tokens` tokens, padding counted, unless it is one example; none has
+    examples of both sides of the `boundary`.
     """
     size = -(-len(lengths) // parts)
     passes: list[range] = []
@@ -116,7 +120,8 @@ def cut_into_passes(lengths: Sequence[int], *, parts: int, max_tokens: int) -> l
         first = start
         for index in range(start, min(start + size, len(lengths))):
             width = max(lengths[first : index + 1])
-            if index > first and width * (index + 1 - first) > max_tokens:
+            is_apart = (lengths[first] > boundary) != (lengths[index] > boundary)
+            if index > first and (is_apart or width * (index + 1 - first) > max_tokens):
                 passes.append(range(first, index))
                 first = index
         passes.append(range(first, min(start + size, len(lengths))))

@@ -1,11 +1,12 @@
 """Examples -> token ids, with what did not fit cut by the task's rule and counted."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 
+from harness.data.turns import TurnWriter
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class EncodingRules:
     choose_by_likelihood: bool = True
     """Whether the options of an example are encoded, to be chosen from; else it has none."""
     use_chat_template: bool = True
+    template_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Variables that the chat template is given."""
 
     @property
     def prompt_room(self) -> int:
@@ -61,48 +64,6 @@ class EncodingRules:
         return room
 
 
-@dataclass(frozen=True)
-class TurnWriter:
-    """Sets prompts and answers as text, and as tokens."""
-
-    tokenizer: PreTrainedTokenizerBase
-    has_template: bool
-    """Whether prompts go into the tokenizer's chat template; else they are plain text."""
-
-    @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, use_chat_template: bool) -> "TurnWriter":
-        """A writer that uses the tokenizer's chat template where it has one and may."""
-        return cls(tokenizer, use_chat_template and tokenizer.chat_template is not None)
-
-    def write_turn(self, prompt: str) -> str:
-        if not self.has_template:
-            return prompt
-        text: str = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-        )
-        return text
-
-    @property
-    def lead(self) -> str:
-        """What goes before an answer: plain prompts end in a word."""
-        return "" if self.has_template else " "
-
-    def encode(self, text: str) -> list[int]:
-        # A template writes its own special tokens.
-        return list(self.tokenizer(text, add_special_tokens=not self.has_template).input_ids)
-
-    def encode_answer(self, turn: str, turn_ids: Sequence[int], answer: str) -> list[int]:
-        """Tokens of an answer as they follow its turn, as lm-evaluation-harness takes them.
-
-        Both are encoded together, for tokenizers that mark word starts encode an answer otherwise
-        where it stands alone.
-        """
-        together = self.encode(turn + self.lead + answer)
-        if together[: len(turn_ids)] == list(turn_ids):
-            return together[len(turn_ids) :]
-        return list(self.tokenizer(self.lead + answer, add_special_tokens=False).input_ids)
-
-
 def encode_examples(
     examples: Iterable["Example"], tokenizer: PreTrainedTokenizerBase, rules: EncodingRules
 ) -> list[EncodedExample]:
@@ -110,7 +71,8 @@ def encode_examples(
 
     Raises UserError where not even the instruction fits.
     """
-    writer, room = TurnWriter.of(tokenizer, rules.use_chat_template), rules.prompt_room
+    writer = TurnWriter.of(tokenizer, rules.use_chat_template, rules.template_settings)
+    room = rules.prompt_room
     return [_encode(example, writer, rules, room) for example in examples]
 
 
@@ -118,11 +80,11 @@ def _encode(
     example: "Example", writer: TurnWriter, rules: EncodingRules, room: int
 ) -> EncodedExample:
     text = writer.write_turn(example.prompt)
-    prompt = writer.encode(text)
+    prompt = writer.encode_turn(text)
     full_length = len(prompt)
     if full_length > room:
         text = _cut_prompt(example, writer, rules.truncation, room, full_length)
-        prompt = writer.encode(text)
+        prompt = writer.encode_turn(text)
     completion = writer.encode_answer(text, prompt, example.completion)
     completion.append(int(writer.tokenizer.eos_token_id))
     choices = example.choices if rules.choose_by_likelihood else ()
@@ -163,7 +125,7 @@ def _cut_prompt(
     while keep >= 0:
         body = _keep_tokens(example.body, offsets, keep, truncation)
         text = writer.write_turn(example.prefix + body + example.suffix)
-        length = len(writer.encode(text))
+        length = len(writer.encode_turn(text))
         if length <= limit:
             return text
         keep -= max(1, length - limit)

@@ -17,8 +17,9 @@ from harness.config.schema import Config, TaskConfig
 from harness.config.validation import refuse_unread_places
 from harness.data.encoding import EncodedExample, EncodingRules, encode_examples
 from harness.data.token_cache import recall_or_encode
+from harness.data.turns import TurnWriter
 from harness.errors import UserError
-from harness.models.loading import load_tokenizer
+from harness.models.loading import describe_decoding, load_tokenizer
 from harness.progress import announce
 from harness.records.files import cache_folder
 from tasks.base import Split, TaskSpec, Truncation
@@ -48,6 +49,8 @@ class PreparedTask:
     """What `test` is: the split of that name, or `validation`, rows held back from training."""
     schema: dict[str, Any] | None = None
     """JSON schema that generation is held to; None where it is free."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the scores has to know of prompts and answers, in sentences."""
 
     @cached_property
     def spec(self) -> TaskSpec:
@@ -116,6 +119,10 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
         truncation=rules.truncation,
         split="validation" if task.held_back else "test",
         schema=_make_schema(task, spec, train) if task.constrained_decoding else None,
+        notes=(
+            *TurnWriter.of(tokenizer, rules.use_chat_template, rules.template_settings).notes,
+            *describe_decoding(config.model),
+        ),
     )
 
 
@@ -210,6 +217,7 @@ def _make_rules(config: Config, spec: TaskSpec, context_length: int) -> Encoding
         context_length=context_length,
         choose_by_likelihood=task.choose_by == "likelihood",
         use_chat_template=config.model.chat_template == "auto",
+        template_settings=config.model.chat_template_kwargs,
     )
 
 

@@ -1,6 +1,7 @@
 """Greedy decoding of a pack's rows, in transformers' own `generate`; rows that have ended leave."""
 
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from transformers import (
 )
 
 from harness.evaluation.constrained import JsonConstraint
+from harness.models.decoding import changes_scores
 from harness.models.forward import find_body, keeps_state, make_cache, takes_cache
 from harness.models.memory import find_pass_tokens
 from harness.training.packed_model import BASE_ROW, Pack
@@ -81,14 +83,24 @@ def decode(
     """What each row's owner writes to its prompt, up to and without an end token.
 
     `owners` are members' numbers, or BASE_ROW, a row each. Where padding changes what a model
-    reads, prompts of one length are read together.
+    reads, or rows would cross the pack's boundary one after the other, prompts of one length are
+    read together.
     """
-    lengths = sorted({len(prompt) for prompt in prompts})
-    if len(lengths) == 1 or ignores_padding(pack, rules.pad_token):
-        return _decode(pack, owners, prompts, rules)
+    is_padded = len(set(map(len, prompts))) == 1 or (
+        # A penalty would see the padding.
+        not changes_scores(pack.model.generation_config) and ignores_padding(pack, rules.pad_token)
+    )
+
+    def find_group(length: int) -> float:
+        if is_padded and length + rules.max_new_tokens <= pack.boundary:
+            return 0
+        return math.inf if is_padded and length > pack.boundary else length
+
+    groups: dict[float, list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        groups.setdefault(find_group(len(prompt)), []).append(row)
     written: list[list[int]] = [[] for _ in prompts]
-    for length in lengths:
-        rows = [row for row, prompt in enumerate(prompts) if len(prompt) == length]
+    for rows in groups.values():
         own = _decode(pack, [owners[i] for i in rows], [prompts[i] for i in rows], rules)
         for row, tokens in zip(rows, own, strict=True):
             written[row] = tokens
@@ -157,7 +169,9 @@ def _decode(
         mask[row, width - len(prompt) :] = 1
     ids, mask = ids.to(device), mask.to(device)
     is_cached = takes_cache(pack.model)
-    share = 1.0 if keeps_state(pack.model) else LEAVING_SHARE
+    # Least lengths are counted from where decoding begins, so it must not begin again.
+    is_whole = keeps_state(pack.model) or changes_scores(pack.model.generation_config)
+    share = 1.0 if is_whole else LEAVING_SHARE
     held = rules.constraint.start(len(prompts)) if rules.constraint else None
     written: list[list[int]] = [[] for _ in prompts]
     rows, cache = list(range(len(prompts))), _read_prompts(pack, owners, ids[:, :-1], mask[:, :-1])
@@ -214,13 +228,14 @@ def _read_prompts(
 ) -> DynamicCache | None:
     """The keys and values of all rows, [rows, length] of them, read some rows at a time.
 
-    None where there is nothing to read, or where an architecture's cache holds more than keys and
-    values: `generate` then reads the prompts itself, all at once. Virtual tokens come first, in
-    `ids` as anything.
+    None where there is nothing to read, where an architecture's cache holds more than keys and
+    values, or where the last token of the prompts may be beyond the boundary: `generate` then reads
+    the prompts itself, all at once. Virtual tokens come first, in `ids` as anything.
     """
     model, lead = pack.model, pack.virtual_tokens
     size = max(1, find_pass_tokens(model.device) // max(1, ids.shape[1]))
-    if ids.shape[1] == lead or (size >= len(ids) and not lead) or make_cache(model) is None:
+    is_nothing = ids.shape[1] == lead or (size >= len(ids) and not lead)
+    if is_nothing or ids.shape[1] - lead >= pack.boundary or make_cache(model) is None:
         return pack.start_cache(len(ids))
     positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 0)
     is_placed = "position_ids" in inspect.signature(model.forward).parameters

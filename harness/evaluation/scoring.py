@@ -121,12 +121,17 @@ def measure_losses(
     pack = respondents.pack
     pack.eval()
     most = min(limits.max_tokens_per_batch, find_pass_tokens(pack.model.device))
-    batches = cut_into_batches(
-        examples,
-        max_rows=limits.batch_size,
-        max_tokens=most // len(respondents),
-        new_tokens=max(len(item.completion_ids) for item in examples),
-    )
+    batches = [
+        batch
+        for is_long in (True, False)
+        if (alike := [i for i in examples if (i.length > pack.boundary) == is_long])
+        for batch in cut_into_batches(
+            alike,
+            max_rows=limits.batch_size,
+            max_tokens=most // len(respondents),
+            new_tokens=max(len(item.completion_ids) for item in alike),
+        )
+    ]
     losses: list[dict[str, float]] = [{} for _ in respondents.owners]
     for batch in batches:
         for of_owner, values in zip(losses, _find_losses(respondents, batch), strict=True):
@@ -255,8 +260,14 @@ def _find_log_likelihoods(
     known: "Beginning | None",
 ) -> list[list[float]]:
     """For each owner, the log-probability of each wanted (sequence, position, next token)."""
+    boundary = respondents.pack.boundary
+    is_long = [len(ids) > boundary for ids in rows]
+    if any(is_long) and not all(is_long):
+        return _find_on_both_sides(respondents, rows, wanted, known)
     first = min(place for _, place, _ in wanted)
-    cache, start = _start_rows(respondents, [ids[:first] for ids in rows], known)
+    # What long rows begin with was not read as a part of them.
+    beginnings = [ids[:0] if any(is_long) else ids[:first] for ids in rows]
+    cache, start = _start_rows(respondents, beginnings, None if any(is_long) else known)
     width = max(len(ids) for ids in rows) - start
     input_ids = torch.full((len(rows), width), respondents.pad_token)
     for ids, row in rows.items():
@@ -272,6 +283,26 @@ def _find_log_likelihoods(
     ]
     values = find_log_probabilities(Head(respondents.pack.model), hidden, tokens)
     return [values[i * len(wanted) : (i + 1) * len(wanted)] for i in range(len(respondents))]
+
+
+def _find_on_both_sides(
+    respondents: Respondents,
+    rows: dict[tuple[int, ...], int],
+    wanted: Sequence[tuple[tuple[int, ...], int, int]],
+    known: "Beginning | None",
+) -> list[list[float]]:
+    """The same for rows of which some are longer than the boundary, in passes of their own."""
+    boundary = respondents.pack.boundary
+    found = [[math.nan] * len(wanted) for _ in range(len(respondents))]
+    for side in (True, False):
+        alike = [ids for ids in rows if (len(ids) > boundary) == side]
+        places = [i for i, (ids, _, _) in enumerate(wanted) if (len(ids) > boundary) == side]
+        numbers = {ids: row for row, ids in enumerate(alike)}
+        values = _find_log_likelihoods(respondents, numbers, [wanted[i] for i in places], known)
+        for own, given in zip(found, values, strict=True):
+            for place, value in zip(places, given, strict=True):
+                own[place] = value
+    return found
 
 
 @dataclass(frozen=True)

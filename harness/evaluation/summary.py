@@ -35,6 +35,7 @@ def summarize(
         truncation=prepared.truncation,
         completion_tokens=_mean(item.completion_tokens for item in scored),
         reasoning_tokens=_mean(item.reasoning_tokens for item in scored),
+        notes=prepared.notes,
     )
 
 

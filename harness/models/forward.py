@@ -6,6 +6,7 @@ fp32, would be its largest tensor by far; only a chunk of them exists at once.
 
 import copy
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -148,6 +149,21 @@ def find_log_probabilities(
         for index, value in zip(mine, values[rows.long(), tokens.long()].tolist(), strict=True):
             found[index] = value
     return found
+
+
+def find_boundary(config: Any) -> float:
+    """Length beyond which a model sets all positions of a batch apart; infinite for most.
+
+    LongRoPE has two scales (Ding et al., 2024) and takes the one that the longest row needs, for
+    all rows. Dynamic RoPE changes beyond its context only, where no row is let.
+    """
+    scales = getattr(config.get_text_config(decoder=True), "rope_parameters", None) or {}
+    # One for all blocks, or one for each kind of block.
+    each = [value for value in scales.values() if isinstance(value, dict)] or [scales]
+    return min(
+        (s["original_max_position_embeddings"] for s in each if s.get("rope_type") == "longrope"),
+        default=math.inf,
+    )
 
 
 def _cut(count: int, size: int) -> Iterator[slice]:

@@ -4,6 +4,7 @@ Nothing is ever run from a repository (`trust_remote_code` stays off) and weight
 safetensors, or from the embedded wheel's GGUF file.
 """
 
+import contextlib
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from transformers import (
 
 from harness.config.schema import ModelConfig
 from harness.errors import UserError
+from harness.models.decoding import describe_set_aside, make_generation_config
 from harness.models.devices import resolve_device, resolve_dtype
 from harness.models.embedded import embedded_folder, quiet_transformers
 from harness.models.memory import is_out_of_memory
@@ -97,7 +99,7 @@ def load_model(spec: ModelConfig, seed: int = 0) -> LoadedModel:
         else:
             model = _read_checkpoint(spec, dtype=dtype, attn_implementation=attention).to(device)
     model.requires_grad_(False).eval()
-    model.generation_config = _make_greedy(model.generation_config)
+    model.generation_config = make_generation_config(model.generation_config, spec.generation)
     tokenizer = load_tokenizer(spec)
     _check_vocabulary(model, tokenizer)
     return LoadedModel(model, tokenizer, find_context_length(config))
@@ -106,6 +108,18 @@ def load_model(spec: ModelConfig, seed: int = 0) -> LoadedModel:
 def count_blocks(spec: ModelConfig) -> int:
     """Number of transformer blocks, by the model's configuration."""
     return int(load_model_config(spec).get_text_config().num_hidden_layers)
+
+
+def describe_decoding(spec: ModelConfig) -> list[str]:
+    """Sentences on what a checkpoint's generation settings do to its answers, or would have."""
+    if spec.source == "random":
+        return []
+    try:
+        written = GenerationConfig.from_pretrained(_location(spec), revision=spec.revision)
+    except OSError:  # a checkpoint without the file
+        written = GenerationConfig.from_model_config(load_model_config(spec))
+    found = describe_set_aside(written, spec.generation)
+    return [found] if found else []
 
 
 def _read_checkpoint(spec: ModelConfig, **options: Any) -> PreTrainedModel:
@@ -159,17 +173,6 @@ def _check_weights(place: str, model: PreTrainedModel, found: dict[str, Any]) ->
 def _list_first(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
-
-
-def _make_greedy(written: GenerationConfig) -> GenerationConfig:
-    """Greedy decoding up to a checkpoint's own end tokens.
-
-    None of its other settings, such as penalties, beams or stop strings, takes part: `generate`
-    fills what a caller leaves open from the model's own configuration.
-    """
-    return GenerationConfig(
-        do_sample=False, eos_token_id=written.eos_token_id, pad_token_id=written.pad_token_id
-    )
 
 
 def load_shallow(spec: ModelConfig, depth: int, device: torch.device) -> PreTrainedModel:
@@ -283,11 +286,29 @@ def _explained(spec: ModelConfig) -> Iterator[None]:
             raise
         # The libraries below raise their own classes, for anything from a proxy to a torn file.
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        quantized = _find_quantization(spec)
         advice = {
             "hub": "check the id, the revision and the network, or use model=local",
             "local": "expected a folder written by save_pretrained, with weights as safetensors",
         }.get(spec.source, "check model.shape, model.dtype and model.attention")
+        if quantized:
+            advice = (
+                f"its weights are quantized with {quantized}: use the model that they were made "
+                "from (adapter=qlora quantizes it to 4 bits as it is loaded), or install what is "
+                "named"
+            )
         raise UserError(
             f"model: {spec.path or spec.shape or spec.source} cannot be loaded ({reason.strip()}); "
             f"{advice}"
         ) from error
+
+
+def _find_quantization(spec: ModelConfig) -> str | None:
+    """The method by which a checkpoint's weights are quantized, where its config.json says so."""
+    if spec.source == "random":
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        config = AutoConfig.from_pretrained(_location(spec), revision=spec.revision)
+        found = getattr(config, "quantization_config", None) or {}
+        return str(found.get("quant_method", "a method that is not named")) if found else None
+    return None

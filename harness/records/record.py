@@ -132,6 +132,9 @@ class EvalRecord:
     """Mean length of what was generated, end token left out."""
     reasoning_tokens: float = math.nan
     """Mean length of the part of it that only leads to the answer."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the scores has to know of prompts and answers, in sentences: a date that a
+    chat template was given, what of a checkpoint's generation settings was set aside."""
 
 
 @dataclasses.dataclass(frozen=True)

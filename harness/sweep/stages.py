@@ -13,8 +13,9 @@ from typing import Any
 from harness.adapters.attach import Adapted, attach_adapter, trainable_parameters
 from harness.adapters.storage import has_adapter, is_saved_as_trained, load_adapter, save_adapter
 from harness.config.catalog import METHODS
-from harness.data.encoding import TurnWriter
+from harness.config.schema import ModelConfig
 from harness.data.preparation import PreparedTask, share_cut
+from harness.data.turns import TurnWriter
 from harness.errors import UserError
 from harness.evaluation.constrained import JsonConstraint
 from harness.evaluation.generation import WritingRules, find_end_tokens
@@ -240,6 +241,8 @@ def _make_recipe(run: Run) -> Recipe:
 def _save(run: Run, member: Adapted, loaded: LoadedModel) -> AdapterRecord:
     config, adapter, projections = run.plan.config, run.plan.adapter, run.plan.projections
     modules, parameters = list_targets(projections)
+    revision = config.model.revision or config.model_digest
+    written = save_adapter(member, run.folder / "adapter", name_base(config.model), revision)
     return AdapterRecord(
         target_set=config.target_set,
         roles=config.roles,
@@ -249,7 +252,7 @@ def _save(run: Run, member: Adapted, loaded: LoadedModel) -> AdapterRecord:
         alpha=adapter.alpha or 0.0,
         module_count=len(projections),
         trainable_parameters=sum(p.numel() for p in trainable_parameters(member)),
-        adapter_bytes=save_adapter(member, run.folder / "adapter", name_base(config.model)),
+        adapter_bytes=written,
         mergeable=METHODS[adapter.method].is_mergeable,
         module_names=shorten_paths(loaded.model, modules),
         parameter_names=shorten_paths(loaded.model, parameters),
@@ -334,7 +337,7 @@ def _score_pack(
                 respondents, prepared.test, limits=config.evaluation, on_examples=stage.advance
             )
             return measured, time.perf_counter() - started
-        constraint = _constrain(prepared, loaded, config.model.chat_template)
+        constraint = _constrain(prepared, loaded, config.model)
         length = config.task.max_completion_tokens
         scored = score_pack(
             respondents,
@@ -355,11 +358,12 @@ def name_pack(runs: Sequence[Run]) -> str:
 
 
 def _constrain(
-    prepared: PreparedTask, loaded: LoadedModel, chat_template: str
+    prepared: PreparedTask, loaded: LoadedModel, model: ModelConfig
 ) -> JsonConstraint | None:
     if prepared.schema is None:
         return None
-    writer = TurnWriter.of(loaded.tokenizer, chat_template == "auto")
+    uses_template = model.chat_template == "auto"
+    writer = TurnWriter.of(loaded.tokenizer, uses_template, model.chat_template_kwargs)
     return JsonConstraint(
         loaded.tokenizer,
         prepared.schema,

@@ -221,10 +221,13 @@ class _Step:
 
     def accumulate(self, passes: Passes) -> torch.Tensor:
         """Add up the gradients of the step's micro-batches; return each learner's mean loss."""
-        longest = max(each.length for learner in self._learners for each in learner.examples)
+        lengths = [each.length for learner in self._learners for each in learner.examples]
         most = len(self._learners)
         if not self._is_shared:
-            most = min(most, max(1, passes.max_tokens // longest))
+            most = min(most, max(1, passes.max_tokens // max(lengths)))
+            if min(lengths) <= self._pack.boundary < max(lengths):
+                # Their rows need not lie on the same sides.
+                most = 1
         losses = [self._run_passes(group, passes) for group in _cut_evenly(self._learners, most)]
         return torch.cat(losses)
 
@@ -236,7 +239,9 @@ class _Step:
         losses = torch.zeros(len(of_each), dtype=torch.float64, device=self._device)
         each = passes.max_tokens // (1 if self._is_shared else len(of_each))
         parts = passes.gradient_accumulation
-        for indices in cut_into_passes(lengths, parts=parts, max_tokens=each):
+        for indices in cut_into_passes(
+            lengths, parts=parts, max_tokens=each, boundary=self._pack.boundary
+        ):
             columns = [places[index] for index in indices]
             losses += self._run_pass(learners, columns, first_row=indices.start)
         return losses
@@ -256,7 +261,8 @@ class _Step:
             rows.share(numbers)
             blocks = [[column[0] for column in columns]]
         else:
-            rows.split(numbers, step=len(learners[0].loss), first_row=first_row)
+            step = len(learners[0].loss)
+            rows.split(numbers, height=len(columns), step=step, first_row=first_row)
             blocks = [[column[k] for column in columns] for k in range(len(numbers))]
         cache, read = self._read_beginnings(blocks)
         # Member by member: all rows of the first, then all of the second.
@@ -297,7 +303,13 @@ class _Step:
         width = len(blocks[0])
         prompts = [[item.prompt_ids[:-1] for item in block if item] for block in blocks]
         shared = min(count_common_tokens(block) for block in prompts if block)
-        if width == 1 or shared < SHORTEST_BEGINNING or not self._pack.can_share_beginnings:
+        longest = max(item.length for block in blocks for item in block if item)
+        if (
+            width == 1
+            or shared < SHORTEST_BEGINNING
+            or longest > self._pack.boundary
+            or not self._pack.can_share_beginnings
+        ):
             return self._pack.start_cache(len(blocks) * width), 0
         cache = make_cache(self._pack.model)
         assert cache is not None

@@ -24,7 +24,7 @@ from transformers import DynamicCache
 from harness.adapters.attach import Adapted
 from harness.adapters.virtual_tokens import VirtualTokens, has_virtual_tokens
 from harness.errors import UserError
-from harness.models.forward import make_cache
+from harness.models.forward import find_boundary, make_cache
 from harness.models.loading import clone_sharing_weights
 from harness.training.kernels.attention import use_blocks
 from harness.training.kernels.dropout import MaskKey, drop
@@ -61,12 +61,18 @@ class Rows:
         self.members: tuple[int, ...] = ()
         self.step = 0
         self.first_row = 0
+        self.height = 1
         self._owners = torch.empty(0, dtype=torch.long)
         self._foreign: dict[tuple[Any, ...], torch.Tensor] = {}
 
-    def split(self, members: Sequence[int], step: int = 0, first_row: int = 0) -> None:
-        """`step` and `first_row`, of the step's rows of each member, tell dropout where it is."""
-        self.mode, self.members = "blocks", tuple(members)
+    def split(
+        self, members: Sequence[int], *, height: int = 1, step: int = 0, first_row: int = 0
+    ) -> None:
+        """`height` rows a member.
+
+        That, `step` and `first_row`, of the step's rows of each member, tell dropout where it is.
+        """
+        self.mode, self.members, self.height = "blocks", tuple(members), height
         self.step, self.first_row = step, first_row
 
     def share(self, members: Sequence[int]) -> None:
@@ -173,9 +179,10 @@ class PackedProjection(nn.Module):
         if not any(adapter.dropout for adapter in adapters) or not self.training:
             return x
         place = self._rows.step, self._rows.first_row
-        blocks = x.chunk(len(adapters))
+        # Some layers take the tokens of all rows as one list (OPT, shared experts).
+        blocks = x.reshape(len(adapters), self._rows.height, -1, x.shape[-1])
         pairs = zip(blocks, adapters, strict=True)
-        return torch.cat([drop(block, a.dropout, a.key, *place) for block, a in pairs])
+        return torch.stack([drop(block, a.dropout, a.key, *place) for block, a in pairs])
 
     def _multiply_shared(self, x: torch.Tensor, members: Sequence[int]) -> torch.Tensor:
         """The sum of the members' products, each on every row."""
@@ -290,6 +297,11 @@ class Pack:
         return self._virtual.count if self._virtual else 0
 
     @property
+    def boundary(self) -> float:
+        """Tokens of a row beyond which it must not share a pass with shorter ones."""
+        return find_boundary(self.model.config) - self.virtual_tokens
+
+    @property
     def can_share_beginnings(self) -> bool:
         """Whether the same tokens at the beginning of two rows of a member are the same to it.
 
@@ -316,6 +328,12 @@ class Pack:
             )
         self._forget()
         self.model.train()
+        # The base is frozen. What it does in training alone (layers left out, jitter on a router's
+        # input) would differ with what else is in the batch.
+        for module in self.model.modules():
+            is_base = type(module).__module__.startswith("transformers.")
+            if is_base and not (checkpointing and hasattr(module, "gradient_checkpointing")):
+                module.training = False
 
     def eval(self) -> None:
         """Put the pack, and its members, into evaluation mode."""
@@ -369,7 +387,8 @@ def _turn_dropout_off(model: nn.Module) -> None:
             continue
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        # Attention takes its share as a plain number.
-        for name, value in vars(module).items():
-            if "dropout" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
+        # Others take their share as a plain number, of their own or of the configuration.
+        for holder in (module, getattr(module, "config", None)):
+            for name, value in vars(holder).items() if holder else ():
+                if "drop" in name and isinstance(value, float):
+                    setattr(holder, name, 0.0)

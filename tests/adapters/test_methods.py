@@ -124,7 +124,7 @@ def test_trained_weights_are_fp32_on_a_bf16_base_and_the_loss_falls(
 def test_stacked_experts_are_refused_by_methods_that_cannot_take_them() -> None:
     loaded = load_tiny("mixtral")
     mapped = map_modules(loaded.model, loaded.model.config)
-    with pytest.raises(UserError, match=r"adapter\.method dora does not support stacked experts"):
+    with pytest.raises(UserError, match=r"adapter\.method dora does not .*stacked experts"):
         check_method(mapped.select(("fc1",)), settings("dora"), STEPS, "cpu")
     check_method(mapped.select(("o",)), settings("dora"), STEPS, "cpu")
 

@@ -144,6 +144,37 @@ def test_what_nothing_reads_is_no_part_of_it(folder: Path) -> None:
     assert digest_model(folder) == digest_model(Path(shutil.copytree(folder, f"{folder}-copy")))
 
 
+def test_settings_of_decoding_are_a_part_where_they_are_read(folder: Path) -> None:
+    before = digest_model(folder, reads_generation=True)
+    (folder / "generation_config.json").write_text('{"eos_token_id": [2, 5]}')
+    assert digest_model(folder, reads_generation=True) != before
+
+
+COMMITS = ("1" * 40, "2" * 40)
+
+
+def test_a_hub_model_is_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A branch that moves on is another model; the commit is in identity, record and revision."""
+    hub = tmp_path / "hub" / "models--me--tiny"
+    (hub / "refs").mkdir(parents=True)
+    for commit in COMMITS:
+        (hub / "snapshots" / commit).mkdir(parents=True)
+        (hub / "snapshots" / commit / "config.json").write_text("{}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    ids = set()
+    for commit in COMMITS:
+        (hub / "refs" / "main").write_text(commit)
+        content.find_commit.cache_clear()
+        config = compose(["model=hub", "model.path=me/tiny"])
+        assert config.model.revision == commit
+        assert config.as_record()["model"]["revision"] == commit
+        ids.add(config.run_id)
+    assert len(ids) == 2
+    given = compose(["model=hub", "model.path=me/tiny", f"model.revision={COMMITS[0]}"])
+    assert given.run_id in ids
+
+
 def test_a_large_file_is_read_once_and_again_when_it_changes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +219,8 @@ def test_replaced_weights_are_another_model(tiny_config: Compose, tmp_path: Path
     (old,) = ask("o_proj")
     assert ask("o_proj")[0].run_id == old.run_id
     run.run_sweep([old])
+    saved = old.study_folder / "runs" / old.run_id / "adapter" / "adapter_config.json"
+    assert json.loads(saved.read_text())["revision"] == old.model_digest
     weights = load_file(folder / "model.safetensors")
     save_file(
         {n: w.flip(0) for n, w in weights.items()}, folder / "model.safetensors", {"format": "pt"}

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from harness.config.schema import ModelConfig
 from harness.evaluation.generation import WritingRules, decode, find_end_tokens
-from harness.models.loading import LoadedModel, load_model
+from harness.models.loading import LoadedModel, describe_decoding, load_model
 from harness.training.packed_model import BASE_ROW, Pack
 
 LENGTH = 12
@@ -135,3 +135,56 @@ def test_token_0_may_end_a_text(folder: Path) -> None:
     loaded = load_with(folder, "generation_config.json", {"eos_token_id": [0, 7]})
     own = int(loaded.tokenizer.eos_token_id)
     assert find_end_tokens(loaded.model, loaded.tokenizer) == sorted({0, 7, own})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"repetition_penalty": 1.3},
+        {"no_repeat_ngram_size": 2, "num_beams": 4, "do_sample": True},
+        {"suppress_tokens": [101, 102], "min_new_tokens": 9, "stop_strings": ["a"]},
+    ],
+)
+def test_the_checkpoints_own_settings_take_part_where_they_are_asked_for(
+    folder: Path, settings: dict[str, Any]
+) -> None:
+    """Token for token what transformers writes to each prompt alone; beams and the like do not."""
+    spec = ModelConfig(
+        source="local", path=str(folder), dtype="float32", device="cpu", generation="checkpoint"
+    )
+    kept = {
+        k: v for k, v in settings.items() if k not in ("num_beams", "do_sample", "stop_strings")
+    }
+    path = folder / "generation_config.json"
+    before = path.read_text()
+    try:
+        path.write_text(json.dumps(json.loads(before) | settings))
+        loaded, notes = load_model(spec), describe_decoding(spec)
+    finally:
+        path.write_text(before)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    end = int(loaded.tokenizer.eos_token_id)
+    expected = []
+    for prompt in PROMPTS:
+        ids = torch.tensor([prompt])
+        row = model.generate(ids, max_new_tokens=LENGTH, do_sample=False, eos_token_id=end, **kept)
+        tokens = row[0, len(prompt) :].tolist()
+        expected.append(tokens[: tokens.index(end)] if end in tokens else tokens)
+    assert write(loaded) == expected
+    assert expected != argmax(folder)
+    (note,) = notes
+    under, _, aside = note.partition("take no part")
+    assert all(name in (under if name in kept else aside) for name in settings)
+
+
+def test_what_is_set_aside_is_said(folder: Path) -> None:
+    path = folder / "generation_config.json"
+    before = path.read_text()
+    spec = ModelConfig(source="local", path=str(folder))
+    try:
+        assert describe_decoding(spec) == []
+        path.write_text(json.dumps(json.loads(before) | {"repetition_penalty": 1.1}))
+        (note,) = describe_decoding(spec)
+    finally:
+        path.write_text(before)
+    assert "repetition_penalty 1.1" in note
