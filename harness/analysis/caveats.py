@@ -143,9 +143,11 @@ def list_caveats(
 
 
 def _list_scoring_notes(results: pd.DataFrame) -> Iterator[str]:
-    """What records say of prompts and answers, each once."""
-    for notes in results["scoring_notes"].dropna().unique():
-        yield from str(notes).splitlines()
+    """What records say of a model's prompts and answers, each once."""
+    named = results[["model", "scoring_notes"]].dropna().drop_duplicates()
+    lines = {(model, line): None for model, own in named.to_numpy() for line in own.splitlines()}
+    for model, line in lines:
+        yield line if results["model"].nunique() == 1 else f"{model}: {line}"
 
 
 def _describe_range(comparison: Comparison) -> Iterator[str]:

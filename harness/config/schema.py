@@ -49,7 +49,7 @@ class ModelConfig:
     chat_template: str = "auto"
     """Whether prompts use the tokenizer's chat template: `auto` (if it has one) or `off` (plain
     text)."""
-    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    chat_template_kwargs: dict[str, Any] | None = None
     """Variables that the chat template is given, such as `{enable_thinking: false}`."""
     generation: str = "greedy"
     """How answers are written: `greedy`, whatever the checkpoint's generation_config.json says, or

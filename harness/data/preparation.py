@@ -217,7 +217,7 @@ def _make_rules(config: Config, spec: TaskSpec, context_length: int) -> Encoding
         context_length=context_length,
         choose_by_likelihood=task.choose_by == "likelihood",
         use_chat_template=config.model.chat_template == "auto",
-        template_settings=config.model.chat_template_kwargs,
+        template_settings=config.model.chat_template_kwargs or {},
     )
 
 

@@ -363,8 +363,8 @@ def format_plan(plan: Plan, finished: int, seconds: float) -> str:
             + (f"; {cut} examples truncated to fit" if cut else "")
             + (f"; substitute data: {stand_in}" if stand_in else "")
         )
-    notes = [note for item in plan.variants for note in item.prepared.notes]
-    lines += [f"  {note}" for note in dict.fromkeys(notes)]
+    notes = [(item.config.model_name, n) for item in plan.variants for n in item.prepared.notes]
+    lines += [f"  {model}: {note}" for model, note in dict.fromkeys(notes)]
     lines += _describe_coverage(plan)
     total = sum(item.train_tokens for item in plan.variants if not item.is_trained)
     lines.append(
