@@ -38,7 +38,7 @@ class ModelConfig:
     """Named shape for random weights (`source: random`), see harness/models/shapes.py."""
     dtype: str = "auto"
     """Precision of the base: `auto`, `bfloat16`, `float16` or `float32`. `auto` is bfloat16 where
-    the hardware multiplies in it, else float32."""
+    the hardware multiplies in it, else float16 on a GPU and float32 on a CPU."""
     attention: str = "auto"
     """Attention kernel: `auto`, `sdpa`, `eager` or `flash_attention_2`. `auto` is sdpa where the
     model has it; on a CPU, training and scoring use an equivalent that is faster."""

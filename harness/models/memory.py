@@ -8,6 +8,8 @@ from types import TracebackType
 import psutil
 import torch
 
+from harness.records import limits
+
 PASS_TOKENS = {"cpu": 3072, "cuda": 16384}
 """Tokens of a pass beyond which its products get no faster, while its activations outgrow the
 caches and, on a CPU, every allocation is new memory to the system. On two cores, SmolLM2-135M in
@@ -32,7 +34,7 @@ def read_free_memory(device: torch.device) -> int:
     """Bytes that are free on a device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return limits.read_free_memory()
 
 
 class PeakMemory:

@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 
+from harness.records import limits
+
 PACKAGES = (
     *("torch", "transformers", "peft", "datasets", "numpy", "target-module-harness"),
     # What scores are computed by, and what the embedded invoices are written by.
@@ -18,7 +20,6 @@ PACKAGES = (
 )
 
 CPUS = Path("/sys/devices/system/cpu")
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 def describe_host() -> dict[str, Any]:
@@ -34,7 +35,7 @@ def describe_host() -> dict[str, Any]:
         "cpu_count": os.cpu_count() if cores is None else len(cores),
         "affinity": None if cores is None else format_cores(cores),
         "cpu_governor": read_governor(cores or [0]),
-        "cgroup_cpu_quota": read_cpu_quota(),
+        "cgroup_cpu_quota": limits.read_cpu_quota(),
         "threading_settings": read_threading_settings(os.environ),
         "memory_bytes": psutil.virtual_memory().total,
         "load_average": read_load(),
@@ -69,33 +70,6 @@ def read_governor(cores: Iterable[int], cpus: Path = CPUS) -> str | None:
     """Frequency governor of the cores, several where they differ; None where none is shown."""
     files = [cpus / f"cpu{core}" / "cpufreq" / "scaling_governor" for core in cores]
     return ", ".join(sorted({text for file in files if (text := _read_text(file))})) or None
-
-
-def read_cpu_quota(groups: Path = Path("/proc/self/cgroup"), mount: Path = CGROUPS) -> float | None:
-    """CPU quota of the process's cgroup [cores], the tightest of it and its parents; None: none.
-
-    Version 2 holds "<quota|max> <period>" in cpu.max, version 1 two files in the controller
-    `cpu`, with -1 for no quota (the kernel's admin-guide, cgroup-v2 and sched-bwc).
-    """
-    quotas = []
-    for line in _read_text(groups).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = mount / "cpu" if controllers else mount
-        # In a container a parent can be the group that is mounted: the path itself is not there.
-        group = root / path.lstrip("/")
-        while group.is_relative_to(root):
-            quotas.append(_read_quota(group))
-            group = group.parent
-    return min((quota for quota in quotas if quota is not None), default=None)
-
-
-def _read_quota(group: Path) -> float | None:
-    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-    text = _read_text(group / "cpu.max") or " ".join(_read_text(group / name) for name in names)
-    quota, _, period = text.partition(" ")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
 
 
 def _read_text(file: Path) -> str:

@@ -5,8 +5,8 @@ two threads. Where a row of each variant is too much for one training pass, some
 (`training.loop`); the pack is still scored as one.
 """
 
+import dataclasses
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ from typing import Any
 import torch
 
 from harness.adapters.counts import count_parameters
-from harness.models.memory import read_free_memory
+from harness.config.catalog import METHODS
+from harness.models.devices import resolve_device, resolve_dtype
+from harness.models.memory import find_training_tokens, read_free_memory
+from harness.records.limits import list_cores
 from harness.sweep.plan import Plan, VariantPlan, estimate_scoring
 
 MOST_PERMUTED = 6
@@ -28,10 +31,11 @@ USED_SHARE = 0.8
 START_SECONDS = 3.0
 """Loading the base into a process, roughly."""
 
-BYTES_PER_FEATURE = 8
-"""Memory of a training pass, a token and feature of a projection's input and output: what is kept
-for the backward pass, between the projections too. 2.4 MB a token of SmolLM2-135M in bf16, measured
-at 8,064 tokens (benchmarks/results/long-prompts.json)."""
+PROCESS_BYTES = 5 * 10**8
+"""Of a worker's libraries: 0.4 GB resident on a CPU, and a CUDA context of about that on a GPU."""
+
+LEAST_TOKENS = 1024
+"""Tokens below which a pass is not cut for the sake of a larger pack: products get slower."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,12 @@ class Room:
     is_gpu: bool
     cores: int
     memory_bytes: int
-    """Free now."""
+    """Free now; of each GPU."""
+    gpus: int = 1
 
     def count_workers(self, variants: int) -> int:
-        """Processes that may work at a time on so many variants: a GPU takes one."""
-        return 1 if self.is_gpu else max(1, min(self.cores, variants))
+        """Processes that may work at a time on so many variants: one a GPU, or one a core."""
+        return max(1, min(self.gpus if self.is_gpu else self.cores, variants))
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,10 @@ class PackPlan:
         return plan
 
     @property
+    def device(self) -> torch.device:
+        return resolve_device(self.first.config.model.device)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         sets = tuple(plan.label for plan in self.plans)
         return (("base",) if self.base else ()) + sets
@@ -78,7 +87,38 @@ class PackPlan:
     def memory_bytes(self) -> int:
         """Estimated need: the base's weights, a training pass, and what is trained."""
         trained = sum(map(count_trained_bytes, self.plans))
-        return count_base_bytes(self.first) + trained + count_pass_bytes(self.plans)
+        return PROCESS_BYTES + self.first.weight_bytes + trained + count_pass_bytes(self.plans)
+
+    def fit(self, memory_bytes: float) -> "PackPlan":
+        """The pack with passes of as many tokens as memory allows.
+
+        They are halved until they fit, then checkpointed; what fits in no way is left to the
+        smallest. A number of tokens of the user's own stays.
+        """
+        train = self.first.config.train
+        wanted = find_training_tokens(self.device)
+        tokens = [train.max_tokens_per_pass or wanted]
+        while not train.max_tokens_per_pass and tokens[-1] > LEAST_TOKENS:
+            tokens.append(tokens[-1] // 2)
+        can_checkpoint = all(METHODS[p.adapter.method].takes_checkpointing for p in self.plans)
+        modes = sorted(
+            {train.gradient_checkpointing, can_checkpoint or train.gradient_checkpointing}
+        )
+        for checkpointing in modes:
+            for each in tokens:
+                fitted = self._cut(each, checkpointing)
+                if fitted.memory_bytes <= memory_bytes:
+                    return fitted
+        return fitted
+
+    def _cut(self, tokens: int, checkpointing: bool) -> "PackPlan":
+        plans = tuple(
+            dataclasses.replace(
+                plan, max_tokens_per_pass=tokens, gradient_checkpointing=checkpointing
+            )
+            for plan in self.plans
+        )
+        return dataclasses.replace(self, plans=plans)
 
 
 @dataclass(frozen=True)
@@ -90,10 +130,16 @@ class Layout:
 
 
 def survey_room(device: torch.device, in_processes: bool) -> Room:
-    """Look at what is free on a device; without processes there is one worker with all cores."""
-    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    cores = len(usable(0)) if in_processes else 1
-    return Room(device.type == "cuda", cores, read_free_memory(device))
+    """Look at what is free on a device; without processes there is one worker with all cores.
+
+    A CUDA device without a number stands for every GPU that is visible.
+    """
+    cores = len(list_cores()) if in_processes else 1
+    devices = [device]
+    if device.type == "cuda" and device.index is None and in_processes:
+        devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    memory = min(map(read_free_memory, devices))
+    return Room(device.type == "cuda", cores, memory, len(devices))
 
 
 def lay_out(
@@ -152,24 +198,32 @@ def _count_alike(lines: Iterable[str]) -> list[str]:
 
 
 def count_workers(packs: Sequence[PackPlan], room: Room) -> int:
-    """Processes that may run at a time: a GPU takes one; cores and memory bound the others."""
+    """Processes that may run at a time: one a GPU; cores and memory bound the others."""
+    most = room.count_workers(len(packs))
     if room.is_gpu or not packs:
-        return 1
+        return most
     largest = max(pack.memory_bytes for pack in packs)
-    return max(1, min(room.cores, len(packs), room.memory_bytes // largest))
+    return max(1, min(most, room.memory_bytes // largest))
 
 
 def cut_group(plans: Sequence[VariantPlan], room: Room) -> list[PackPlan]:
-    """Cut a group into as few packs as memory allows."""
-    packs: list[list[VariantPlan]] = []
+    """Cut a group into as few packs as memory allows.
+
+    A pack's passes get smaller as it grows, but none is checkpointed for the sake of one more
+    variant.
+    """
+    limit = USED_SHARE * room.memory_bytes
+    packs: list[PackPlan] = []
     for plan in order_for_neighbours([plan for plan in plans if plan.can_be_packed]):
-        last = [*packs[-1], plan] if packs else [plan]
-        if packs and PackPlan(tuple(last)).memory_bytes <= USED_SHARE * room.memory_bytes:
-            packs[-1].append(plan)
+        alone = PackPlan((plan,)).fit(limit)
+        last = dataclasses.replace(packs[-1], plans=(*packs[-1].plans, plan)) if packs else alone
+        grown = last.fit(limit)
+        is_alike = grown.first.gradient_checkpointing == alone.first.gradient_checkpointing
+        if packs and is_alike and grown.memory_bytes <= limit:
+            packs[-1] = grown
         else:
-            packs.append([plan])
-    packs += [[plan] for plan in plans if not plan.can_be_packed]
-    return [PackPlan(tuple(members)) for members in packs]
+            packs.append(alone)
+    return packs + [PackPlan((plan,)).fit(limit) for plan in plans if not plan.can_be_packed]
 
 
 def order_for_neighbours(plans: Sequence[VariantPlan]) -> list[VariantPlan]:
@@ -238,7 +292,8 @@ def find_makespan(packs: Sequence[PackPlan], room: Room) -> float:
     ends = [0.0] * workers
     for seconds in sorted((pack.seconds for pack in packs), reverse=True):
         ends[ends.index(min(ends))] += seconds
-    return max(ends) / math.sqrt(room.cores // workers)
+    threads = 1 if room.is_gpu else room.cores // workers
+    return max(ends) / math.sqrt(threads)
 
 
 def count_pass_tokens(plan: VariantPlan, sharing: int = 1) -> int:
@@ -249,12 +304,6 @@ def count_pass_tokens(plan: VariantPlan, sharing: int = 1) -> int:
         rows = sharing * -(-len(step) // plan.config.train.gradient_accumulation)
         largest = max(largest, min(rows * longest, max(plan.max_tokens_per_pass, longest)))
     return largest
-
-
-def count_base_bytes(plan: VariantPlan) -> int:
-    return (
-        2 * 2 * sum(p.in_features * p.out_features * max(p.experts, 1) for p in plan.modules.inside)
-    )
 
 
 def count_trained_bytes(plan: VariantPlan) -> int:
@@ -270,10 +319,9 @@ def count_pass_bytes(plans: Sequence[VariantPlan]) -> int:
 
 
 def _count_activations(plan: VariantPlan, sharing: int) -> int:
-    every = plan.modules.inside
-    features = sum(p.in_features + p.out_features for p in every)
-    if plan.config.train.gradient_checkpointing:
-        # Each block's input, and all of one block.
-        inputs = sum(p.in_features for p in every) // max(1, len(every))
-        features = features // plan.modules.block_count + inputs * plan.modules.block_count
-    return BYTES_PER_FEATURE * features * count_pass_tokens(plan, sharing)
+    inside, blocks = plan.modules.inside, plan.modules.block_count
+    # A block's input is as wide as what its first projection reads.
+    dtype = resolve_dtype(plan.config.model.dtype, plan.config.model.device)
+    hidden = max((p.in_features for p in inside[:1]), default=0) * dtype.itemsize
+    token = plan.activations.count(blocks, plan.gradient_checkpointing, hidden)
+    return round(token * count_pass_tokens(plan, sharing))

@@ -22,7 +22,9 @@ from harness.models.memory import find_training_tokens
 from harness.models.projections import BYPASSED, ModuleMap, Projection, map_modules
 from harness.progress import announce
 from harness.records.record import TUNED
+from harness.sweep.activations import Activations
 from harness.sweep.budgets import resolve_budgets
+from harness.sweep.model_size import check_size
 from harness.sweep.speed import Speed, Trial, can_be_measured, guess_speed, measure_speed
 
 MEASURED_ABOVE_SECONDS = 60.0
@@ -51,6 +53,14 @@ class VariantPlan:
     it."""
     latency_seconds: float
     scored_examples: int
+    weight_bytes: int
+    """Of the base."""
+    activations: Activations
+    """What a training pass keeps."""
+    max_tokens_per_pass: int
+    """Tokens of a training pass, of all variants that share it; fewer where memory is short."""
+    gradient_checkpointing: bool
+    """As configured, or where memory is too short without."""
     is_trained: bool = False
     """Whether an earlier sweep trained it, with all that shared its pack."""
 
@@ -69,12 +79,6 @@ class VariantPlan:
         """Whether the variant can share its passes with others."""
         is_packable = METHODS[self.adapter.method].is_packable
         return is_packable and all(p.is_packable for p in self.projections)
-
-    @property
-    def max_tokens_per_pass(self) -> int:
-        """Tokens of a training pass, of all variants that share it."""
-        device = resolve_device(self.config.model.device)
-        return self.config.train.max_tokens_per_pass or find_training_tokens(device)
 
     @property
     def timed_lengths(self) -> tuple[int, int]:
@@ -142,18 +146,20 @@ def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
     weights, a role that it has not, data that cannot be read, a prompt that cannot fit.
     """
     prepared: dict[str, PreparedTask] = {}
-    maps: dict[str, tuple[ModuleMap, int]] = {}
+    maps: dict[str, tuple[ModuleMap, int, int]] = {}
     parts: dict[str, tuple[PreparedTask, ModuleMap]] = {}
     for config in configs:
         model_key = _name_model(config)
         if model_key not in maps:
             structure = load_structure(config.model)
+            weight_bytes = check_size(config, structure.model)
             check_checkpoint(config.model)
             maps[model_key] = (
                 map_modules(structure.model, structure.config, config.model.roles),
                 find_context_length(structure.config),
+                weight_bytes,
             )
-        mapped, context_length = maps[model_key]
+        mapped, context_length, _ = maps[model_key]
         mapped.select(config.roles, config.target.layers)
         extra = config.task.extra_test_examples
         task_key = hash_values(
@@ -166,14 +172,17 @@ def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
     _refuse_twins(configs, parts)
     adapters = _resolve_budgets(configs, {name: mapped for name, (_, mapped) in parts.items()})
     models = {_name_model(config): config.model for config in configs}
-    speeds = {
-        name: guess_speed(model, _count_weights(maps[name][0].inside), workers)
-        for name, model in models.items()
-    }
+    speeds = {name: guess_speed(model, maps[name][0], workers) for name, model in models.items()}
 
     def plan_variants() -> list[VariantPlan]:
         return [
-            _plan_variant(config, adapter, *parts[config.run_id], speeds[_name_model(config)])
+            _plan_variant(
+                config,
+                adapter,
+                *parts[config.run_id],
+                speeds[_name_model(config)],
+                maps[_name_model(config)][2],
+            )
             for config, adapter in zip(configs, adapters, strict=True)
         ]
 
@@ -276,6 +285,7 @@ def _plan_variant(
     prepared: PreparedTask,
     mapped: ModuleMap,
     speed: Speed,
+    weight_bytes: int,
 ) -> VariantPlan:
     train, latency, costs = config.train, config.latency, speed.costs
     steps = plan_steps(
@@ -304,14 +314,15 @@ def _plan_variant(
         score_seconds=prompts * costs.prompt + len(prepared.test) * writing * costs.row,
         batch_seconds=writing * costs.step,
         scored_examples=len(prepared.test),
+        weight_bytes=weight_bytes,
+        activations=speed.activations,
+        max_tokens_per_pass=train.max_tokens_per_pass
+        or find_training_tokens(resolve_device(config.model.device)),
+        gradient_checkpointing=train.gradient_checkpointing,
         # All threads time together; twice as many are taken to be 1.4 times as fast.
         latency_seconds=latency.enabled
         * (arms * call * _count_rounds(latency) / math.sqrt(speed.workers)),
     )
-
-
-def _count_weights(projections: Sequence[Projection]) -> int:
-    return sum(p.in_features * p.out_features * max(p.experts, 1) for p in projections)
 
 
 def _count_rounds(latency: LatencyConfig) -> int:

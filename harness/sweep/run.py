@@ -236,7 +236,10 @@ def _start(
     run_jobs: RunJobs,
     progress: Progress,
 ) -> list[str | None]:
-    jobs = [Job(_name(pack, work), work, (pack,)) for pack in packs]
+    jobs = [
+        Job(_name(pack, work), work, (pack,), takes_gpu=pack.device.type == "cuda")
+        for pack in packs
+    ]
     return run_jobs(jobs, workers, progress)
 
 

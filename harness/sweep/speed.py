@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from statistics import fmean, median
 
@@ -27,7 +27,8 @@ from harness.models.devices import resolve_device, resolve_dtype
 from harness.models.forward import run_body
 from harness.models.loading import count_blocks, load_shallow
 from harness.models.memory import give_back_memory, read_free_memory
-from harness.models.projections import Projection
+from harness.models.projections import ModuleMap, Projection
+from harness.sweep.activations import Activations, count_bytes, guess_activations
 from harness.training.loop import Passes, Recipe, train_pack
 from harness.training.packed_model import Pack
 
@@ -70,6 +71,8 @@ class Speed:
     """Processes that work at a time."""
     is_measured: bool
     """Else it is guessed from the rate of a product of matrices."""
+    activations: Activations = field(default_factory=lambda: Activations(0.0, 0.0))
+    """Memory of a training pass."""
 
     @property
     def train_tokens_per_second(self) -> float:
@@ -93,14 +96,16 @@ class Trial:
     workers: int
 
 
-def guess_speed(model: ModelConfig, weights: int, workers: int) -> Speed:
+def guess_speed(model: ModelConfig, mapped: ModuleMap, workers: int) -> Speed:
     """Return the speed to expect from the rate of a product of matrices.
 
-    `weights` are those of all projections. A model reaches about half of that rate; a step of
+    A model reaches about half of that rate; a step of
     decoding reads every weight, and multiplies far below the peak.
     """
     device, dtype = resolve_device(model.device), resolve_dtype(model.dtype, model.device)
     operation = 2 / measure_rate(device, dtype)
+    inside = mapped.inside
+    weights = sum(p.in_features * p.out_features * max(p.experts, 1) for p in inside)
     costs = Costs(
         # Forward, and backward through the activations alone: 2 products a weight and token.
         train=2 * operation * weights,
@@ -108,7 +113,8 @@ def guess_speed(model: ModelConfig, weights: int, workers: int) -> Speed:
         step=10 * operation * weights,
         row=4 * operation * weights,
     )
-    return Speed(costs, _name(dtype), workers, is_measured=False)
+    activations = guess_activations(inside, mapped.block_count, dtype.itemsize)
+    return Speed(costs, _name(dtype), workers, False, activations)
 
 
 @functools.cache
@@ -135,6 +141,9 @@ def measure_speed(trial: Trial) -> Speed:
         [_make_pack(trial, *each) for each in zip(models, depths, strict=True)]
         for _ in range(trial.workers)
     ]
+    length = trial.prompt_tokens + trial.completion_tokens
+    tokens = length * len(trial.adapters)
+    shallow_bytes, deep_bytes = (count_bytes(pack, tokens) for pack in packs[0])
     meeting = threading.Barrier(trial.workers)
 
     def work(own: Sequence[Pack]) -> list[Costs]:
@@ -151,9 +160,11 @@ def measure_speed(trial: Trial) -> Speed:
         shallow, deep = (fmean(getattr(each[i], cost) for each in measured) for i in range(2))
         return max(0.0, shallow + steps * (deep - shallow))
 
-    costs = Costs(*(extend(field.name) for field in fields(Costs)))
+    costs = Costs(*(extend(each.name) for each in fields(Costs)))
+    block = max(0.0, deep_bytes - shallow_bytes) / max(1, depths[1] - depths[0])
+    activations = Activations(block, max(0.0, shallow_bytes - depths[0] * block), True)
     dtype = resolve_dtype(trial.model.dtype, trial.model.device)
-    return Speed(costs, _name(dtype), trial.workers, is_measured=True)
+    return Speed(costs, _name(dtype), trial.workers, True, activations)
 
 
 def can_be_measured(model: ModelConfig) -> bool:

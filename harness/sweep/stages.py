@@ -217,7 +217,7 @@ def _train_pack(
             Passes(
                 runs[0].plan.max_tokens_per_pass,
                 settings.gradient_accumulation,
-                settings.gradient_checkpointing,
+                runs[0].plan.gradient_checkpointing,
             ),
             pad_token_id=int(loaded.tokenizer.pad_token_id),
             on_step=show,

@@ -18,7 +18,9 @@ from typing import Any
 
 import torch
 
+from harness.models.devices import see_one_gpu
 from harness.progress import Board, Progress, SentProgress, send_announcements
+from harness.records.limits import list_cores
 from harness.signals import delay_interrupts, describe_exit, heed_interrupt, interrupt_on
 from harness.sweep.process_server import find_context, start_server
 
@@ -35,6 +37,8 @@ class Job:
     title: str
     work: Work
     arguments: tuple[Any, ...]
+    takes_gpu: bool = False
+    """Whether each of several processes has a GPU of its own."""
 
 
 @dataclass
@@ -53,7 +57,7 @@ def share_cores(workers: int) -> list[list[int]]:
     """Cut the cores that this process may use into equal shares, for pinning; empty: unpinned."""
     if not hasattr(os, "sched_setaffinity"):
         return [[] for _ in range(workers)]
-    cores = sorted(os.sched_getaffinity(0))
+    cores = list_cores()
     size = max(1, len(cores) // workers)
     return [cores[i * size : (i + 1) * size] or cores for i in range(workers)]
 
@@ -87,7 +91,9 @@ def run_apart(jobs: Sequence[Job], workers: int, progress: Progress) -> list[str
                 line = free.pop(0)
                 # Cut off here, the child would complain of what it was not sent, or not be ended.
                 with delay_interrupts():
-                    running.append(_start(context, waiting.pop(0), jobs, line, cores[line]))
+                    number = waiting.pop(0)
+                    gpu = line if jobs[number].takes_gpu and workers > 1 else None
+                    running.append(_start(context, number, jobs[number], line, cores[line], gpu))
             for each in _wait(running, board):
                 running.remove(each)
                 board.clear(each.line)
@@ -98,12 +104,13 @@ def run_apart(jobs: Sequence[Job], workers: int, progress: Progress) -> list[str
     return reasons
 
 
-def _start(context: Any, number: int, jobs: Sequence[Job], line: int, cores: list[int]) -> _Running:
+def _start(
+    context: Any, number: int, job: Job, line: int, cores: list[int], gpu: int | None
+) -> _Running:
     messages, theirs = context.Pipe(duplex=False)
-    job = jobs[number]
     process = context.Process(
         target=_work,
-        args=(theirs, job.work, job.arguments, cores, torch.get_num_threads()),
+        args=(theirs, job.work, job.arguments, cores, torch.get_num_threads(), gpu),
         name=job.title,
     )
     process.start()
@@ -166,11 +173,14 @@ def _work(
     arguments: tuple[Any, ...],
     cores: list[int],
     threads: int,
+    gpu: int | None,
 ) -> None:
     """The child's whole life; it may be told to end at any moment of it."""
     try:
         interrupt_on("SIGINT", "SIGTERM")
         threading.Thread(target=_end_with_parent, daemon=True).start()
+        if gpu is not None:
+            see_one_gpu(gpu)
         if cores:
             os.sched_setaffinity(0, cores)
         torch.set_num_threads(min(threads, len(cores)) if cores else threads)

@@ -29,6 +29,7 @@ from harness.data.encoding import EncodedExample
 from harness.errors import UserError
 from harness.models.forward import Head, differentiate_loss, make_cache, run_body
 from harness.models.memory import PeakMemory
+from harness.training.loss_scale import LossScale
 from harness.training.packed_model import Pack, lora_layers
 
 
@@ -159,14 +160,18 @@ def train_pack(
     """
     learners = [_start(pack, number, recipe) for number, recipe in enumerate(recipes)]
     device = learners[0].parameters[0].device
-    head = Head(pack.model)
+    head, scale = Head(pack.model), LossScale(pack.model.dtype)
     pack.train(checkpointing=passes.gradient_checkpointing)
     started = time.perf_counter()
     with PeakMemory(device) as memory, torch.random.fork_rng():
         torch.manual_seed(recipes[0].seed)
         while running := [learner for learner in learners if not learner.is_over]:
-            step = _Step(pack, head, running, pad_token_id)
+            step = _Step(pack, head, running, pad_token_id, scale.value)
             losses = step.accumulate(passes)
+            weights = [weight for learner in running for weight in learner.parameters]
+            if losses.isfinite().all() and scale.was_too_large(weights):
+                continue
+            scale.remove(weights)
             taken = _update(pack, running, losses.tolist())
             for learner in running:
                 learner.seconds = time.perf_counter() - started
@@ -200,12 +205,18 @@ class _Step:
     """One optimizer step of the learners that are still running."""
 
     def __init__(
-        self, pack: Pack, head: Head, learners: Sequence[_Learner], pad_token_id: int
+        self,
+        pack: Pack,
+        head: Head,
+        learners: Sequence[_Learner],
+        pad_token_id: int,
+        scale: float,
     ) -> None:
         self._pack = pack
         self._head = head
         self._learners = learners
         self._pad = pad_token_id
+        self._scale = scale
         self._device = learners[0].parameters[0].device
         self._is_shared = self._can_be_shared()
 
@@ -282,7 +293,8 @@ class _Step:
             cache,
         )
         weights = weights.to(self._device, torch.promote_types(hidden.dtype, torch.float32))
-        losses, gradient = differentiate_loss(self._head, hidden, labels, weights[owners])
+        scaled = weights[owners] * self._scale
+        losses, gradient = differentiate_loss(self._head, hidden, labels, scaled)
         # Where the head alone is trained, nothing below it learns.
         if hidden.requires_grad:
             hidden.backward(gradient)  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ import torch
 
 from harness.models.devices import Gpu, describe_environment
 from harness.models.memory import PeakMemory, read_memory_in_use
-from harness.records.environment import format_cores, read_cpu_quota, read_governor
+from harness.records.environment import format_cores, read_governor
 
 
 def test_facts_are_json_and_name_no_user_or_machine() -> None:
@@ -59,59 +59,6 @@ def test_governors_of_the_usable_cores_alone(tmp_path: Path) -> None:
     assert read_governor([0, 2], tmp_path) == "performance"
     assert read_governor([0, 1], tmp_path) == "performance, powersave"
     assert read_governor([7], tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    ("groups", "files", "quota"),
-    [
-        pytest.param("0::/\n", {"cpu.max": "200000 100000"}, 2.0, id="container of version 2"),
-        pytest.param("0::/\n", {"cpu.max": "max 100000"}, None, id="unlimited"),
-        pytest.param("0::/\n", {}, None, id="the root group has no file"),
-        pytest.param(
-            "0::/pod/task\n",
-            {"pod/cpu.max": "150000 100000", "pod/task/cpu.max": "max 100000"},
-            1.5,
-            id="a parent's quota binds too",
-        ),
-        pytest.param(
-            "0::/pod/task\n",
-            {"pod/cpu.max": "400000 100000", "pod/task/cpu.max": "50000 100000"},
-            0.5,
-            id="the tightest binds",
-        ),
-        pytest.param(
-            "5:cpu,cpuacct:/docker/abc\n4:cpuset:/\n",
-            {"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"},
-            3.0,
-            id="version 1, the host's path is not in the container",
-        ),
-        pytest.param(
-            "1:cpu:/\n0::/\n",
-            {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"},
-            None,
-            id="version 1, unlimited",
-        ),
-        pytest.param(
-            "4:cpuset:/\n",
-            {"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"},
-            None,
-            id="cpuset is not cpu",
-        ),
-    ],
-)
-def test_the_cpu_quota_of_a_cgroup(
-    tmp_path: Path, groups: str, files: dict[str, str], quota: float | None
-) -> None:
-    mount = tmp_path / "cgroup"
-    for name, text in files.items():
-        (mount / name).parent.mkdir(parents=True, exist_ok=True)
-        (mount / name).write_text(f"{text}\n")
-    (tmp_path / "groups").write_text(groups)
-    assert read_cpu_quota(tmp_path / "groups", mount) == quota
-
-
-def test_a_system_without_cgroups_has_no_quota(tmp_path: Path) -> None:
-    assert read_cpu_quota(tmp_path / "absent", tmp_path) is None
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,13 @@ def test_two_depths_are_extended_to_all_blocks(
         return Costs(*[5.0 + 2.0 * depth] * 3, row=0.0)
 
     monkeypatch.setattr(speed, "_measure", measure)
-    costs = measure_speed(make_trial(untimed_config(), 1)).costs
+    monkeypatch.setattr(speed, "count_bytes", lambda depth, tokens: 70.0 + 30.0 * depth)
+    found = measure_speed(make_trial(untimed_config(), 1))
+    costs, kept = found.costs, found.activations
     assert (costs.train, costs.prompt, costs.step, costs.row) == pytest.approx((65, 65, 65, 0))
+    assert kept.count(30, checkpointing=False, hidden_bytes=4) == pytest.approx(70 + 900)
+    # All of one block, the inputs of all.
+    assert kept.count(30, checkpointing=True, hidden_bytes=4) == pytest.approx(70 + 30 + 120)
 
 
 def test_a_model_that_would_fill_the_memory_is_not_measured(

@@ -1,0 +1,42 @@
+"""Whether a model's weights fit where they are to go, said before anything loads."""
+
+import torch
+from torch import nn
+
+from harness.config.schema import Config
+from harness.errors import UserError
+from harness.formatting import format_bytes
+from harness.models.devices import resolve_device, resolve_dtype
+from harness.models.memory import read_free_memory
+
+
+def check_size(config: Config, structure: nn.Module) -> int:
+    """Bytes of a model's weights; UserError where they are more than the device has.
+
+    `structure` is the model on the meta device.
+    """
+    device = resolve_device(config.model.device)
+    dtype = resolve_dtype(config.model.dtype, config.model.device)
+    weights = sum(weight.numel() for weight in structure.parameters())
+    needed, there = weights * dtype.itemsize, read_capacity(device)
+    if needed > there:
+        what = "this GPU has" if device.type == "cuda" else "this process may use"
+        name = str(dtype).removeprefix("torch.")
+        halves = (
+            ["model.dtype=bfloat16 takes " + format_bytes(weights * 2)]
+            if dtype.itemsize > 2 and weights * 2 <= there
+            else []
+        )
+        advice = "; or ".join([*halves, "a smaller model", "a device with more memory"])
+        raise UserError(
+            f"model: {config.model_name} has {weights / 1e9:.1f} billion weights, "
+            f"{format_bytes(needed)} in {name}, and {what} {format_bytes(there)}; choose {advice}"
+        )
+    return needed
+
+
+def read_capacity(device: torch.device) -> int:
+    """Bytes that a model may take: all of a GPU's, and what is free of main memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return read_free_memory(device)
