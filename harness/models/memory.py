@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import threading
 from types import TracebackType
 
@@ -86,6 +87,13 @@ def read_memory_in_use(device: torch.device) -> int:
         return int(torch.cuda.memory_allocated(device))
     give_back_memory()
     return int(psutil.Process().memory_info().rss)
+
+
+def release(device: torch.device) -> None:
+    """Give memory that nothing refers to any more back to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def give_back_memory() -> None:

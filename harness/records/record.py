@@ -94,6 +94,11 @@ class TrainRecord:
     """Role -> squared norm of the first step's gradient of all its B matrices, before clipping."""
     learning_rate: float = math.nan
     """Highest rate of the schedule: as configured, or as chosen where it was tuned."""
+    max_tokens_per_pass: int | None = None
+    """Tokens of a training pass at most, of all variants of the pack: as configured, or as memory
+    allowed. The loss does not depend on it."""
+    gradient_checkpointing: bool | None = None
+    """Whether activations were computed twice, as configured or to save memory."""
 
 
 @dataclasses.dataclass(frozen=True)

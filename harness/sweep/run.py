@@ -13,6 +13,7 @@ from harness.config.schema import Config
 from harness.errors import UserError
 from harness.models.devices import describe_environment, resolve_device
 from harness.models.loading import LoadedModel, load_model
+from harness.models.memory import release
 from harness.progress import Progress, announce
 from harness.records.files import write_json
 from harness.sweep.learning_rates import tune_rates
@@ -52,7 +53,6 @@ from harness.sweep.timing_stage import (
     close_untimed,
     describe_calls,
     pick_timed,
-    release,
     reuse_times,
     share_times,
     time_runs,

@@ -23,7 +23,7 @@ from harness.evaluation.respondents import Respondents
 from harness.evaluation.scoring import ScoredExample, measure_losses, score_pack
 from harness.evaluation.summary import summarize, tabulate
 from harness.models.loading import LoadedModel, name_base
-from harness.models.memory import is_out_of_memory
+from harness.models.memory import is_out_of_memory, release
 from harness.models.projections import list_targets, shorten_paths
 from harness.progress import Progress, announce
 from harness.records.files import write_table
@@ -164,19 +164,74 @@ def train(runs: Sequence[Run], loaded: LoadedModel, progress: Progress, trained:
     for run in runs:
         # What an earlier run left may be half overwritten if this one is cut off.
         run.save(train=None, eval=None)
-    members = [_attach(run, loaded) for run in runs]
-    pack = _pack(runs, members, loaded)
-    results = _train_pack(runs, pack, loaded, progress)
+    members, results, passes = _train_within_memory(runs, loaded, progress)
     names = tuple(run.record.run_id for run in runs)
     for run, member, result in zip(runs, members, results, strict=True):
         if not isinstance(result, TrainResult):
             report_failure(run, result)
             continue
         with failures_recorded([run]):
-            summary = _summarize_training(run, result, names)
+            summary = _summarize_training(run, result, names, passes)
             run.save(adapter=_save(run, member, loaded), train=summary, eval=None)
             if is_saved_as_trained(run.plan.adapter):
                 trained[run.record.run_id] = member
+
+
+def _train_within_memory(
+    runs: Sequence[Run], loaded: LoadedModel, progress: Progress
+) -> tuple[list[Adapted], list[TrainResult | DivergedError], Passes]:
+    """Train, and begin again with smaller passes where one variant alone lacks memory for them.
+
+    The loss does not depend on passes. Several variants are left to be halved.
+    """
+    tried = _list_passes(runs)
+    for place, passes in enumerate(tried):
+        try:
+            return *_attach_and_train(runs, passes, loaded, progress), passes
+        except Exception as error:
+            if len(runs) > 1 or not is_out_of_memory(error):
+                raise
+            if place == len(tried) - 1:
+                raise UserError(
+                    f"out of memory with train.max_tokens_per_pass={passes.max_tokens} and "
+                    f"train.gradient_checkpointing={passes.gradient_checkpointing}; lower "
+                    "task.max_prompt_tokens and task.max_completion_tokens, or choose "
+                    "adapter=qlora or a smaller model"
+                ) from error
+        # Only now has the error let go of what it kept alive.
+        release(loaded.model.device)
+        following = tried[place + 1]
+        announce(
+            f"{name_pack(runs)}: out of memory; training again with passes of "
+            f"{following.max_tokens:,} tokens"
+            + (" and gradient checkpointing" if following.gradient_checkpointing else "")
+        )
+    raise AssertionError("there is always a way to try")
+
+
+def _attach_and_train(
+    runs: Sequence[Run], passes: Passes, loaded: LoadedModel, progress: Progress
+) -> tuple[list[Adapted], list[TrainResult | DivergedError]]:
+    members = [_attach(run, loaded) for run in runs]
+    pack = _pack(runs, members, loaded)
+    return members, _train_pack(runs, pack, passes, loaded, progress)
+
+
+def _list_passes(runs: Sequence[Run]) -> list[Passes]:
+    """Passes as planned, then smaller ones down to one row, then the same with checkpointing."""
+    plan = runs[0].plan
+    longest = max(plan.prepared.train[i].length for step in plan.steps for i in step)
+    tokens = [plan.max_tokens_per_pass]
+    while tokens[-1] > longest:
+        tokens.append(max(longest, tokens[-1] // 2))
+    modes = {plan.gradient_checkpointing, METHODS[plan.adapter.method].takes_checkpointing}
+    accumulation = plan.config.train.gradient_accumulation
+    return [
+        Passes(each, accumulation, checkpointing)
+        for checkpointing in sorted(modes)
+        for each in tokens
+        if checkpointing or not plan.gradient_checkpointing
+    ]
 
 
 def _attach(run: Run, loaded: LoadedModel) -> Adapted:
@@ -200,9 +255,8 @@ def _pack(runs: Sequence[Run], members: Sequence[Adapted], loaded: LoadedModel) 
 
 
 def _train_pack(
-    runs: Sequence[Run], pack: Pack, loaded: LoadedModel, progress: Progress
+    runs: Sequence[Run], pack: Pack, passes: Passes, loaded: LoadedModel, progress: Progress
 ) -> list[TrainResult | DivergedError]:
-    settings = runs[0].plan.config.train
     length = max(len(run.plan.steps) for run in runs)
     planned = sum(run.plan.train_seconds for run in runs)
     with progress.stage(f"{name_pack(runs)} · training", length, planned) as stage:
@@ -214,11 +268,7 @@ def _train_pack(
         return train_pack(
             pack,
             [_make_recipe(run) for run in runs],
-            Passes(
-                runs[0].plan.max_tokens_per_pass,
-                settings.gradient_accumulation,
-                runs[0].plan.gradient_checkpointing,
-            ),
+            passes,
             pad_token_id=int(loaded.tokenizer.pad_token_id),
             on_step=show,
         )
@@ -261,7 +311,9 @@ def _save(run: Run, member: Adapted, loaded: LoadedModel) -> AdapterRecord:
     )
 
 
-def _summarize_training(run: Run, trained: TrainResult, pack: tuple[str, ...]) -> TrainRecord:
+def _summarize_training(
+    run: Run, trained: TrainResult, pack: tuple[str, ...], passes: Passes
+) -> TrainRecord:
     plan = run.plan
     seen = {i for step in plan.steps for i in step}
     tail = trained.loss[-max(1, len(trained.loss) // 10) :]
@@ -282,6 +334,8 @@ def _summarize_training(run: Run, trained: TrainResult, pack: tuple[str, ...]) -
         pack=pack,
         gradient_energy=_sum_by_role(plan, trained.first_gradients),
         learning_rate=plan.learning_rate,
+        max_tokens_per_pass=passes.max_tokens,
+        gradient_checkpointing=passes.gradient_checkpointing,
     )
 
 

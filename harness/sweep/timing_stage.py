@@ -1,14 +1,11 @@
 """The last stage of a group: time its variants with the base, and close their records."""
 
 import contextlib
-import gc
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from harness.config.catalog import METHODS
 from harness.errors import UserError
@@ -266,10 +263,3 @@ def _summarize(base: Run, measured: Measurement, budget: Budget) -> LatencyRecor
         adapter_dtype=str(state.settings["adapter_dtype"] or ""),
         session=base.record.run_id,
     )
-
-
-def release(device: torch.device) -> None:
-    """Give memory that nothing refers to any more back to the device, for the fresh processes."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

@@ -16,6 +16,7 @@ from harness.errors import UserError
 from harness.records.record import read_record
 from harness.sweep import run, stages, timing_stage
 from harness.sweep.plan import plan_sweep
+from harness.training.loop import Passes
 from harness.training.packed_model import BASE_ROW
 
 ConfigMaker = Callable[..., Config]
@@ -203,7 +204,11 @@ def test_a_failing_variant_is_recorded_and_the_others_go_on(
     assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
     record = read_record(folder_of(configs[1]))
     assert record.error is not None
-    assert (record.error.type, record.error.message) == (type(error).__name__, str(error))
+    if isinstance(error, torch.OutOfMemoryError):
+        assert record.error.message.startswith("out of memory with train.max_tokens_per_pass=")
+        assert "train.gradient_checkpointing=True" in record.error.message
+    else:
+        assert (record.error.type, record.error.message) == (type(error).__name__, str(error))
     assert "train_pack" in record.error.traceback
     first = read_record(folder_of(configs[0])).train
     assert first is not None
@@ -213,6 +218,36 @@ def test_a_failing_variant_is_recorded_and_the_others_go_on(
     assert [outcome.status for outcome in run.run_sweep(configs)] == ["ok"] * 3
     assert len(trained) == 1
     assert read_record(folder_of(configs[1])).error is None
+
+
+@pytest.mark.parametrize(("most", "is_enough"), [(256, True), (0, False)])
+def test_one_variant_without_memory_trains_in_smaller_passes_then_with_checkpointing(
+    untimed_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch, most: int, is_enough: bool
+) -> None:
+    """The loss is that of the whole pass."""
+    config = untimed_config()
+    run.run_sweep([config])
+    whole = read_record(folder_of(config)).train
+    tried: list[Passes] = []
+    real = stages.train_pack
+
+    def short(pack: Any, recipes: Any, passes: Passes, **named: Any) -> Any:
+        tried.append(passes)
+        if not passes.gradient_checkpointing and passes.max_tokens > most:
+            raise torch.OutOfMemoryError("planted: out of memory")
+        return real(pack, recipes, passes, **named)
+
+    monkeypatch.setattr(stages, "train_pack", short)
+    again = untimed_config("study=again")
+    assert run.run_sweep([again])[0].status == "ok"
+    train = read_record(folder_of(again)).train
+    assert train is not None
+    assert whole is not None
+    assert train.loss == pytest.approx(whole.loss, rel=1e-4)
+    assert train.gradient_checkpointing is not is_enough
+    sizes = [passes.max_tokens for passes in tried if not passes.gradient_checkpointing]
+    assert sizes == sorted(sizes, reverse=True)
+    assert train.max_tokens_per_pass == tried[-1].max_tokens
 
 
 def test_a_group_goes_through_the_model_at_once(
