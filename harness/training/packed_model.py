@@ -10,7 +10,7 @@ their own parameters, so a member is saved as any PEFT adapter is.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any, Literal
 
 import torch
@@ -62,6 +62,8 @@ class Rows:
         self.step = 0
         self.first_row = 0
         self.height = 1
+        self.runs: list[tuple[int, slice]] = []
+        """Owners of neighbouring rows, with the rows, in the mode `owners`."""
         self._owners = torch.empty(0, dtype=torch.long)
         self._foreign: dict[tuple[Any, ...], torch.Tensor] = {}
 
@@ -82,6 +84,9 @@ class Rows:
         self.mode, self.members = "owners", tuple(sorted(set(owners) - {BASE_ROW}))
         self._owners = torch.tensor(owners, dtype=torch.long)
         self._foreign = {}
+        ends = [*accumulate(len(list(rows)) for _, rows in groupby(owners))]
+        starts = [0, *ends[:-1]]
+        self.runs = [(owners[a], slice(a, b)) for a, b in zip(starts, ends, strict=True)]
 
     @property
     def count(self) -> int:
@@ -127,13 +132,10 @@ class PackedProjection(nn.Module):
         self.base = base
         self._adapters = dict(adapters)
         self._rows = rows
-        self._side_by_side: (
-            tuple[
-                tuple[tuple[int, ...], torch.dtype],
-                tuple[tuple[int, ...], torch.Tensor, torch.Tensor],
-            ]
-            | None
-        ) = None
+        self._prepared: dict[
+            tuple[tuple[int, ...], torch.dtype],
+            tuple[tuple[int, ...], torch.Tensor, torch.Tensor],
+        ] = {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[rows, length, in], or [rows * length, in] -> the same with out."""
@@ -192,8 +194,14 @@ class PackedProjection(nn.Module):
         return functional.linear(functional.linear(x, down), up)
 
     def _add_own(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        """Add each row's own member's product: all ranks side by side, those of others set to 0."""
-        columns, down, up = self._put_side_by_side(x)
+        """Add each row's own member's product.
+
+        Of rows of several tokens, a product a member, on its own rows. Of rows of one, which are
+        few values, all ranks side by side, those of others set to 0: two products for all members.
+        """
+        if x.numel() > self._rows.count * x.shape[-1]:
+            return self._add_by_runs(x, out)
+        columns, down, up = self._put_side_by_side(x, self._rows.members)
         low = functional.linear(x, down)
         foreign = self._rows.find_foreign(columns, low)
         # Not a product: what another member's weights make of this row may be infinite.
@@ -201,13 +209,26 @@ class PackedProjection(nn.Module):
         out.view(-1, out.shape[-1]).addmm_(own.view(-1, low.shape[-1]), up.t())
         return out
 
+    def _add_by_runs(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Add the products of neighbouring rows of one owner at a time, in place."""
+        # Some layers take the tokens of all rows as one list.
+        inputs = x.reshape(self._rows.count, -1, x.shape[-1])
+        outputs = out.view(self._rows.count, -1, out.shape[-1])
+        for owner, rows in self._rows.runs:
+            if owner not in self._adapters:
+                continue
+            _, down, up = self._put_side_by_side(x, (owner,))
+            low = functional.linear(inputs[rows], down)
+            outputs[rows].flatten(0, 1).addmm_(low.flatten(0, 1), up.t())
+        return out
+
     def _put_side_by_side(
-        self, x: torch.Tensor
+        self, x: torch.Tensor, members: tuple[int, ...]
     ) -> tuple[tuple[int, ...], torch.Tensor, torch.Tensor]:
         """(member of each column, A of all, [columns, in], scaled B of all, [out, columns])."""
-        key = self._rows.members, x.dtype
-        if self._side_by_side is None or self._side_by_side[0] != key:
-            chosen = [(m, self._adapters[m]) for m in key[0] if m in self._adapters]
+        key = members, x.dtype
+        if key not in self._prepared:
+            chosen = [(m, self._adapters[m]) for m in members if m in self._adapters]
             columns = tuple(m for m, a in chosen for _ in range(a.down.shape[0]))
             down = torch.cat([a.down for _, a in chosen]).to(x.dtype)
             up = torch.cat([a.up * a.scaling for _, a in chosen], dim=1).to(x.dtype)
@@ -216,8 +237,11 @@ class PackedProjection(nn.Module):
                 raise UserError(
                     f"an adapter's weights are not finite in {x.dtype}; lower train.learning_rate"
                 )
-            self._side_by_side = key, (columns, down, up)
-        return self._side_by_side[1]
+            if len(self._prepared) > len(self._adapters):
+                # Members leave one by one while texts are written.
+                self._prepared.clear()
+            self._prepared[key] = columns, down, up
+        return self._prepared[key]
 
     @property
     def is_untouched(self) -> bool:
@@ -231,7 +255,7 @@ class PackedProjection(nn.Module):
 
     def forget(self) -> None:
         """Let go of what was made of the adapters' weights, which are about to change."""
-        self._side_by_side = None
+        self._prepared.clear()
 
 
 def _pad(weight: torch.Tensor, amount: tuple[int, ...]) -> torch.Tensor:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from peft import PeftModel
 from tiny_models import load_tiny
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness.adapters.attach import attach_adapter
 from harness.config.schema import AdapterConfig
@@ -17,7 +19,15 @@ from harness.evaluation.scoring import choose
 from harness.models.loading import LoadedModel
 from harness.models.memory import PASS_TOKENS
 from harness.models.projections import map_modules
-from harness.training.packed_model import BASE_ROW, Pack, lora_layers
+from harness.training.kernels.dropout import MaskKey
+from harness.training.packed_model import (
+    BASE_ROW,
+    LowRank,
+    Pack,
+    PackedProjection,
+    Rows,
+    lora_layers,
+)
 from tasks.base import Example
 
 SETS = (("q", "k", "v"), ("o", "fc2"), ("fc1",))
@@ -168,3 +178,28 @@ def score_alone(model: Any, prompt: tuple[int, ...], completion: tuple[int, ...]
     ids = torch.tensor([prompt + completion])
     values = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
     return sum(float(row[token]) for row, token in zip(values, completion, strict=True))
+
+
+def test_reading_costs_each_row_its_own_members_product_alone() -> None:
+    """Products of eight members' rows are those of eight runs, not each row's with all members."""
+    projection, rows = nn.Linear(32, 24, bias=False), Rows()
+    adapters = {
+        member: LowRank(
+            nn.Parameter(torch.randn(4, 32)), nn.Parameter(torch.randn(24, 4)), 1.0, 0.0, MaskKey(0, "")
+        )
+        for member in range(8)
+    }  # fmt: skip
+    packed = PackedProjection(projection, adapters, rows)
+    owners = [BASE_ROW, BASE_ROW, *(member for member in range(8) for _ in range(3))]
+    rows.assign(owners)
+    x = torch.randn(len(owners), 5, 32)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        out = packed(x)
+    tokens = 5 * len(owners)
+    own = 5 * 24 * 2 * 4 * (32 + 24)
+    assert counter.get_total_flops() == 2 * tokens * 32 * 24 + own
+    for row, owner in enumerate(owners):
+        expected = projection(x[row])
+        if owner != BASE_ROW:
+            expected = expected + x[row] @ adapters[owner].down.T @ adapters[owner].up.T
+        torch.testing.assert_close(out[row], expected)
