@@ -60,6 +60,8 @@ class PackPlan:
     plans: tuple[VariantPlan, ...]
     base: VariantPlan | None = None
     """A plan of the base that goes with them, if one does: that of any of its variants."""
+    is_begun: bool = False
+    """Whether a checkpoint of its training is there, so that it has to stay as it is."""
 
     @property
     def first(self) -> VariantPlan:
@@ -143,17 +145,22 @@ def survey_room(device: torch.device, in_processes: bool) -> Room:
 
 
 def lay_out(
-    plans: Sequence[VariantPlan], room: Room, unscored_bases: Mapping[str, VariantPlan]
+    plans: Sequence[VariantPlan],
+    room: Room,
+    unscored_bases: Mapping[str, VariantPlan],
+    begun: Sequence[PackPlan] = (),
 ) -> Layout:
     """Cut variants into packs, and say how many are run at a time.
 
     `unscored_bases` are the bases that are still to be scored: run id -> plan of one of its
-    variants, which need not be among `plans`.
+    variants, which need not be among `plans`. Packs that were `begun` stay as they are.
     """
+    taken = {plan.config.run_id for pack in begun for plan in pack.plans}
     groups: dict[str, list[VariantPlan]] = {}
     for plan in plans:
-        groups.setdefault(plan.config.group, []).append(plan)
-    packs = [pack for group in groups.values() for pack in cut_group(group, room)]
+        if plan.config.run_id not in taken:
+            groups.setdefault(plan.config.group, []).append(plan)
+    packs = [*begun, *(pack for group in groups.values() for pack in cut_group(group, room))]
     packs = _spread(_add_bases(packs, unscored_bases), room)
     return Layout(tuple(sorted(packs, key=lambda pack: -pack.seconds)), count_workers(packs, room))
 
@@ -260,7 +267,7 @@ def _add_bases(packs: Sequence[PackPlan], unscored: Mapping[str, VariantPlan]) -
     for pack in packs:
         name = pack.first.config.base_run_id
         base = left.pop(name, None) if pack.first.can_be_packed else None
-        added.append(PackPlan(pack.plans, base))
+        added.append(dataclasses.replace(pack, base=base))
     return added + [PackPlan((), base=plan) for plan in left.values()]
 
 
@@ -269,7 +276,7 @@ def _spread(packs: Sequence[PackPlan], room: Room) -> list[PackPlan]:
     packs = list(packs)
     while True:
         longest = max(packs, key=lambda pack: pack.seconds, default=None)
-        if longest is None or len(longest.plans) < 2:
+        if longest is None or longest.is_begun or len(longest.plans) < 2:
             return packs
         rest = [pack for pack in packs if pack is not longest]
         middle = (len(longest.plans) + 1) // 2

@@ -14,6 +14,7 @@ from harness.records.record import BASE, AdapterRecord, Record, read_record
 from harness.sweep.packing import PackPlan
 from harness.sweep.plan import Plan, VariantPlan
 from harness.sweep.stages import Outcome, Run, conclude
+from harness.training.checkpoints import list_checkpoints
 
 
 def find_finished(config: Config) -> Outcome | None:
@@ -59,6 +60,26 @@ def _was_cut_off(run: Run) -> bool:
         other is not None and other.train is None and other.status in ("running", "interrupted")
         for other in others
     )
+
+
+def find_begun(plans: Sequence[VariantPlan]) -> list[PackPlan]:
+    """Packs whose training was cut off and can go on from a checkpoint, as they were."""
+    left = {plan.config.run_id: plan for plan in plans if not plan.is_trained}
+    packs = []
+    for facts in list_checkpoints(plans[0].config.study_folder / "checkpoints") if plans else ():
+        names = facts.get("run_ids", [])
+        if not names or not all(name in left for name in names):
+            continue
+        begun = (
+            dataclasses.replace(
+                left.pop(name),
+                max_tokens_per_pass=facts["max_tokens_per_pass"],
+                gradient_checkpointing=facts["gradient_checkpointing"],
+            )
+            for name in names
+        )
+        packs.append(PackPlan(tuple(begun), is_begun=True))
+    return packs
 
 
 def find_runs(pack: PackPlan) -> list[Run]:

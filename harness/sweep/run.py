@@ -30,6 +30,7 @@ from harness.sweep.plan import Plan, VariantPlan, format_plan, plan_sweep, warm_
 from harness.sweep.resuming import (
     begin,
     find_base,
+    find_begun,
     find_finished,
     find_run,
     find_runs,
@@ -140,7 +141,7 @@ def _run(plans: Sequence[VariantPlan], in_processes: bool) -> None:
     left = [plan for plan in plans if not find_run(plan).is_over]
     unscored = {name: plan for name, plan in bases.items() if not find_base(plan).is_scored}
     room = survey_room(resolve_device(plans[0].config.model.device), in_processes)
-    layout = lay_out(left, room, unscored)
+    layout = lay_out(left, room, unscored, find_begun(left))
     if in_processes:
         announce(format_layout(layout))
     write_json(plans[0].config.study_folder / "plan.json", describe_layout(layout))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from harness.adapters.attach import Adapted, attach_adapter, trainable_parameters
 from harness.adapters.storage import has_adapter, is_saved_as_trained, load_adapter, save_adapter
 from harness.config.catalog import METHODS
@@ -36,6 +38,7 @@ from harness.records.record import (
     write_record,
 )
 from harness.sweep.plan import VariantPlan, estimate_scoring, label_run
+from harness.training.checkpoints import Checkpoints
 from harness.training.loop import DivergedError, Passes, Recipe, TrainResult, train_pack
 from harness.training.packed_model import BASE_ROW, Pack
 
@@ -175,6 +178,7 @@ def train(runs: Sequence[Run], loaded: LoadedModel, progress: Progress, trained:
             run.save(adapter=_save(run, member, loaded), train=summary, eval=None)
             if is_saved_as_trained(run.plan.adapter):
                 trained[run.record.run_id] = member
+    open_checkpoints(runs, passes).remove()
 
 
 def _train_within_memory(
@@ -265,13 +269,32 @@ def _train_pack(
             if losses:
                 stage.advance(loss=sum(losses.values()) / len(losses))
 
+        def resume(steps: int) -> None:
+            announce(f"{name_pack(runs)}: training goes on after step {steps} of {length}")
+            stage.advance(steps)
+
+        checkpoints = open_checkpoints(runs, passes)
+        checkpoints.on_resume = resume
         return train_pack(
             pack,
             [_make_recipe(run) for run in runs],
             passes,
             pad_token_id=int(loaded.tokenizer.pad_token_id),
             on_step=show,
+            checkpoints=checkpoints,
         )
+
+
+def open_checkpoints(runs: Sequence[Run], passes: Passes) -> Checkpoints:
+    """Where the state of a pack's training is kept: by its variants, in order, and its passes."""
+    facts = {
+        "run_ids": [run.record.run_id for run in runs],
+        "learning_rates": [run.plan.learning_rate for run in runs],
+        "max_tokens_per_pass": passes.max_tokens,
+        "gradient_checkpointing": passes.gradient_checkpointing,
+        "torch": torch.__version__,
+    }
+    return Checkpoints(runs[0].plan.config.study_folder / "checkpoints", facts)
 
 
 def _make_recipe(run: Run) -> Recipe:

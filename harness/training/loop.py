@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise, zip_longest
 from typing import Any
 
@@ -29,6 +30,7 @@ from harness.data.encoding import EncodedExample
 from harness.errors import UserError
 from harness.models.forward import Head, differentiate_loss, make_cache, run_body
 from harness.models.memory import PeakMemory
+from harness.training.checkpoints import Checkpoints
 from harness.training.loss_scale import LossScale
 from harness.training.packed_model import Pack, lora_layers
 
@@ -99,6 +101,11 @@ class _Learner:
     error: DivergedError | None = None
 
     @property
+    def can_be_kept(self) -> bool:
+        """Whether weights, moments and schedule are all its state; methods with hooks have more."""
+        return type(self.hooks) is Hooks and isinstance(self.optimizer, torch.optim.AdamW)
+
+    @property
     def is_over(self) -> bool:
         return self.error is not None or len(self.loss) == len(self.recipe.steps)
 
@@ -150,21 +157,29 @@ def train_pack(
     *,
     pad_token_id: int,
     on_step: Callable[[Mapping[int, float]], None] = lambda losses: None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[TrainResult | DivergedError]:
     """Train every member of `pack` by its own recipe; return each one's result, in order.
 
     The loss of a member's step is the mean over all completion tokens of its examples, however they
     are cut into `passes`. A member whose loss is not finite leaves the pack, before its weights
     change, and so does one that has finished.
-    `on_step` gets the loss of each member that took a step.
+    `on_step` gets the loss of each member that took a step. `checkpoints` keep the state, where all
+    of it can be kept, and a training that they have the beginning of goes on from there.
     """
     learners = [_start(pack, number, recipe) for number, recipe in enumerate(recipes)]
     device = learners[0].parameters[0].device
     head, scale = Head(pack.model), LossScale(pack.model.dtype)
     pack.train(checkpointing=passes.gradient_checkpointing)
+    if not all(learner.can_be_kept for learner in learners):
+        checkpoints = None
     started = time.perf_counter()
     with PeakMemory(device) as memory, torch.random.fork_rng():
         torch.manual_seed(recipes[0].seed)
+        if checkpoints and (state := checkpoints.load(device)):
+            scale.value, started = state["scale"], started - state["seconds"]
+            _restore(learners, state, device)
+            checkpoints.on_resume(max(len(learner.loss) for learner in learners))
         while running := [learner for learner in learners if not learner.is_over]:
             step = _Step(pack, head, running, pad_token_id, scale.value)
             losses = step.accumulate(passes)
@@ -176,10 +191,53 @@ def train_pack(
             for learner in running:
                 learner.seconds = time.perf_counter() - started
             on_step(taken)
+            if checkpoints:
+                elapsed = time.perf_counter() - started
+                checkpoints.save_if_due(
+                    partial(_describe, learners, device, scale=scale.value, seconds=elapsed)
+                )
     pack.eval()
     for learner in learners:
         learner.check_weights()
     return [each.error or _conclude(each, memory.peak_bytes) for each in learners]
+
+
+def _describe(
+    learners: Sequence[_Learner], device: torch.device, **others: float
+) -> dict[str, Any]:
+    """What the steps to come depend on, as tensors and plain values."""
+    is_gpu = device.type == "cuda"
+    return others | {
+        "random": torch.get_rng_state(),
+        "gpu_random": torch.cuda.get_rng_state(device) if is_gpu else None,
+        "learners": [
+            {
+                "weights": [weight.detach() for weight in learner.parameters],
+                "optimizer": learner.optimizer.state_dict(),
+                "scheduler": learner.scheduler.state_dict(),
+                "loss": learner.loss,
+                "first_gradients": learner.first_gradients,
+                "seconds": learner.seconds,
+                "error": str(learner.error) if learner.error else None,
+            }
+            for learner in learners
+        ],
+    }
+
+
+def _restore(learners: Sequence[_Learner], state: Mapping[str, Any], device: torch.device) -> None:
+    torch.set_rng_state(state["random"].cpu())
+    if state["gpu_random"] is not None:
+        torch.cuda.set_rng_state(state["gpu_random"].cpu(), device)
+    for learner, kept in zip(learners, state["learners"], strict=True):
+        with torch.no_grad():
+            for weight, value in zip(learner.parameters, kept["weights"], strict=True):
+                weight.copy_(value)
+        learner.optimizer.load_state_dict(kept["optimizer"])
+        learner.scheduler.load_state_dict(kept["scheduler"])
+        learner.loss, learner.first_gradients = kept["loss"], kept["first_gradients"]
+        learner.seconds = kept["seconds"]
+        learner.error = DivergedError(kept["error"]) if kept["error"] else None
 
 
 def _start(pack: Pack, number: int, recipe: Recipe) -> _Learner:
