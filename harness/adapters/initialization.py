@@ -50,11 +50,17 @@ def _to_linear(module: Conv1D) -> nn.Linear:
 def quantize(base: nn.Module) -> Any:
     """Clone a base with its blocks' linear modules in 4-bit NF4, constants quantized too.
 
-    Dettmers et al., 2023, arXiv:2305.14314, through bitsandbytes.
+    Dettmers et al., 2023, arXiv:2305.14314, through bitsandbytes. A base that was loaded in 4 bits
+    is cloned as it is.
     """
     import bitsandbytes
 
     clone = clone_sharing_weights(base)
+    if getattr(base, "is_loaded_in_4bit", False):
+        for module in clone.modules():
+            if isinstance(module, bitsandbytes.nn.Linear4bit):
+                module.support_avx512bf16_for_cpu = False
+        return clone
     head = clone.get_output_embeddings()
     for path, module in list(clone.named_modules()):
         if isinstance(module, Conv1D):

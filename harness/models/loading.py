@@ -19,6 +19,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -79,11 +80,12 @@ def check_checkpoint(spec: ModelConfig) -> None:
             _read_checkpoint(spec, device_map="meta")
 
 
-def load_model(spec: ModelConfig, seed: int = 0) -> LoadedModel:
+def load_model(spec: ModelConfig, seed: int = 0, *, in_4_bits: bool = False) -> LoadedModel:
     """Load the base model, frozen and in eval mode, with its tokenizer.
 
-    `seed` draws the weights of `source: random`. Raises UserError where the model cannot be read,
-    or where its files lack a weight.
+    `seed` draws the weights of `source: random`. `in_4_bits` quantizes those of a checkpoint one by
+    one as they are read, so that they are never all there in full. Raises UserError where the model
+    cannot be read, or where its files lack a weight.
     """
     device, dtype = resolve_device(spec.device), resolve_dtype(spec.dtype, spec.device)
     # None lets transformers take the best that the architecture has: sdpa, else eager.
@@ -97,12 +99,27 @@ def load_model(spec: ModelConfig, seed: int = 0) -> LoadedModel:
                     config, dtype=dtype, attn_implementation=attention
                 )
         else:
-            model = _read_checkpoint(spec, dtype=dtype, attn_implementation=attention).to(device)
+            # Each weight is read to where it is to be.
+            options = {"device_map": {"": device}} if device.type == "cuda" or in_4_bits else {}
+            if in_4_bits:
+                options["quantization_config"] = _make_4_bits(dtype)
+            model = _read_checkpoint(spec, dtype=dtype, attn_implementation=attention, **options)
+            model = model if options else model.to(device)
     model.requires_grad_(False).eval()
     model.generation_config = make_generation_config(model.generation_config, spec.generation)
     tokenizer = load_tokenizer(spec)
     _check_vocabulary(model, tokenizer)
     return LoadedModel(model, tokenizer, find_context_length(config))
+
+
+def _make_4_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NF4, constants quantized too, as QLoRA has it (Dettmers et al., 2023, arXiv:2305.14314)."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def count_blocks(spec: ModelConfig) -> int:

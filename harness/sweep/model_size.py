@@ -8,6 +8,10 @@ from harness.errors import UserError
 from harness.formatting import format_bytes
 from harness.models.devices import resolve_device, resolve_dtype
 from harness.models.memory import read_free_memory
+from harness.models.projections import ModuleMap
+
+FOUR_BIT_BYTES = 4.127 / 8
+"""Of a weight in NF4 with quantized constants (Dettmers et al., 2023, section 3)."""
 
 
 def check_size(config: Config, structure: nn.Module) -> int:
@@ -33,6 +37,13 @@ def check_size(config: Config, structure: nn.Module) -> int:
             f"{format_bytes(needed)} in {name}, and {what} {format_bytes(there)}; choose {advice}"
         )
     return needed
+
+
+def save_bytes(mapped: ModuleMap, config: Config) -> int:
+    """Bytes that a model's blocks need less in 4 bits."""
+    dtype = resolve_dtype(config.model.dtype, config.model.device)
+    weights = sum(p.in_features * p.out_features for p in mapped.inside if not p.experts)
+    return round(weights * (dtype.itemsize - FOUR_BIT_BYTES))
 
 
 def read_capacity(device: torch.device) -> int:

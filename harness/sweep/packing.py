@@ -74,6 +74,11 @@ class PackPlan:
         return resolve_device(self.first.config.model.device)
 
     @property
+    def is_in_4_bits(self) -> bool:
+        """Whether the base is held in 4 bits; then it is not scored itself."""
+        return self.base is None and self.first.adapter.method == "qlora"
+
+    @property
     def labels(self) -> tuple[str, ...]:
         sets = tuple(plan.label for plan in self.plans)
         return (("base",) if self.base else ()) + sets

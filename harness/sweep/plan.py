@@ -24,7 +24,7 @@ from harness.progress import announce
 from harness.records.record import TUNED
 from harness.sweep.activations import Activations
 from harness.sweep.budgets import resolve_budgets
-from harness.sweep.model_size import check_size
+from harness.sweep.model_size import check_size, save_bytes
 from harness.sweep.speed import Speed, Trial, can_be_measured, guess_speed, measure_speed
 
 MEASURED_ABOVE_SECONDS = 60.0
@@ -301,6 +301,7 @@ def _plan_variant(
     prompt, output = _find_timed_lengths(latency, prepared)
     call = latency.batch_size * prompt * costs.prompt + costs.decode(latency.batch_size, output - 1)
     arms = (2 if latency.merged else 1) + 1
+    saved = save_bytes(mapped, config) if adapter.method == "qlora" else 0
     return VariantPlan(
         config=config,
         prepared=prepared,
@@ -314,7 +315,7 @@ def _plan_variant(
         score_seconds=prompts * costs.prompt + len(prepared.test) * writing * costs.row,
         batch_seconds=writing * costs.step,
         scored_examples=len(prepared.test),
-        weight_bytes=weight_bytes,
+        weight_bytes=weight_bytes - saved,
         activations=speed.activations,
         max_tokens_per_pass=train.max_tokens_per_pass
         or find_training_tokens(resolve_device(config.model.device)),

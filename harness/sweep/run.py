@@ -264,7 +264,7 @@ def run_pack(pack: PackPlan, progress: Progress) -> None:
     """
     runs = [run for run in find_runs(pack) if not run.is_over]
     with failures_recorded(runs):
-        loaded = load_model(pack.first.config.model)
+        loaded = load_model(pack.first.config.model, in_4_bits=pack.is_in_4_bits)
         environment = describe_environment(loaded.model.device)
         for run in runs:
             # Times that are kept are those of the machine that the record has.
