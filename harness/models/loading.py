@@ -34,6 +34,9 @@ from harness.models.embedded import embedded_folder, quiet_transformers
 from harness.models.memory import is_out_of_memory
 from harness.models.shapes import make_config
 
+OWN_CODE: dict[str, Any] = {"trust_remote_code": False}
+"""Said with every call: where it is not, transformers asks a person at a terminal."""
+
 NAMED = 3
 """Weights that a message names, of those that do not fit."""
 
@@ -59,7 +62,7 @@ def load_structure(spec: ModelConfig) -> Structure:
     """Build the model without weights; UserError where there is no such model."""
     config = load_model_config(spec)
     with torch.device("meta"), _explained(spec):
-        return Structure(AutoModelForCausalLM.from_config(config), config)
+        return Structure(AutoModelForCausalLM.from_config(config, **OWN_CODE), config)
 
 
 def load_model_config(spec: ModelConfig) -> PretrainedConfig:
@@ -67,7 +70,7 @@ def load_model_config(spec: ModelConfig) -> PretrainedConfig:
     if spec.source == "random":
         return make_config(str(spec.shape))
     with _explained(spec):
-        return AutoConfig.from_pretrained(_location(spec), revision=spec.revision)
+        return AutoConfig.from_pretrained(_location(spec), revision=spec.revision, **OWN_CODE)
 
 
 def check_checkpoint(spec: ModelConfig) -> None:
@@ -147,6 +150,7 @@ def _read_checkpoint(spec: ModelConfig, **options: Any) -> PreTrainedModel:
         output_loading_info=True,
         # Reported with the others below, by name and shape.
         ignore_mismatched_sizes=True,
+        **OWN_CODE,
         **options,
     )
     _check_weights(_location(spec), model, found)
@@ -232,7 +236,9 @@ def _read_tokenizer(
     location: str, revision: str | None, files: tuple[tuple[str, int, int], ...]
 ) -> PreTrainedTokenizerBase:
     """`files` only tells states of a folder apart."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, revision=revision)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        location, revision=revision, **OWN_CODE
+    )
     if tokenizer.eos_token is None:
         raise UserError(
             f"model: the tokenizer of {location} has no end-of-text token, so completions could "
@@ -303,6 +309,12 @@ def _explained(spec: ModelConfig) -> Iterator[None]:
             raise
         # The libraries below raise their own classes, for anything from a proxy to a torn file.
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"model: {spec.path} needs Python code of its own repository, which never runs "
+                "here; expected an architecture that transformers has: convert the checkpoint, or "
+                "use a version of transformers that has it"
+            ) from error
         quantized = _find_quantization(spec)
         advice = {
             "hub": "check the id, the revision and the network, or use model=local",
@@ -325,7 +337,7 @@ def _find_quantization(spec: ModelConfig) -> str | None:
     if spec.source == "random":
         return None
     with contextlib.suppress(OSError, ValueError):
-        config = AutoConfig.from_pretrained(_location(spec), revision=spec.revision)
+        config = AutoConfig.from_pretrained(_location(spec), revision=spec.revision, **OWN_CODE)
         found = getattr(config, "quantization_config", None) or {}
         return str(found.get("quant_method", "a method that is not named")) if found else None
     return None

@@ -26,15 +26,14 @@ def check_size(config: Config, structure: nn.Module) -> int:
     if needed > there:
         what = "this GPU has" if device.type == "cuda" else "this process may use"
         name = str(dtype).removeprefix("torch.")
-        halves = (
-            ["model.dtype=bfloat16 takes " + format_bytes(weights * 2)]
-            if dtype.itemsize > 2 and weights * 2 <= there
-            else []
-        )
-        advice = "; or ".join([*halves, "a smaller model", "a device with more memory"])
+        fitting = there / dtype.itemsize / 1e9
+        choices = [f"one of at most {fitting:.1f} billion", "a device with more memory"]
+        if dtype.itemsize > 2 and weights * 2 <= there:
+            choices.insert(0, f"model.dtype=bfloat16 ({format_bytes(weights * 2)})")
         raise UserError(
             f"model: {config.model_name} has {weights / 1e9:.1f} billion weights, "
-            f"{format_bytes(needed)} in {name}, and {what} {format_bytes(there)}; choose {advice}"
+            f"{format_bytes(needed)} in {name}, and {what} {format_bytes(there)}; choose "
+            f"{', or '.join(choices)}"
         )
     return needed
 

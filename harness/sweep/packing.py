@@ -146,7 +146,7 @@ def survey_room(device: torch.device, in_processes: bool) -> Room:
     if device.type == "cuda" and device.index is None and in_processes:
         devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
     memory = min(map(read_free_memory, devices))
-    return Room(device.type == "cuda", cores, memory, len(devices))
+    return Room(device.type != "cpu", cores, memory, len(devices))
 
 
 def lay_out(

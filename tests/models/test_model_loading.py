@@ -17,6 +17,7 @@ from harness.models.loading import (
     check_checkpoint,
     clone_sharing_weights,
     load_model,
+    load_model_config,
     load_structure,
     load_tokenizer,
 )
@@ -207,3 +208,22 @@ def test_a_replaced_tokenizer_is_read_again(tmp_path: Path) -> None:
     config = tmp_path / "tokenizer_config.json"
     config.write_text(config.read_text().replace("<|im_end|>", "<|endoftext|>"))
     assert load_tokenizer(spec).eos_token != first.eos_token
+
+
+def test_code_of_a_repository_never_runs_and_nobody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = save_tiny(tmp_path)
+    file = tmp_path / "config.json"
+    values = json.loads(file.read_text())
+    values |= {"model_type": "mine", "auto_map": {"AutoConfig": "configuration_mine.MyConfig"}}
+    file.write_text(json.dumps(values))
+    (tmp_path / "configuration_mine.py").write_text("raise RuntimeError('it ran')")
+
+    def ask(prompt: str = "") -> str:
+        raise AssertionError(prompt)
+
+    monkeypatch.setattr("builtins.input", ask)
+    for load in (load_model_config, load_structure, check_checkpoint, load_model):
+        with pytest.raises(UserError, match="needs Python code of its own repository, which never"):
+            load(spec)  # type: ignore[operator]

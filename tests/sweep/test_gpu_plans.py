@@ -4,7 +4,9 @@ The model of memory is docs/sweeps.md's: weights by their dtype, 16 bytes a trai
 weight and gradient, AdamW's two moments), and what a pass keeps for its backward pass.
 """
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +14,11 @@ from fake_gpu import GB, show_gpus
 
 from harness.config.schema import Config
 from harness.errors import UserError
-from harness.models.devices import resolve_dtype
+from harness.models.devices import resolve_dtype, see_one_gpu
+from harness.progress import Progress
 from harness.sweep.packing import USED_SHARE, Layout, lay_out, survey_room
 from harness.sweep.plan import plan_sweep
+from harness.sweep.workers import Job, run_apart
 
 ConfigMaker = Callable[..., Config]
 SETS = ("qkv", "o_proj", "qkv+o_proj", "o_proj+fc2", "all")
@@ -82,8 +86,37 @@ def test_a_gpu_smaller_than_the_model_is_one_line(
         plan_layout(untimed_config)
     assert "\n" not in str(found.value)
     show_gpus(monkeypatch, 1, 24)
-    with pytest.raises(UserError, match=r"model\.dtype=bfloat16 takes"):
+    with pytest.raises(UserError, match=r"choose model\.dtype=bfloat16 \(.*or one of at most 6\.0"):
         plan_layout(untimed_config, "model.dtype=float32")
+
+
+def test_mps_is_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = survey_room(torch.device("mps"), in_processes=True)
+    assert room.count_workers(5) == 1
+
+
+def test_each_worker_sees_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that this process was shown, by number or by name."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    see_one_gpu(2)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,MIG-1f2e,7")
+    see_one_gpu(1)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-1f2e"
+
+
+def say_gpu(folder: str, name: str, progress: Progress) -> None:
+    Path(folder, name).write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+
+
+@pytest.mark.parametrize(("takes_gpu", "expected"), [(True, {"0", "1"}), (False, {"all"})])
+def test_workers_share_the_gpus_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes_gpu: bool, expected: set[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    jobs = [Job(str(i), say_gpu, (str(tmp_path), str(i)), takes_gpu=takes_gpu) for i in range(4)]
+    assert run_apart(jobs, 2, Progress()) == [None] * 4
+    assert {file.read_text() for file in tmp_path.iterdir()} == expected
 
 
 def test_tokens_of_the_users_own_stay(
