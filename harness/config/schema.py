@@ -212,8 +212,8 @@ class TrainConfig:
     """Micro-batches per optimizer step."""
     max_tokens_per_pass: int | None = None
     """Tokens per pass at most, over all variants that train together, padding included. Null takes
-    the fastest size for the device (1,024 on a CPU, 16,384 on a GPU). The loss of a step does not
-    depend on it."""
+    the fastest size for the device (1,024 on a CPU, 16,384 on a GPU), or less where memory is
+    short. The loss of a step does not depend on it."""
     schedule: str = "cosine"
     """Learning-rate decay after warm-up: `cosine`, `linear` or `constant`."""
     warmup_ratio: float = 0.1
