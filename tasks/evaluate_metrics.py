@@ -19,15 +19,24 @@ Pair = tuple[Example, str]
 
 
 def score_examples(spec: TaskSpec, pairs: Sequence[Pair]) -> list[dict[str, float]]:
-    """Return every score of each example, in order.
+    """Return every score of each example, in order; what a model thought first is left out.
 
     A task without a module is scored by its `score`, one example after another. Raises DataError
     where the module cannot be loaded.
     """
+    pairs = [(example, leave_out_thinking(prediction)) for example, prediction in pairs]
     if spec.module is None or not pairs:
         return [spec.score(example, prediction) for example, prediction in pairs]
     found = compute(spec.module, pairs, use_aggregator=False)
     return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+
+
+def leave_out_thinking(text: str) -> str:
+    """A text without what stands in `<think>`; nothing where that is never closed."""
+    _, closed, rest = text.rpartition("</think>")
+    if closed:
+        return rest.strip()
+    return text.partition("<think>")[0].strip() if "<think>" in text else text
 
 
 def compute(module: str, pairs: Sequence[Pair], **options: Any) -> dict[str, Any]:

@@ -5,14 +5,17 @@ The rule, in full:
 1. Only what stands before a further line `Question:` counts: base models go on with questions of
    their own.
 2. A text that is an option chooses it; case, spaces, brackets, emphasis and a final dot are no
-   matter.
+   matter. So does a JSON object with one text or number, or one under `answer`, `label` or the
+   like.
 3. Else the last declaration decides: the option after `Answer:`, `the answer is`, `the correct
    option is`, `I would choose`, `\\boxed{` and the like, and, where options are labels of one
    letter or digit, the one before `is correct`, `is the best answer` and the like, and the one that
    closes a statement or has its text after it (`it is B.`, `so B.`, `the diagnosis is C. Gout`).
    What is denied, asked or supposed in its clause (`the answer is not A`, `if the answer is B`)
    declares nothing. A declaration of two options (`A or B`, `A and C are right`) leaves no choice.
-4. Else the option that has a line to itself, unless two different ones have.
+4. Else the option that has a line to itself, if need be behind a few words and a colon
+   (`Label: bug`, `**Rating:** 5`), unless two different ones have; and of worded options the one
+   that closes a statement (`The sentiment is positive.`), unless two different ones do.
 5. Else the option that the text begins with: a label must be set off (`B.`, `(B)`, `B:`,
    `B because`), and no later line may begin with another label.
 6. Else, with labels, the only one that is emphasised or in brackets: `**B. Aspirin**`, `(B)`.
@@ -23,6 +26,7 @@ before a word that goes on after an answer, such as `because`. Of worded options
 fits counts.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -83,6 +87,20 @@ SET_OFF = (
 )
 
 
+JSON_OBJECT = re.compile(r"\{[^{}]{0,2000}\}")
+ANSWER_KEYS = (
+    "answer",
+    "final_answer",
+    "label",
+    "choice",
+    "option",
+    "category",
+    "class",
+    "prediction",
+)
+LINE_LABEL = re.compile(rf"[\s*_#>{DASH}]*(?:[^\W\d_]+[ *_]*){{1,4}}", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Patterns:
     """Regular expressions of one tuple of options; group `option` is the one that is named, group
@@ -95,6 +113,8 @@ class Patterns:
     line_label: re.Pattern[str] | None
     """A line that begins with a label; None where options are worded."""
     emphasised: re.Pattern[str] | None
+    stated: re.Pattern[str] | None
+    """A statement that a worded option closes; None where options are labels."""
 
 
 def find_choice(text: str, choices: Sequence[str]) -> str | None:
@@ -108,17 +128,47 @@ def find_choice(text: str, choices: Sequence[str]) -> str | None:
 
 
 def _read_choice(text: str, patterns: Patterns) -> str | None:
-    if whole := patterns.choices.get(_fold(text)):
+    if whole := patterns.choices.get(_fold(_read_json(text))):
         return whole
     if declared := _find_declarations(text, patterns):
         return _name(max(declared, key=lambda match: match.end("option")), patterns)
-    lines = {patterns.choices.get(_fold(line)) for line in text.splitlines()} - {None}
+    lines = {_read_line(line, patterns) for line in text.splitlines()} - {None}
+    if not lines and patterns.stated is not None:
+        lines = {_name(m, patterns) for m in patterns.stated.finditer(text) if not _is_denied(m)}
     if lines:
         return lines.pop() if len(lines) == 1 else None
     if match := patterns.beginning.match(text):
         is_unclear = _is_denied(match) or _lists_labels(text, patterns)
         return None if is_unclear else _name(match, patterns)
     return _find_emphasised(text, patterns)
+
+
+def _read_json(text: str) -> str:
+    """The text or number of a JSON object that is an answer; else the text as it is."""
+    found = JSON_OBJECT.search(text)
+    if found is None:
+        return text
+    try:
+        values = json.loads(found[0])
+    except ValueError:
+        return text
+    plain = {
+        str(key).casefold(): str(value)
+        for key, value in values.items()
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    }
+    named = [plain[key] for key in ANSWER_KEYS if key in plain]
+    answers = named[:1] or list(plain.values())
+    return answers[0] if len(answers) == 1 else text
+
+
+def _read_line(line: str, patterns: Patterns) -> str | None:
+    """The option that a line is, with or without a few words and a colon before it."""
+    if whole := patterns.choices.get(_fold(line)):
+        return whole
+    before, mark, rest = line.rpartition(":")
+    is_labelled = mark and LINE_LABEL.fullmatch(re.split(r"[.!?;]\s", before)[-1])
+    return patterns.choices.get(_fold(rest)) if is_labelled else None
 
 
 def _find_declarations(text: str, patterns: Patterns) -> list[re.Match[str]]:
@@ -177,7 +227,15 @@ def _make_patterns(choices: tuple[str, ...]) -> Patterns:
         beginning=re.compile(rf"{OPENING}{label_word}{option}{end}{other}", re.IGNORECASE),
         line_label=_compile_line_label(option) if is_label else None,
         emphasised=_compile_emphasised(one) if is_label else None,
+        stated=None if is_label else _compile_stated(one),
     )
+
+
+def _compile_stated(one: str) -> re.Pattern[str]:
+    verb = r"\b(?:is|are|was|as|(?<!could )(?<!might )(?<!may )(?<!can )be)\s+"
+    linked = rf"{verb}(?:(?:clearly|probably|most\s+likely|the|an?)\s+){{0,3}}"
+    pattern = rf"{linked}[*_{QUOTES}]{{0,3}}(?P<option>{one})(?P<other>(?!))?[*_{QUOTES}]{{0,3}}"
+    return re.compile(rf"{pattern}\s*(?:[.!]|$)", re.IGNORECASE | re.MULTILINE)
 
 
 def _match_label(labels: Iterable[str]) -> str:
@@ -189,7 +247,9 @@ def _match_label(labels: Iterable[str]) -> str:
 def _match_words(choices: Iterable[str]) -> str:
     longest_first = sorted(choices, key=len, reverse=True)
     words = (r"\s+".join(map(re.escape, choice.split())) for choice in longest_first)
-    return rf"(?<!\w)(?<!\w-)(?:{'|'.join(words)})(?!\w|-\w|\.\d)"
+    # Where numbers are options, a sign or a decimal point makes another one.
+    signed = r"(?<![-+.\u2212\u2011](?=\d))" if any(c[:1] in "-+" for c in longest_first) else ""
+    return rf"(?<!\w)(?<!\w-){signed}(?:{'|'.join(words)})(?!\w|-\w|\.\d)"
 
 
 def _compile_line_label(option: str) -> re.Pattern[str]:

@@ -1,8 +1,10 @@
 """Exact match and token F1 of one short answer, the plain function behind `exact_answer`.
 
 Both as SQuAD's evaluation script has them (https://arxiv.org/abs/1606.05250): lower case, without
-ASCII punctuation, the articles a, an, the, and extra spaces. Where that leaves nothing of both
-(`+` and `-`, the option `A`), they are compared in lower case alone.
+ASCII punctuation, the articles a, an, the, and extra spaces. Unlike there, what makes another value
+stays: a sign before a number, all but a comma between two digits (`3.5`, `5-10`, `3/4`), `+` and
+`#` behind a letter (`C++`). Letters are composed (NFC) first. Where nothing is left of both (`+`
+and `-`, the option `A`), they are compared in lower case alone.
 
 Where the reference is one line, only the first line of the prediction that is not blank counts, as
 with lm-evaluation-harness's stop at a line break: what a model rambles on after its answer is no
@@ -11,9 +13,16 @@ part of it.
 
 import re
 import string
+import unicodedata
 from collections import Counter
 
-PUNCTUATION = str.maketrans("", "", string.punctuation)
+PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
+OF_VALUES = re.compile(
+    r"(?<=\d)[.\-/:](?=\d)|(?<![\w.])[-+](?=[.$]?\d)|(?<![\w.])\.(?=\d)|(?<=[a-z])[+#]+(?!\w)"
+    r"|(?<=[a-z][+#])[+#](?!\w)"
+)
+MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))
+"""Other characters that are set for a minus sign."""
 ARTICLE = re.compile(r"\b(a|an|the)\b")
 
 
@@ -32,8 +41,12 @@ def score_exact(prediction: str, reference: str) -> dict[str, float]:
 
 
 def normalize(text: str) -> str:
-    """SQuAD's `normalize_answer`."""
-    return " ".join(ARTICLE.sub(" ", text.lower().translate(PUNCTUATION)).split())
+    """SQuAD's `normalize_answer`, but for what makes another value."""
+    text = unicodedata.normalize("NFC", text).lower().translate(MINUS)
+    kept = PUNCTUATION.sub(
+        lambda found: found[0] if OF_VALUES.match(text, found.start()) else "", text
+    )
+    return " ".join(ARTICLE.sub(" ", kept).split())
 
 
 def _measure_overlap(found: list[str], expected: list[str]) -> float:
@@ -46,4 +59,4 @@ def _first_line(text: str) -> str:
 
 
 def _fold(text: str) -> str:
-    return " ".join(text.lower().split())
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())

@@ -8,7 +8,8 @@ import pytest
 
 from tasks import TASKS, CustomTask, DataError, Example, TaskSpec, make_custom_task
 from tasks.custom import METRICS
-from tasks.evaluate_metrics import load_metric, score_examples
+from tasks.evaluate_metrics import leave_out_thinking, load_metric, score_examples
+from tasks.medmcqa import MEDMCQA
 from tasks.metrics.fields import summarize_fields
 
 ANSWERS = {"numeric": "12.5", "json_fields": '{"total": "12.5", "lines": [{"n": 1}, {"n": 2}]}'}
@@ -99,3 +100,27 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match="set HF_MODULES_CACHE to a folder"):
         load_metric("exact_answer")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("<think>The answer is A</think>\n\nB", "B"),
+        ("The answer is A</think>B", "B"),
+        ("<think>a</think>A<think>b</think>\nB", "B"),
+        ("<think>The answer is A", ""),
+        ("A<think>or", "A"),
+        ("A", "A"),
+        (" A ", " A "),
+    ],
+)
+def test_what_a_model_thinks_first_is_no_answer(text: str, left: str) -> None:
+    assert leave_out_thinking(text) == left
+
+
+def test_thinking_is_taken_off_before_any_metric() -> None:
+    example = Example("1", "", "", "", "B", "B", choices=("A", "B"))
+    (scores,) = score_examples(MEDMCQA, [(example, "<think>The answer is A</think>\n\nB")])
+    assert scores["accuracy"] == 1
+    (scores,) = score_examples(MEDMCQA, [(example, "<think>The answer is B")])
+    assert scores["accuracy"] == 0

@@ -181,6 +181,43 @@ def test_worded_options(text: str, choice: str | None) -> None:
     assert find_choice(text, ("yes", "no", "maybe", "no evidence")) == choice
 
 
+KINDS, SIGNS = ("billing", "bug", "feature"), ("-1", "0", "1")
+TONES, STARS = ("positive", "negative", "neutral"), ("1", "2", "3", "4", "5")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "choice"),
+    [
+        ("**Label:** bug", KINDS, "bug"),
+        ("Label : bug.", KINDS, "bug"),
+        ("It could be a bug. Label: feature", KINDS, "feature"),
+        ("Reasoning: it crashes.\nLabel: bug", KINDS, "bug"),
+        ("Category: billing\nCategory: bug", KINDS, None),
+        ("I would classify this as billing.", KINDS, "billing"),
+        ("This is a bug report about billing", KINDS, None),
+        ('{"label": "bug", "confidence": 0.9}', KINDS, "bug"),
+        ('```json\n{"category": "bug"}\n```', KINDS, "bug"),
+        ('{"answer": "B"}', ("A", "B"), "B"),
+        ('{"answer": ["A", "B"]}', ("A", "B"), None),
+        ("The sentiment is positive.", TONES, "positive"),
+        ("The sentiment is not positive.", TONES, None),
+        ("It is neutral, not positive.", TONES, None),
+        ("The review is positive. The tone is negative.", TONES, None),
+        ("Sentiment: **negative**", TONES, "negative"),
+        ("Rating: 5", STARS, "5"),
+        ("Final rating: 4/5", STARS, None),
+        ("Answer: -1", SIGNS, "-1"),
+        ("Answer: 1", SIGNS, "1"),
+        ("The answer is -1.", SIGNS, "-1"),
+        ("Answer: 0.1", SIGNS, None),
+    ],
+)
+def test_the_ways_in_which_worded_options_are_given(
+    text: str, options: tuple[str, ...], choice: str | None
+) -> None:
+    assert find_choice(text, options) == choice
+
+
 def test_numbers_and_single_digits_as_options() -> None:
     assert find_choice("Answer: 2", ("1", "2", "3")) == "2"
     assert find_choice("2.5", ("1", "2", "3")) is None

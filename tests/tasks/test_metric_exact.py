@@ -52,6 +52,18 @@ def make_text(rng: random.Random, words: list[str]) -> str:
         ("the", "A", 0, 0),
         ("", "A", 0, 0),
         ("", "", 1, 1),
+        # Other values, which SQuAD's rule makes the same.
+        ("1", "-1", 0, 0),
+        ("\u22121", "-1", 1, 1),
+        ("35", "3.5", 0, 0),
+        ("510", "5-10", 0, 0),
+        ("34", "3/4", 0, 0),
+        ("1000", "1,000", 1, 1),
+        ("C", "C++", 0, 0),
+        ("C++.", "C++", 1, 1),
+        ("C", "C#", 0, 0),
+        ("wellknown", "well-known", 1, 1),
+        ("Caf\u00e9", "Cafe\u0301", 1, 1),
     ],
 )
 def test_by_hand(prediction: str, reference: str, exact: float, f1: float) -> None:

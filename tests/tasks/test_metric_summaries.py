@@ -3,11 +3,12 @@
 import random
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from rouge_score import rouge_scorer
 
-from tasks.metrics.summaries import ROUGE_TYPES, score_summary
+from tasks.metrics.summaries import ROUGE_TYPES, UnicodeTokenizer, score_summary
 
 PAIRS = [
     ("The agency cut costs. Staff fell!", "The agency reduced costs. It hired staff."),
@@ -57,8 +58,15 @@ SENTENCES = [
 ]  # fmt: skip
 
 
-def make_text(rng: random.Random) -> str:
-    return rng.choice([" ", "\n", "  "]).join(rng.choices(SENTENCES, k=rng.randint(0, 8)))
+LATIN = [
+    sentence
+    for sentence in SENTENCES
+    if sentence not in ("\u4ed6\u8bf4", "\u0645\u0631\u062d\u0628\u0627")
+]
+
+
+def make_text(rng: random.Random, sentences: Sequence[str] = SENTENCES) -> str:
+    return rng.choice([" ", "\n", "  "]).join(rng.choices(sentences, k=rng.randint(0, 8)))
 
 
 def test_generated_pairs_equal_rouge_score() -> None:
@@ -66,7 +74,7 @@ def test_generated_pairs_equal_rouge_score() -> None:
     rng = random.Random(0)
     scorer = rouge_scorer.RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
     for _ in range(600):
-        prediction, reference = make_text(rng), make_text(rng)
+        prediction, reference = make_text(rng), make_text(rng, LATIN)
         if rng.random() < 0.2:
             prediction = reference
         lines = ["\n".join(split_sentences(text)) for text in (reference, prediction)]
@@ -83,7 +91,7 @@ def test_scores_equal_lm_evals_of_cnn_dailymail() -> None:
     reason = "lm-eval is not installed"
     reference_task = pytest.importorskip("lm_eval.tasks.cnn_dailymail.utils", reason=reason)
     rng = random.Random(3)
-    pairs = [(make_text(rng), make_text(rng)) for _ in range(200)]
+    pairs = [(make_text(rng), make_text(rng, LATIN)) for _ in range(200)]
     means = reference_task.calculate_rouge_scores(*map(list, zip(*pairs, strict=True)))
     scores = [score_summary(*pair) for pair in pairs]
     for name in ("rouge1", "rouge2", "rougeL"):
@@ -137,10 +145,48 @@ def test_scores_equal_the_definitions() -> None:
         assert scores["rougeLsum"] == pytest.approx(scores["rougeL"])
 
 
-def test_texts_without_a_latin_letter_or_digit_score_0() -> None:
-    """rouge_score's tokens are [a-z0-9]+: so has every published number."""
-    assert set(score_summary("\u4ed6\u8bf4", "\u4ed6\u8bf4").values()) == {0.0}
+WORDS_BY_HAND = {
+    "他说公司第三季度亏损": list("他说公司第三季度亏损"),
+    "東京の会社、増益。": list("東京の会社増益"),
+    "서울 지하철 4호선": ["서울", "지하철", "4호선"],
+    "Привет, мир! Как дела?": ["привет", "мир", "как", "дела"],
+    "Καλημέρα κόσμε.": ["καλημέρα", "κόσμε"],
+    "مرحبا بالعالم": ["مرحبا", "بالعالم"],
+    "सरकार ने नई योजना": ["सरकार", "ने", "नई", "योजना"],
+    "รถไฟ 4 สาย": ["ร", "ถ", "ไ", "ฟ", "4", "ส", "า", "ย"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WORDS_BY_HAND)
+def test_words_of_other_scripts(text: str) -> None:
+    """rouge_score's own words are [a-z0-9]+, so that gold scored 0. Japanese, Chinese and Thai set
+    no spaces: each character is a word."""
+    assert UnicodeTokenizer().tokenize(text) == WORDS_BY_HAND[text]
+    assert set(score_summary(text, text).values()) == {1.0}
+    assert set(score_summary("none of it", text).values()) == {0.0}
+
+
+def test_scores_of_other_scripts_are_rouge_scores_of_words_that_stand_for_them() -> None:
+    """Each distinct word as a number, which rouge_score reads as it is."""
+    rng = random.Random(4)
+    scorer = rouge_scorer.RougeScorer(list(ROUGE_TYPES))
+    texts = list(WORDS_BY_HAND)
+    numbers = {w: str(i) for i, w in enumerate(w for t in texts for w in WORDS_BY_HAND[t])}
+    for _ in range(60):
+        pair = [rng.choices(texts, k=rng.randint(1, 5)) for _ in range(2)]
+        given = ["\n".join(chosen) for chosen in pair]
+        coded = [
+            "\n".join(" ".join(numbers[w] for w in WORDS_BY_HAND[t]) for t in chosen)
+            for chosen in pair
+        ]
+        expected, found = scorer.score(*coded), score_summary(given[1], given[0])
+        for name in ("rouge1", "rouge2", "rougeL"):
+            assert found[name] == pytest.approx(expected[name].fmeasure)
+
+
+def test_an_empty_text_scores_0() -> None:
     assert set(score_summary("", "").values()) == {0.0}
+    assert set(score_summary("...", "...").values()) == {0.0}
 
 
 def test_a_very_long_summary_is_scored() -> None:
