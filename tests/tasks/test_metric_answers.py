@@ -92,6 +92,51 @@ DIFFERENT = [
 ]
 
 
+SAME += [
+    ("Division 1", "division 1."),
+    ("the third quarter, Q3 2019", "Q3 2019"),
+    ("2019", "FY 2019"),
+    ("5-10", "5-10"),
+    ("5 to 10", "5\u201310"),
+    ("12.5%", "0.125 (12.5%)"),
+    ("0.125 (12.5%)", "12.5%"),
+    ("decreased by 5%", "-5%"),
+    ("decreased by 5%", "5%"),
+    ("a 5% decline", "-5%"),
+    ("3/4", "0.75"),
+    ("0.75", "3/4"),
+    ("2018/2019", "2019"),
+    ("50 bps", "0.5%"),
+    ("0.5%", "50 basis points"),
+    ("1.5 x 10^6", "1.5 million"),
+    ("$1.5 \\times 10^{6}$", "1500000"),
+    ("1.5\u00d710\u2076", "1500000"),
+    ("\u20115", "-5"),
+    ("1.234,50", "1234.5"),
+    ("1.234.567", "1234567"),
+    ("12 345", "12345"),
+    ("12", "12 months"),
+    (r"The answer is \boxed{5} because 3.", "5"),
+    ("The total is $5 million.", "The total is $5 million.\n\nRevenue grew from $3 to $8 million."),
+    ("12.14%", "**12.14%**\n\nThe growth of 12.14% reflects higher sales over the 3 years."),
+]
+DIFFERENT += [
+    ("Segment 1", "Division 1"),
+    ("Q2 2019", "Q3 2019"),
+    ("1/4", "3/4"),
+    ("10", "5-10"),
+    ("5-10", "10"),
+    ("-12.5%", "0.125 (12.5%)"),
+    ("increased by 5%", "-5%"),
+    ("increased by 5%", "decreased by 5%"),
+    ("1.999,50", "1.234,50"),
+    ("1 000 000", "2 000 000"),
+    ("12 345", "345"),
+    ("3", "**12.14%**\n\nThe growth of 12.14% reflects higher sales over the 3 years."),
+    ("8 million", "The total is $5 million.\n\nRevenue grew from $3 to $8 million."),
+]
+
+
 @pytest.mark.parametrize(("answer", "reference"), SAME)
 def test_right_answers(answer: str, reference: str) -> None:
     assert is_same_answer(answer, reference)
@@ -320,3 +365,23 @@ def test_long_texts_take_time_in_proportion() -> None:
     assert_linear(lambda n: score_answer("Answer: " + "5 in 2019 " * n, "5"), 4000)
     assert_linear(lambda n: score_answer("( " * n, "5"), 12_000)
     assert_linear(lambda n: score_answer("Answer: 5" + " " * n + "x", "5"), 12_000)
+    for piece in ("5 100 ", "1.234.", r"\boxed{", "**5", "a. B", "decreased by about ", "5/", "5-"):
+        assert_linear(lambda n, piece=piece: score_answer("Answer: " + piece * n, "5"), 4000)
+
+
+@pytest.mark.parametrize("remark", ["", "\nThis is in millions of 2019.", "\n\nAll 3 agree."])
+def test_a_box_is_the_answer_whatever_follows_it(remark: str) -> None:
+    text = rf"So 2 + 3 is \boxed{{5}}.{remark}"
+    assert score_answer(text, "5") == {"answer_accuracy": 1.0, "has_answer": 1.0}
+
+
+def test_an_answer_is_right_by_its_own_measure() -> None:
+    """Of answers with an explanation, as FinCoT's card describes them."""
+    for text in (
+        "The total is $5 million.\n\nRevenue grew from $3 million to $8 million in 2018.",
+        "**12.14%**\n\nThe growth of 12.14% reflects higher sales over the 3 years.",
+        "Net income fell by 3.5%. It had risen by 2% in 2017.",
+        "Approximately 0.125 (12.5%)",
+        "Q3 2019",
+    ):
+        assert score_answer(f"Reasoning.\nAnswer: {text}", text)["answer_accuracy"] == 1
