@@ -49,6 +49,12 @@ def to_config(values: DictConfig) -> Config:
         if wrong and wrong[2] in KINDS:
             reason = f"{error.full_key} is {wrong[1]!r}; expected {KINDS[wrong[2]]}"
             raise UserError(reason) from error
+        if "chat_template_kwargs" in str(error.full_key) + first_line:
+            given = OmegaConf.select(values, "model.chat_template_kwargs")
+            reason = (
+                f"model.chat_template_kwargs is {given}; expected {{enable_thinking: false}}, say"
+            )
+            raise UserError(reason) from error
         raise UserError(f"config: {error.full_key or 'top level'}: {first_line}") from error
     assert isinstance(config, Config)
     validate(config)

@@ -132,6 +132,9 @@ def _explain_unknown(part: str, name: str) -> str:
     )
 
 
+MOST_BLOCKS = 10_000
+"""Far more than any model has."""
+
 _LAYERS = re.compile(r"(?:(first|last|every):?)?(\d+)(?:-(\d+))?")
 
 
@@ -153,6 +156,12 @@ def parse_layers(spelled: object) -> str:
     word, count = (parts[0][1], int(parts[0][2])) if parts[0] else (None, 0)
     if word and count < 1:
         raise UserError(f"layers is {spelled!r}; expected at least 1 after {word}")
+    named = [int(number) for part in parts if part for number in part.group(2, 3) if number]
+    if max(named) > MOST_BLOCKS:
+        raise UserError(
+            f"layers is {spelled!r}; expected numbers of blocks, at most {MOST_BLOCKS:,}: no model "
+            "has as many"
+        )
     if word in ("last", "every"):
         return EVERY_LAYER if (word, count) == ("every", 1) else f"{word}{count}"
     blocks = set(range(count)) if word else _list_numbers(spelled, parts)

@@ -27,6 +27,13 @@ CLOCK = "strftime_now"
 
 DATE_CODES = "aAbBcdefFgGhHIjklmMnpPrRsSTuUVwWxXyYzZ"
 
+RESERVED = frozenset(
+    ("messages", "conversation", "add_generation_prompt", "continue_final_message", "tokenize")
+    + ("chat_template", "tools", "documents", "padding", "truncation", "max_length")
+    + ("return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs")
+)
+"""Names of what `apply_chat_template` takes, which are no variables of a template's own."""
+
 OTHER_DATE = datetime.datetime(2031, 11, 23, 4, 5, 6)
 
 
@@ -171,6 +178,11 @@ def _find_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, An
 
 
 def _check_settings(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> None:
+    for name in RESERVED & set(settings):
+        raise UserError(
+            f"model.chat_template_kwargs.{name} is set, but the harness gives the template "
+            f"{name} itself; leave it out"
+        )
     text = ""
     with contextlib.suppress(ValueError):  # none of several is the default: said by rendering
         text = tokenizer.get_chat_template()

@@ -4,6 +4,8 @@ from typing import Any
 
 from transformers import GenerationConfig
 
+from harness.errors import UserError
+
 OF_TOKENS = ("eos_token_id", "pad_token_id", "bos_token_id", "decoder_start_token_id")
 """Read in any case: what begins, ends and fills a text."""
 
@@ -34,6 +36,34 @@ def make_generation_config(written: GenerationConfig, mode: str) -> GenerationCo
 def changes_scores(config: GenerationConfig) -> bool:
     """Whether decoding by a configuration looks at what was written before."""
     return bool(_list_of_scores(config))
+
+
+POSITIVE = ("repetition_penalty", "encoder_repetition_penalty")
+COUNTS = ("no_repeat_ngram_size", "min_length", "min_new_tokens")
+
+
+def check_settings(written: GenerationConfig, mode: str, place: str) -> None:
+    """Raise UserError for a setting that is read and makes no sense, before anything runs."""
+    ends = (
+        written.eos_token_id if isinstance(written.eos_token_id, list) else [written.eos_token_id]
+    )
+    wrong: list[tuple[str, Any, str]] = [
+        ("eos_token_id", written.eos_token_id, "a token's number, or a list of them")
+        for end in ends
+        if end is not None and type(end) is not int
+    ]
+    for name, value in _list_of_scores(written).items() if mode == "checkpoint" else ():
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if name in POSITIVE and not (is_number and value > 0):
+            wrong.append((name, value, "a number greater than 0"))
+        if name in COUNTS and not (type(value) is int and value >= 0):
+            wrong.append((name, value, "a whole number, 0 or more"))
+    if wrong:
+        name, value, expected = wrong[0]
+        raise UserError(
+            f"model: {name} in generation_config.json of {place} is {value!r}; expected "
+            f"{expected}: correct the file"
+        )
 
 
 def describe_set_aside(written: GenerationConfig, mode: str) -> str | None:

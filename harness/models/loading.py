@@ -28,7 +28,11 @@ from transformers import (
 
 from harness.config.schema import ModelConfig
 from harness.errors import UserError
-from harness.models.decoding import describe_set_aside, make_generation_config
+from harness.models.decoding import (
+    check_settings,
+    describe_set_aside,
+    make_generation_config,
+)
 from harness.models.devices import resolve_device, resolve_dtype
 from harness.models.embedded import embedded_folder, quiet_transformers
 from harness.models.memory import is_out_of_memory
@@ -138,6 +142,7 @@ def describe_decoding(spec: ModelConfig) -> list[str]:
         written = GenerationConfig.from_pretrained(_location(spec), revision=spec.revision)
     except OSError:  # a checkpoint without the file
         written = GenerationConfig.from_model_config(load_model_config(spec))
+    check_settings(written, spec.generation, _location(spec))
     found = describe_set_aside(written, spec.generation)
     return [found] if found else []
 

@@ -98,6 +98,11 @@ class ModuleMap:
         """
         named = order_roles(roles)
         if named == (WHOLE_MODEL,):
+            if layers != EVERY_LAYER:
+                raise UserError(
+                    f"layers is {layers}, but target_modules=model has no blocks to choose from; "
+                    "leave layers out"
+                )
             return ()
         wanted = {*named, *(self.roles if EVERY_ROLE in named else ())}
         blocks = resolve_layers(layers, self.block_count) | {OUTSIDE}
@@ -110,10 +115,17 @@ class ModuleMap:
             if not covered:
                 raise UserError(self._explain_missing(role))
             if not covered & blocks:
+                numbers = _list_numbers(covered)
                 raise UserError(
-                    f"layers is {layers}: {self.architecture} has {label_roles([role])} in no "
-                    f"block of these, but in {_list_numbers(covered)}; choose layers among them"
+                    f"layers is {layers}, and no block among these has {label_roles([role])}; "
+                    f"{self.architecture} has it in {'blocks' if len(covered) > 1 else 'block'} "
+                    f"{numbers}: choose layers with one of them, or run this set without layers in "
+                    "a command of its own, in the same study"
                 )
+        if layers != EVERY_LAYER and all(p.block == OUTSIDE for p in in_model):
+            raise UserError(
+                f"layers is {layers}, but {label_roles(named)} is in no block; leave layers out"
+            )
         return tuple(p for p in in_model if p.block in blocks)
 
     def find_blocks(self, projections: Iterable[Projection]) -> frozenset[int]:

@@ -46,10 +46,10 @@ def read_cpu_quota() -> float | None:
     """
     quotas = []
     for folder in _list_groups("cpu"):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
             quota, period = (folder / "cpu.max").read_text().split()
             quotas.append(int(quota) / int(period))
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
             quota, period = ((folder / f"cpu.cfs_{n}_us").read_text() for n in ("quota", "period"))
             quotas.append(int(quota) / int(period))
     return min((quota for quota in quotas if quota > 0), default=None)
@@ -57,20 +57,27 @@ def read_cpu_quota() -> float | None:
 
 def _read_room() -> Iterator[int]:
     """Bytes left, by every control group; files that the kernel can drop from memory are free."""
-    names = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+    names = (
+        ("memory.max", "memory.current"),
+        # Beyond it a group is throttled until it is no faster than its disk.
+        ("memory.high", "memory.current"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    )
     for folder in _list_groups("memory"):
         for limit, usage in names:
             with contextlib.suppress(OSError, ValueError):
                 most = int((folder / limit).read_text())
                 if most < UNLIMITED:
                     used = int((folder / usage).read_text())
-                    yield most - used + _count_dropped(folder)
+                    yield most - used + min(used, _count_dropped(folder))
 
 
 def _count_dropped(folder: Path) -> int:
-    lines = (folder / "memory.stat").read_text().splitlines()
-    counts = dict(line.split(maxsplit=1) for line in lines)
-    return int(counts.get("total_inactive_file", counts.get("inactive_file", "0")))
+    with contextlib.suppress(OSError, ValueError):
+        lines = (folder / "memory.stat").read_text().splitlines()
+        counts = dict(line.split(maxsplit=1) for line in lines)
+        return int(counts.get("total_inactive_file", counts.get("inactive_file", "0")))
+    return 0
 
 
 def _list_groups(controller: str) -> Iterator[Path]:
@@ -81,13 +88,15 @@ def _list_groups(controller: str) -> Iterator[Path]:
     mount = ROOT / "sys/fs/cgroup"
     lines = []
     with contextlib.suppress(OSError):
-        lines = (ROOT / "proc/self/cgroup").read_text().splitlines()
+        lines = (ROOT / "proc/self/cgroup").read_text(errors="replace").splitlines()
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers and controller not in controllers.split(","):
             continue
-        top = mount / controller if controllers else mount
+        # Of version 1, by the controller's link or by the mount's whole name.
+        tops = [mount / name for name in (controller, controllers)] if controllers else [mount]
+        top = next((each for each in tops if each.is_dir()), tops[0])
         folder = top / path.strip("/")
         while folder != top and top in folder.parents:
             yield folder

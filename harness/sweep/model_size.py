@@ -25,17 +25,25 @@ def check_size(config: Config, structure: nn.Module) -> int:
     needed, there = weights * dtype.itemsize, read_capacity(device)
     if needed > there:
         what = "this GPU has" if device.type == "cuda" else "this process may use"
+        why = (
+            "" if device.type == "cuda" else " (free memory, within a container's or SLURM's limit)"
+        )
         name = str(dtype).removeprefix("torch.")
-        fitting = there / dtype.itemsize / 1e9
-        choices = [f"one of at most {fitting:.1f} billion", "a device with more memory"]
+        choices = [f"one of at most {_spell(there // dtype.itemsize)}", "a device with more memory"]
         if dtype.itemsize > 2 and weights * 2 <= there:
             choices.insert(0, f"model.dtype=bfloat16 ({format_bytes(weights * 2)})")
+        full = (
+            "" if config.adapter.method != "qlora" else ", in which the base is scored beside qlora"
+        )
         raise UserError(
-            f"model: {config.model_name} has {weights / 1e9:.1f} billion weights, "
-            f"{format_bytes(needed)} in {name}, and {what} {format_bytes(there)}; choose "
-            f"{', or '.join(choices)}"
+            f"model: {config.model_name} has {_spell(weights)} weights, {format_bytes(needed)} in "
+            f"{name}{full}, and {what} {format_bytes(there)}{why}; choose {', or '.join(choices)}"
         )
     return needed
+
+
+def _spell(count: int) -> str:
+    return f"{count / 1e9:.1f} billion" if count >= 10**9 else f"{count / 1e6:.1f} million"
 
 
 def save_bytes(mapped: ModuleMap, config: Config) -> int:

@@ -139,8 +139,12 @@ def label_run(target_set: str, method: str) -> str:
     return target_set if method in ("lora", "none") else f"{target_set}, {method}"
 
 
-def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
+def plan_sweep(
+    configs: Sequence[Config], workers: int = 1, finished: Sequence[Config] = ()
+) -> Plan:
     """Check every variant and count its work, for as many processes as will work at a time.
+
+    `finished` are the sweep's variants that have nothing left to do.
 
     Raises UserError for the first thing that would fail later: a model that is not there or lacks
     weights, a role that it has not, data that cannot be read, a prompt that cannot fit.
@@ -169,7 +173,8 @@ def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
             prepared[task_key] = prepare_task(config, context_length)
         _check_timed_length(config, prepared[task_key], context_length)
         parts[config.run_id] = prepared[task_key], mapped
-    _refuse_twins(configs, parts)
+    known = [config for config in finished if _name_model(config) in maps]
+    _refuse_twins([(c, maps[_name_model(c)][0]) for c in (*known, *configs)])
     adapters = _resolve_budgets(configs, {name: mapped for name, (_, mapped) in parts.items()})
     models = {_name_model(config): config.model for config in configs}
     speeds = {name: guess_speed(model, maps[name][0], workers) for name, model in models.items()}
@@ -198,13 +203,10 @@ def plan_sweep(configs: Sequence[Config], workers: int = 1) -> Plan:
     return Plan(tuple(plans), tuple(speeds.values()))
 
 
-def _refuse_twins(
-    configs: Sequence[Config], parts: Mapping[str, tuple[PreparedTask, ModuleMap]]
-) -> None:
+def _refuse_twins(variants: Sequence[tuple[Config, ModuleMap]]) -> None:
     """Raise UserError for two names of one set of modules: both would be trained and compared."""
     known: dict[tuple[int, frozenset[str]], str] = {}
-    for config in configs:
-        mapped = parts[config.run_id][1]
+    for config, mapped in variants:
         chosen = mapped.select(config.roles, config.target.layers)
         key = id(mapped), frozenset(p.path for p in chosen)
         other = known.setdefault(key, config.target_set)

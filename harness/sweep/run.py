@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from harness.adapters.storage import has_adapter
 from harness.config.schema import Config
 from harness.errors import UserError
 from harness.models.devices import describe_environment, resolve_device
@@ -59,6 +60,7 @@ from harness.sweep.timing_stage import (
     time_runs,
 )
 from harness.sweep.workers import Job, run_apart, run_here
+from harness.training.checkpoints import remove_spent
 
 RunJobs = Callable[[Sequence[Job], int, Progress], list[str | None]]
 
@@ -77,7 +79,8 @@ def run_sweep(configs: Sequence[Config], *, in_processes: bool = False) -> list[
     pending = [config for run_id, config in distinct.items() if run_id not in outcomes]
     warm_cache(pending)
     room = survey_room(resolve_device(configs[0].model.device), in_processes)
-    plan = leave_out_done(plan_sweep(pending, room.count_workers(len(pending))))
+    finished = [config for run_id, config in distinct.items() if run_id in outcomes]
+    plan = leave_out_done(plan_sweep(pending, room.count_workers(len(pending)), finished))
     announce(format_plan(plan, len(outcomes), estimate_seconds(plan, room)))
     rates = tune_rates(plan.variants, partial(run_sweep, in_processes=in_processes))
     variants = [_set_rate(each, rates.get(each.config.run_id)) for each in plan.variants]
@@ -152,6 +155,10 @@ def _run(plans: Sequence[VariantPlan], in_processes: bool) -> None:
     progress.stages_at_a_time = work.work_seconds / makespan if makespan else 1.0
     with progress.heartbeat():
         _run_packs(layout.packs, run_pack, layout.workers, _needs_scores, run_jobs, progress)
+        remove_spent(
+            plans[0].config.study_folder / "checkpoints",
+            lambda name: has_adapter(plans[0].config.study_folder / "runs" / name / "adapter"),
+        )
         reuse_times([run for group in _group_by_base(plans) for run in find_runs(group)])
         sessions = _find_sessions(plans)
         # Nothing runs beside what is timed.

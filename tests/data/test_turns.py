@@ -108,6 +108,8 @@ def test_a_setting_that_no_template_reads_is_refused() -> None:
     settings = {"enable_thinkin": False}
     with pytest.raises(UserError, match="enable_thinkin is set, but the chat template"):
         TurnWriter.of(make_tokenizer(TURN + "{{ thinking }}"), settings=settings)
+    with pytest.raises(UserError, match=r"kwargs\.messages is set, but the harness gives"):
+        TurnWriter.of(make_tokenizer(TURN), settings={"messages": 3})
     with pytest.raises(UserError, match="has no chat template to read it"):
         TurnWriter.of(make_tokenizer(), settings=settings)
 

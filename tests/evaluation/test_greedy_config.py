@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from harness.config.schema import ModelConfig
+from harness.errors import UserError
 from harness.evaluation.generation import WritingRules, decode, find_end_tokens
 from harness.models.loading import LoadedModel, describe_decoding, load_model
 from harness.training.packed_model import BASE_ROW, Pack
@@ -188,3 +189,27 @@ def test_what_is_set_aside_is_said(folder: Path) -> None:
     finally:
         path.write_text(before)
     assert "repetition_penalty 1.1" in note
+
+
+@pytest.mark.parametrize(
+    ("settings", "mode"),
+    [
+        ({"eos_token_id": "x"}, "greedy"),
+        ({"eos_token_id": [2, None, 1.5]}, "greedy"),
+        ({"repetition_penalty": -1.0}, "checkpoint"),
+        ({"repetition_penalty": "a"}, "checkpoint"),
+        ({"min_new_tokens": 2.5}, "checkpoint"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_before_anything_runs(
+    folder: Path, settings: dict[str, Any], mode: str
+) -> None:
+    path = folder / "generation_config.json"
+    before = path.read_text()
+    (name,) = settings
+    try:
+        path.write_text(json.dumps(json.loads(before) | settings))
+        with pytest.raises(UserError, match=rf"{name} in generation_config\.json of .* expected"):
+            describe_decoding(ModelConfig(source="local", path=str(folder), generation=mode))
+    finally:
+        path.write_text(before)

@@ -313,8 +313,16 @@ def test_a_role_is_taken_where_blocks_have_it() -> None:
     assert [p.block for p in chosen] == [0, 2]
     assert mapped.describe_coverage(chosen) == "2 of 3 blocks"
     assert mapped.list_partial_roles() == ("o_proj in 2 of 3 blocks",)
-    with pytest.raises(UserError, match=r"has o_proj in no block of these, but in 0, 2"):
+    with pytest.raises(UserError, match=r"no block among these has o_proj; .* in blocks 0, 2"):
         mapped.select(("o",), "1")
+
+
+@pytest.mark.parametrize("roles", [("unembed",), ("model",)])
+def test_layers_of_what_is_in_no_block_are_refused(roles: tuple[str, ...]) -> None:
+    mapped = map_tiny("llama")
+    with pytest.raises(UserError, match=r"layers is 0, but .*leave"):
+        mapped.select(roles, "0")
+    assert mapped.select(("o", "unembed"), "0")
 
 
 def test_layers_limit_a_set_to_their_blocks() -> None:

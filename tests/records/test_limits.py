@@ -148,3 +148,28 @@ def test_the_cpu_quota_of_a_cgroup(
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(f"{text}\n")
     assert limits.read_cpu_quota() == quota
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"memory.max": f"{GIB}", "memory.current": "0"}, GIB),
+        ({"memory.max": f"{GIB}", "memory.current": "0", "memory.stat": "garbage"}, GIB),
+        ({"memory.high": f"{GIB}", "memory.max": "max", "memory.current": "0"}, GIB),
+        # More that the kernel could drop than is in use.
+        ({"memory.max": f"{GIB}", "memory.current": "7", "memory.stat": "inactive_file 9"}, GIB),
+    ],
+)
+def test_odd_files_still_limit(root: Path, files: dict[str, str], expected: int) -> None:
+    write(root, "0::/\n", **{"": files | {"cpu.max": "50000 0"}})
+    assert limits.read_free_memory() == expected
+    assert len(limits.list_cores()) == 8
+
+
+def test_a_mount_by_the_whole_name_of_its_controllers(root: Path) -> None:
+    write(root, "3:cpu,cpuacct:/\n")
+    place = root / "sys/fs/cgroup/cpu,cpuacct"
+    place.mkdir(parents=True)
+    (place / "cpu.cfs_quota_us").write_text("200000")
+    (place / "cpu.cfs_period_us").write_text("100000")
+    assert limits.list_cores() == [0, 1]

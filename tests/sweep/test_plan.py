@@ -163,3 +163,12 @@ def test_speed_is_measured_at_the_length_where_most_tokens_are() -> None:
     """Of rows of 10 and of 30 tokens, a token is in one of 30 three times in four."""
     assert _weigh([10, 30], [10, 30]) == 25
     assert _weigh([0, 0], [3, 5]) == 1
+
+
+def test_a_second_name_of_a_set_is_refused_where_the_first_is_finished(
+    untimed_config: Callable[..., Config],
+) -> None:
+    one, other = (untimed_config(f"target_modules={name}") for name in ("o_proj", "o_proj@0-1"))
+    for pending, finished in (([one, other], []), ([other], [one])):
+        with pytest.raises(UserError, match="o_proj and o_proj@0-1 are the same modules"):
+            plan_sweep(pending, finished=finished)

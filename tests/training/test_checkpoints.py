@@ -1,5 +1,6 @@
 """A training that is cut off and goes on from its checkpoint ends as if nothing had happened."""
 
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.models.projections import map_modules
 from harness.records.record import read_record
 from harness.sweep import run, stages
 from harness.training import checkpoints as module
-from harness.training.checkpoints import Checkpoints, list_checkpoints
+from harness.training.checkpoints import Checkpoints, list_checkpoints, remove_spent
 from harness.training.loop import DivergedError, Passes, Recipe, TrainResult, train_pack
 from harness.training.packed_model import Pack
 from tasks.base import Example
@@ -117,17 +118,78 @@ def test_an_adapter_that_cannot_be_packed_goes_on_too(tmp_path: Path) -> None:
     assert torch.equal(weights, same)
 
 
-def test_a_torn_or_foreign_file_is_no_checkpoint(tmp_path: Path) -> None:
-    kept = Checkpoints(tmp_path, {"run_ids": ["a"]}, seconds=0)
+FACTS = {"run_ids": ["a"], "max_tokens_per_pass": 8, "gradient_checkpointing": False}
+CPU = torch.device("cpu")
+
+
+def test_a_torn_changed_or_foreign_file_is_no_checkpoint(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, FACTS, seconds=0)
+    kept.save_if_due(lambda: {"weights": torch.zeros(3)})
     kept.save_if_due(lambda: {"weights": torch.ones(3)})
-    assert kept.load(torch.device("cpu")) is not None
-    assert Checkpoints(tmp_path, {"run_ids": ["b"]}).load(torch.device("cpu")) is None
+    state = kept.load(CPU)
+    assert state is not None
+    assert state["weights"].tolist() == [1, 1, 1]
+    assert Checkpoints(tmp_path, FACTS | {"run_ids": ["b"]}).load(CPU) is None
     assert [facts["run_ids"] for facts in list_checkpoints(tmp_path)] == [["a"]]
-    (file,) = tmp_path.glob("*/state.pt")
-    file.write_bytes(file.read_bytes()[:-40])
-    assert kept.load(torch.device("cpu")) is None
+    # The older state has given way.
+    (file,) = tmp_path.glob("*/*.pt")
+    content = file.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    for damaged in (content[:-40], b"", bytes(flipped)):
+        file.write_bytes(damaged)
+        assert kept.load(CPU) is None
+    file.write_bytes(content)
+    assert kept.load(CPU) is not None
     kept.remove()
+    assert not tmp_path.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run_ids": 5},
+        {"run_ids": [["a"]]},
+        {"run_ids": ["a", "a"]},
+        {"run_ids": []},
+        {"max_tokens_per_pass": "x"},
+        {"max_tokens_per_pass": 0},
+        {"gradient_checkpointing": "yes"},
+        {"version": 0},
+        None,
+    ],
+)
+def test_facts_that_make_no_sense_are_left_out_and_removed(
+    tmp_path: Path, change: dict[str, Any] | None
+) -> None:
+    kept = Checkpoints(tmp_path, FACTS, seconds=0)
+    kept.save_if_due(lambda: {"weights": torch.ones(3)})
+    (file,) = tmp_path.glob("*/pack.json")
+    file.write_text(
+        "no JSON" if change is None else json.dumps(json.loads(file.read_text()) | change)
+    )
     assert list_checkpoints(tmp_path) == []
+    assert kept.load(CPU) is None
+    remove_spent(tmp_path, lambda name: False)
+    assert not tmp_path.exists()
+
+
+def test_checkpoints_of_what_is_trained_by_now_are_removed_and_others_stay(tmp_path: Path) -> None:
+    for names in (["a"], ["a", "b"]):
+        kept = Checkpoints(tmp_path, FACTS | {"run_ids": names}, seconds=0)
+        kept.save_if_due(lambda: {"weights": torch.ones(3)})
+    remove_spent(tmp_path, lambda name: name == "a")
+    assert [facts["run_ids"] for facts in list_checkpoints(tmp_path)] == [["a", "b"]]
+
+
+def test_a_folder_that_cannot_be_written_stops_no_training(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file")
+    kept = Checkpoints(tmp_path / "checkpoints", FACTS, seconds=0)
+    kept.save_if_due(lambda: {"weights": torch.ones(3)})
+    assert kept.load(CPU) is None
+    kept.remove()
+    remove_spent(tmp_path / "checkpoints", lambda name: True)
+    assert list_checkpoints(tmp_path / "checkpoints") == []
 
 
 def test_a_sweep_that_was_cut_off_in_training_goes_on_from_its_checkpoint(
