@@ -4,7 +4,7 @@ Fields stand in `ground_truth`, a JSON string {"gt_parse": {...}} (Donut's conve
 https://arxiv.org/abs/2111.15664), or in `parsed_data`. The text is the first that a row has of:
 
 - `ocr_text`;
-- `raw_data`, JSON whose `ocr_words` or `ocr_boxes` is a Python literal, which is read by
+- `raw_data`, JSON whose `ocr_words` or `ocr_boxes` is JSON or a Python literal, which is read by
   ast.literal_eval and never run;
 - the words of `valid_line` in `ground_truth`, grouped into visual rows by their boxes. CORD has
   them: read by people, and without what they marked as noise, so cleaner than any OCR;
@@ -12,6 +12,7 @@ https://arxiv.org/abs/2111.15664), or in `parsed_data`. The text is the first th
 """
 
 import ast
+import contextlib
 import hashlib
 import json
 import warnings
@@ -97,6 +98,8 @@ def _read_words(row: Row) -> str:
     if "ocr_words" not in _read_object(row, "raw_data"):
         return _read_boxes(row)
     words = _read_literal(row, "raw_data", "ocr_words")
+    if isinstance(words, list):
+        words = [word for word in words if word is not None]
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise DataError(f"column 'raw_data': 'ocr_words' is {show_value(words)}, expected texts")
     text = "\n".join(words)
@@ -134,9 +137,10 @@ def _read_valid_lines(row: Row) -> list[WordBox]:
     """The words of CORD's `valid_line`; none where there is no such key."""
     if "ground_truth" not in row:
         return []
-    lines = _read_object(row, "ground_truth").get("valid_line") or []
+    truth = _read_object(row, "ground_truth")
+    lines = truth.get("valid_line") or []
     try:
-        return [
+        words = [
             _make_box(
                 word["text"], [(word["quad"][f"x{i}"], word["quad"][f"y{i}"]) for i in range(1, 5)]
             )
@@ -149,6 +153,9 @@ def _read_valid_lines(row: Row) -> list[WordBox]:
             f"column 'ground_truth': 'valid_line' is {show_value(lines)}, expected lines of words "
             "with text and quad"
         ) from error
+    if not words and "valid_line" in truth:
+        raise DataError("column 'ground_truth': 'valid_line' is empty, expected words")
+    return words
 
 
 def _make_box(text: object, corners: Sequence[Sequence[float]]) -> WordBox:
@@ -177,10 +184,13 @@ def _read_object(row: Row, column: str) -> Mapping[str, Any]:
 
 
 def _read_literal(row: Row, column: str, key: str) -> Any:
-    """A Python literal inside JSON: read, never evaluated."""
+    """JSON, or a Python literal, inside JSON: read, never evaluated."""
     value = _read_object(row, column).get(key)
     if not isinstance(value, str):
         return value
+    # With null, true or false it is no literal.
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(value)
     try:
         if len(value) > MAX_LITERAL_CHARACTERS:
             raise ValueError(f"{len(value)} characters are too many")

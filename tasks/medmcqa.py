@@ -13,7 +13,7 @@ from tasks.rows import read_text, read_value, show_value
 
 LETTERS = ("A", "B", "C", "D")
 OPTION_COLUMNS = ("opa", "opb", "opc", "opd")
-WHOLE_NUMBER = re.compile(r"\s*-?[0-9]{1,4}\s*")
+WHOLE_NUMBER = re.compile(r"\s*-?[0-9]{1,4}(?:\.0{1,6})?\s*")
 
 
 def to_example(row: Row) -> Example:
@@ -37,6 +37,9 @@ def _read_label(row: Row) -> int:
     label = read_value(row, "cop")
     if isinstance(label, str) and WHOLE_NUMBER.fullmatch(label):
         # All that CSV has is text.
+        label = float(label)
+    if isinstance(label, float) and label.is_integer():
+        # A column with a missing value is one of floating-point numbers.
         label = int(label)
     if isinstance(label, bool) or not isinstance(label, int):
         raise DataError(f"column 'cop' is {show_value(label)}, expected a whole number from 0 to 3")

@@ -249,7 +249,7 @@ LABELS = [
     ("jsonl", -1, "label is withheld"),
     ("jsonl", -2, "column 'cop' is -2"),
     ("jsonl", 10**30, "column 'cop' is 1000"),
-    ("jsonl", 1.0, "column 'cop' is 1.0 (float)"),
+    ("jsonl", 1.5, "column 'cop' is 1.5 (float)"),
     ("jsonl", True, "column 'cop' is True (bool)"),
     ("jsonl", "B", "column 'cop' is 'B' (str)"),
     ("jsonl", "9" * 9999, "column 'cop' is '9999"),

@@ -32,6 +32,13 @@ def test_public_columns_give_the_same_example() -> None:
     literal = make_public_row(str(["Café", "Tea 2,00"]), str(FIELDS))
     plain = make_public_row(["Café", "Tea 2,00"], FIELDS)
     assert to_example(literal) == to_example(plain) == to_example(ROW)
+    # As JSON, which has null where Python has None.
+    as_json = make_public_row(
+        '["Caf\\u00e9", null, "Tea 2,00"]', json.dumps(FIELDS | {"tax": None})
+    )
+    example = to_example(as_json)
+    assert example.body == "Café\nTea 2,00"
+    assert json.loads(example.completion) == FIELDS | {"tax": None}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +114,12 @@ def test_valid_lines_of_another_form_are_bad_rows(lines: object) -> None:
     truth = json.dumps({"gt_parse": FIELDS, "valid_line": lines})
     with pytest.raises(DataError, match="column 'ground_truth': 'valid_line' is"):
         to_example({"ground_truth": truth})
+
+
+def test_a_receipt_without_words_is_a_bad_row_and_is_not_scanned() -> None:
+    truth = json.dumps({"gt_parse": FIELDS, "valid_line": []})
+    with pytest.raises(DataError, match="'valid_line' is empty, expected words"):
+        to_example({"ground_truth": truth, "image": b"an image"})
 
 
 def test_a_single_item_that_is_an_object_is_learned_and_scored_as_it_is() -> None:

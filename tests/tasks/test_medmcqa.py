@@ -32,12 +32,14 @@ def test_labels_count_from_zero(label: int, letter: str) -> None:
     assert example.choices == ("A", "B", "C", "D")
 
 
-@pytest.mark.parametrize("label", ["2", " 2 ", "02"])
-def test_a_label_that_is_text_counts_from_zero_too(label: str) -> None:
+@pytest.mark.parametrize("label", ["2", " 2 ", "02", "2.0", 2.0])
+def test_a_label_that_is_text_or_a_float_counts_from_zero_too(label: str) -> None:
     assert to_example(ROW | {"cop": label}).reference == "C"
 
 
-@pytest.mark.parametrize("label", ["4", "-1", "", "C", "2.0", "²", "٢", "9" * 5000, 2.0, True])
+@pytest.mark.parametrize(
+    "label", ["4", "-1", "", "C", "2.5", "²", "٢", "9" * 5000, 2.5, 4.0, float("nan"), True]
+)
 def test_other_labels_are_refused(label: object) -> None:
     with pytest.raises(DataError, match="column 'cop' is"):
         to_example(ROW | {"cop": label})
