@@ -98,5 +98,8 @@ class TaskSpec:
     in one call; None calls `score` for each."""
     split_reasoning: Callable[[str], str] | None = None
     """Prediction -> the part of it that only leads to the answer; its length is recorded."""
+    own_score: Callable[[Example], float] | None = None
+    """What an example's own completion scores on the headline metric, where `score` takes long to
+    say it; None asks `score`."""
     make_schema: Callable[[Sequence[Example]], dict[str, Any]] | None = None
     """Training examples -> JSON schema of their completions, for constrained decoding."""

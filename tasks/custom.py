@@ -21,7 +21,7 @@ from tasks.metrics.choices import score_choice
 from tasks.metrics.exact import score_exact
 from tasks.metrics.fields import count_fields, score_fields
 from tasks.metrics.json_object import MAX_DEPTH, is_deeper
-from tasks.metrics.summaries import score_summary
+from tasks.metrics.summaries import has_words, score_summary
 from tasks.rows import read_text, read_value, show_value
 
 CHOICE_SEPARATOR = "|"
@@ -41,6 +41,8 @@ class Metric:
     summarize: Callable[[Sequence[tuple[Example, str]]], dict[str, float]] | None = None
     split_reasoning: Callable[[str], str] | None = None
     make_schema: Callable[[Sequence[Example]], dict[str, Any]] | None = None
+    own_score: Callable[[Example], float] | None = None
+    """See `TaskSpec`."""
 
 
 def _read_number(answer: str) -> str:
@@ -87,6 +89,7 @@ METRICS: dict[str, Metric] = {
         score=lambda example, text: score_summary(text, example.reference),
         module="summary_rouge",
         headline="rougeL",
+        own_score=lambda example: float(has_words(example.reference)),
     ),
     "json_fields": Metric(
         score=lambda example, text: score_fields(text, example.reference),
@@ -95,6 +98,8 @@ METRICS: dict[str, Metric] = {
         read_reference=_read_object,
         summarize=lambda pairs: compute("json_fields", pairs, only_pooled=True),
         make_schema=lambda examples: infer_schema([json.loads(e.completion) for e in examples]),
+        # A field or more was counted.
+        own_score=lambda example: 1.0,
     ),
 }
 
@@ -137,6 +142,7 @@ def make_custom_task(task: CustomTask) -> TaskSpec:
         summarize=metric.summarize,
         split_reasoning=metric.split_reasoning,
         make_schema=metric.make_schema,
+        own_score=metric.own_score,
     )
 
 

@@ -6,7 +6,7 @@ The prompt is in the manner of LongBench's `gov_report`. https://arxiv.org/abs/2
 from tasks.base import SAME_SPLITS, Example, HubSource, Row, TaskSpec
 from tasks.embedded.govreport import NAME, STAND_IN, read_rows
 from tasks.hub import PARQUET_REVISION
-from tasks.metrics.summaries import score_summary
+from tasks.metrics.summaries import has_words, score_summary
 from tasks.rows import read_text
 
 
@@ -46,6 +46,7 @@ GOVREPORT = TaskSpec(
     # The headline must be a score of one example, for comparisons are paired: SCROLLS' geometric
     # mean is taken over means of the whole set. ROUGE-L is LongBench's headline for this task.
     metric="rougeL",
+    own_score=lambda example: float(has_words(example.reference)),
     hub=(
         HubSource(
             dataset="ccdv/govreport-summarization",

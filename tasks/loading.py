@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from tasks.base import DataError, Example, Row, Split, TaskSpec
+from tasks.evaluate_metrics import leave_out_thinking
 from tasks.hub import read_hub
 from tasks.rows import check_characters, show_value
 from tasks.scans import ScannerMissing, postpone_reading
@@ -121,6 +122,10 @@ def _say_empty(read: SourceRows, split: Split, bad: Mapping[int, DataError]) -> 
     )
 
 
+OWN_SLACK = 1e-6
+"""Rounding of a score of 1."""
+
+
 class RowReader:
     """Turns a source's rows into examples, and keeps what was bad."""
 
@@ -169,7 +174,21 @@ class RowReader:
         # What a task puts together itself, such as a template's text, is checked here.
         check_characters(example.prompt, "the prompt")
         check_characters(example.completion, "the answer")
+        self._check_own_score(example)
         return replace(example, cluster=self._find_cluster(row))
+
+    def _check_own_score(self, example: Example) -> None:
+        """Raise DataError for an example whose right answer would not be right."""
+        task = self._task
+        if task.own_score is not None:
+            own = task.own_score(example)
+        else:
+            own = task.score(example, leave_out_thinking(example.completion))[task.metric]
+        if own < 1 - OWN_SLACK:
+            raise DataError(
+                f"its own answer scores {own:.3g} on {task.metric} against "
+                f"{show_value(example.reference)}, expected 1: the metric cannot tell its answer"
+            )
 
     def _find_cluster(self, row: Row) -> str:
         try:

@@ -21,6 +21,13 @@ def score_summary(prediction: str, reference: str) -> dict[str, float]:
     return {name: float(scores[name].fmeasure) for name in ROUGE_TYPES}
 
 
+def has_words(text: str) -> bool:
+    """Whether a text has anything that ROUGE counts: it scores 1 on itself then, and else 0."""
+    if has_other_script(text):
+        return bool(UnicodeTokenizer().tokenize(text))
+    return re.search("[a-z0-9]", text.lower()) is not None
+
+
 @cache
 def _load_scorer(is_unicode: bool) -> Any:
     from rouge_score import rouge_scorer

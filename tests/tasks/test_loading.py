@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks import TASKS, DataError, Source, load_examples
+from tasks import TASKS, CustomTask, DataError, Source, load_examples, make_custom_task
 from tasks.splits import assign_split
 
 MEDMCQA = TASKS["medmcqa"]
@@ -328,3 +328,40 @@ def test_a_task_without_embedded_data_says_so() -> None:
         load_examples(task, "train", Source("embedded"))
     with pytest.raises(DataError, match=r"task mine has no public data set; set task\.dataset"):
         load_examples(task, "train", Source("hub"))
+
+
+def test_a_row_whose_own_answer_would_not_be_right_is_a_bad_row(write: Write) -> None:
+    """Whatever a metric makes of it: no model could score there."""
+    folder = write("train.jsonl", *map(make_row, range(4)))
+    write("test.jsonl", make_row(9))
+
+    def score(example: Any, prediction: str) -> dict[str, float]:
+        return {"accuracy": float(prediction == example.reference and example.id != "q2")}
+
+    task = dataclasses.replace(MEDMCQA, score=score)
+    with pytest.raises(DataError, match=r"jsonl:3: its own answer scores 0 on accuracy against 'C'"):
+        load_examples(task, "train", Source("local", str(folder)))
+    loaded = load_examples(task, "train", Source("local", str(folder)), on_bad_row="skip")
+    assert (len(loaded.examples), loaded.skipped_rows) == (3, 1)
+
+
+@pytest.mark.parametrize(("summary", "is_good"), [("...", False), ("42", True), ("\u7532", True)])
+def test_a_summary_without_a_word_is_a_bad_row(write: Write, summary: str, is_good: bool) -> None:
+    task = make_custom_task(
+        CustomTask("reports", prompt="{{ text }}", answer="summary", metric="rouge")
+    )
+    folder = write("train.jsonl", {"text": "A report.", "summary": summary})
+    if is_good:
+        assert load_examples(task, "train", Source("local", str(folder))).examples
+        return
+    with pytest.raises(DataError, match="its own answer scores 0 on rougeL"):
+        load_examples(task, "train", Source("local", str(folder)))
+
+
+def test_a_completion_that_thinks_first_is_judged_by_its_answer(write: Write) -> None:
+    task = make_custom_task(
+        CustomTask("sums", prompt="{{ q }}", answer="{{ t }}{{ a }}", metric="numeric")
+    )
+    folder = write("train.jsonl", {"q": "2 + 3?", "t": "<think>2 and 3.</think>", "a": "5"})
+    (example,) = load_examples(task, "train", Source("local", str(folder))).examples
+    assert task.score(example, "5")["answer_accuracy"] == 1
