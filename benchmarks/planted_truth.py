@@ -33,7 +33,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis.comparison import FEW_EXAMPLES, Comparison, compare
-from harness.analysis.race.allocation import Step, plan_round
+from harness.analysis.race.allocation import Step, list_running, plan_round
 from harness.analysis.results import COLUMNS
 from harness.analysis.verdict.decision import BALANCED, apply_rule
 from harness.records.record import BASE
@@ -268,7 +268,7 @@ def judge_race(cell: Cell, results: pd.DataFrame, examples: pd.DataFrame) -> Jud
         ]
         comparison = compare(own, rows, look=look)
         ruling = apply_rule(comparison, DELTA, BALANCED)
-        running = [each.variant for each in ruling.candidates if each.variant != BASE]
+        running = list_running(comparison, ruling)
         steps = [
             Step("seed", name, RUN_SECONDS * len(cell.tasks))
             for name in running

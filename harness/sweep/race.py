@@ -19,6 +19,7 @@ from harness.analysis.race.allocation import (
     Step,
     cost_examples,
     cost_seeds,
+    list_running,
     plan_round,
 )
 from harness.analysis.race.race_wording import count_runs, describe_plan, format_round
@@ -73,15 +74,7 @@ class _Known:
 
     @property
     def running(self) -> list[str]:
-        """The target sets that are not ruled out; where one seed rules all of them out, the best.
-
-        One seed never chooses, and so does not choose the base either.
-        """
-        left = [each.variant for each in self.ruling.candidates if each.variant != BASE]
-        if left or not self.comparison.scores.is_one_seed:
-            return left
-        sets = [e for e in self.ruling.inputs if e.is_complete and e.variant != BASE]
-        return [each.variant for each in sorted(sets, key=lambda each: each.mean_regret)[:1]]
+        return list_running(self.comparison, self.ruling)
 
 
 @dataclass

@@ -339,7 +339,9 @@ def test_a_row_whose_own_answer_would_not_be_right_is_a_bad_row(write: Write) ->
         return {"accuracy": float(prediction == example.reference and example.id != "q2")}
 
     task = dataclasses.replace(MEDMCQA, score=score)
-    with pytest.raises(DataError, match=r"jsonl:3: its own answer scores 0 on accuracy against 'C'"):
+    with pytest.raises(
+        DataError, match=r"jsonl:3: its own answer scores 0 on accuracy against 'C'"
+    ):
         load_examples(task, "train", Source("local", str(folder)))
     loaded = load_examples(task, "train", Source("local", str(folder)), on_bad_row="skip")
     assert (len(loaded.examples), loaded.skipped_rows) == (3, 1)

@@ -63,6 +63,18 @@ class Outlook:
         return sum(step.seconds for step in self.steps)
 
 
+def list_running(comparison: Comparison, ruling: Ruling) -> list[str]:
+    """The target sets that are not ruled out; where one seed rules all of them out, the best.
+
+    One seed never chooses, and so does not choose the base either.
+    """
+    left = [each.variant for each in ruling.candidates if each.variant != BASE]
+    if left or not comparison.scores.is_one_seed:
+        return left
+    sets = [each for each in ruling.inputs if each.is_complete and each.variant != BASE]
+    return [each.variant for each in sorted(sets, key=lambda each: each.mean_regret)[:1]]
+
+
 def cost_seeds(
     results: pd.DataFrame, tasks: Collection[str], variants: Sequence[str]
 ) -> list[Step]:
