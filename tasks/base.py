@@ -98,6 +98,8 @@ class TaskSpec:
     in one call; None calls `score` for each."""
     split_reasoning: Callable[[str], str] | None = None
     """Prediction -> the part of it that only leads to the answer; its length is recorded."""
+    describe_scoring: Callable[[Sequence[Example]], str | None] | None = None
+    """Test examples -> what a reader of their scores has to know of the metric; a sentence."""
     own_score: Callable[[Example], float] | None = None
     """What an example's own completion scores on the headline metric, where `score` takes long to
     say it; None asks `score`."""

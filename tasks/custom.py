@@ -21,7 +21,7 @@ from tasks.metrics.choices import score_choice
 from tasks.metrics.exact import score_exact
 from tasks.metrics.fields import count_fields, score_fields
 from tasks.metrics.json_object import MAX_DEPTH, is_deeper
-from tasks.metrics.summaries import has_words, score_summary
+from tasks.metrics.summaries import describe_words, has_words, score_summary
 from tasks.rows import read_text, read_value, show_value
 
 CHOICE_SEPARATOR = "|"
@@ -42,7 +42,8 @@ class Metric:
     split_reasoning: Callable[[str], str] | None = None
     make_schema: Callable[[Sequence[Example]], dict[str, Any]] | None = None
     own_score: Callable[[Example], float] | None = None
-    """See `TaskSpec`."""
+    """See `TaskSpec`, here and below."""
+    describe_scoring: Callable[[Sequence[Example]], str | None] | None = None
 
 
 def _read_number(answer: str) -> str:
@@ -90,6 +91,7 @@ METRICS: dict[str, Metric] = {
         module="summary_rouge",
         headline="rougeL",
         own_score=lambda example: float(has_words(example.reference)),
+        describe_scoring=lambda examples: describe_words([each.reference for each in examples]),
     ),
     "json_fields": Metric(
         score=lambda example, text: score_fields(text, example.reference),
@@ -143,6 +145,7 @@ def make_custom_task(task: CustomTask) -> TaskSpec:
         split_reasoning=metric.split_reasoning,
         make_schema=metric.make_schema,
         own_score=metric.own_score,
+        describe_scoring=metric.describe_scoring,
     )
 
 

@@ -122,8 +122,14 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
         notes=(
             *TurnWriter.of(tokenizer, rules.use_chat_template, rules.template_settings).notes,
             *describe_decoding(config.model),
+            *_describe_scoring(spec, test),
         ),
     )
+
+
+def _describe_scoring(spec: TaskSpec, test: LoadedExamples) -> list[str]:
+    found = spec.describe_scoring(test.examples) if spec.describe_scoring else None
+    return [found] if found else []
 
 
 def _find_spec(task: TaskConfig) -> TaskSpec:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -64,6 +65,17 @@ def has_other_script(text: str) -> bool:
     letters = [character for character in text if character.isalpha()]
     others = sum(not _is_latin(character) for character in letters)
     return others > 0 and others >= OTHER_SHARE * len(letters)
+
+
+def describe_words(references: Sequence[str]) -> str | None:
+    """A sentence on the words that are counted, where they are not rouge_score's own."""
+    count = sum(map(has_other_script, references))
+    if not count:
+        return None
+    return (
+        "ROUGE counts Unicode words, and single characters in Chinese, Japanese and Thai, on "
+        f"{count} of {len(references)} examples, whose references are in another script than Latin."
+    )
 
 
 @cache

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 import pytest
 from rouge_score import rouge_scorer
 
-from tasks.metrics.summaries import ROUGE_TYPES, UnicodeTokenizer, score_summary
+from tasks.metrics.summaries import (
+    ROUGE_TYPES,
+    UnicodeTokenizer,
+    describe_words,
+    score_summary,
+)
 
 PAIRS = [
     ("The agency cut costs. Staff fell!", "The agency reduced costs. It hired staff."),
@@ -194,3 +199,10 @@ def test_a_very_long_summary_is_scored() -> None:
     long = " ".join(f"w{rng.randint(0, 500)}{'.' * (i % 20 == 0)}" for i in range(3000))
     scores = score_summary(long, " ".join(re.split(r"\s", long)[:600]))
     assert scores["rouge1"] == pytest.approx(2 * 600 / 3600, rel=0.01)
+
+
+def test_words_that_are_not_rouge_scores_own_are_said() -> None:
+    assert describe_words(["A report.", "Überprüfung"]) is None
+    note = describe_words(["A report.", "他说公司第三季度亏损"])
+    assert note is not None
+    assert "on 1 of 2 examples" in note
