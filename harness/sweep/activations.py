@@ -28,7 +28,6 @@ class Activations:
     """Of a block."""
     other: float
     """Of everything else."""
-    is_measured: bool = False
 
     def count(self, blocks: int, checkpointing: bool, hidden_bytes: int) -> float:
         """Bytes a token of a model of so many blocks.

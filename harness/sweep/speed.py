@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from statistics import fmean, median
 
@@ -71,7 +71,7 @@ class Speed:
     """Processes that work at a time."""
     is_measured: bool
     """Else it is guessed from the rate of a product of matrices."""
-    activations: Activations = field(default_factory=lambda: Activations(0.0, 0.0))
+    activations: Activations
     """Memory of a training pass."""
 
     @property
@@ -99,8 +99,8 @@ class Trial:
 def guess_speed(model: ModelConfig, mapped: ModuleMap, workers: int) -> Speed:
     """Return the speed to expect from the rate of a product of matrices.
 
-    A model reaches about half of that rate; a step of
-    decoding reads every weight, and multiplies far below the peak.
+    A model reaches about half of that rate; a step of decoding reads every weight, and multiplies
+    far below the peak.
     """
     device, dtype = resolve_device(model.device), resolve_dtype(model.dtype, model.device)
     operation = 2 / measure_rate(device, dtype)
@@ -162,7 +162,7 @@ def measure_speed(trial: Trial) -> Speed:
 
     costs = Costs(*(extend(each.name) for each in fields(Costs)))
     block = max(0.0, deep_bytes - shallow_bytes) / max(1, depths[1] - depths[0])
-    activations = Activations(block, max(0.0, shallow_bytes - depths[0] * block), True)
+    activations = Activations(block, max(0.0, shallow_bytes - depths[0] * block))
     dtype = resolve_dtype(trial.model.dtype, trial.model.device)
     return Speed(costs, _name(dtype), trial.workers, True, activations)
 

@@ -188,6 +188,8 @@ def train_pack(
                 continue
             scale.remove(weights)
             taken = _update(pack, running, losses.tolist())
+            if any(learner.error for learner in running):
+                scale.restart()
             for learner in running:
                 learner.seconds = time.perf_counter() - started
             on_step(taken)

@@ -16,7 +16,12 @@ START = 2.0**16
 class LossScale:
     def __init__(self, dtype: torch.dtype, start: float = START) -> None:
         """1 in any dtype but fp16."""
-        self.value = start if dtype == torch.float16 else 1.0
+        self._start = start if dtype == torch.float16 else 1.0
+        self.value = self._start
+
+    def restart(self) -> None:
+        """Begin again with the first factor, once a variant whose gradients overflow has left."""
+        self.value = self._start
 
     def remove(self, parameters: Sequence[nn.Parameter]) -> None:
         """Divide gradients by the factor."""

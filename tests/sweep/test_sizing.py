@@ -12,6 +12,7 @@ from harness.analysis.size_choice import describe_larger_size, describe_size
 from harness.config.schema import Config
 from harness.records.study_size import SizeChoice, read_size, write_size
 from harness.sweep import sizing
+from harness.sweep.activations import Activations
 from harness.sweep.packing import START_SECONDS, Room
 from harness.sweep.speed import Costs, Speed
 
@@ -27,7 +28,7 @@ QUICK = ("--multirun", "experiment=quickstart", *TINY, "latency=off", "task=medm
 def fix_speed(monkeypatch: pytest.MonkeyPatch, seconds_a_token: float) -> None:
     """Let training and reading a token take as long as told."""
     costs = Costs(train=seconds_a_token, prompt=seconds_a_token, step=0.0, row=0.0)
-    speed = Speed(costs, "float32", 1, is_measured=True)
+    speed = Speed(costs, "float32", 1, is_measured=True, activations=Activations(1.0, 1.0))
     monkeypatch.setattr("harness.sweep.plan.guess_speed", lambda *_: speed)
     monkeypatch.setattr("harness.sweep.plan.measure_speed", lambda *_: speed)
 

@@ -84,9 +84,23 @@ def test_a_factor_that_overflows_is_halved_and_changes_nothing(
 
 
 def test_one_that_diverges_still_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    results, _ = train("float16", monkeypatch, steps=6, rates=(1e-3, 1e9))
+    results, weights = train("float16", monkeypatch, steps=6, rates=(1e-3, 1e9))
+    (alone,), same = train("float16", monkeypatch, steps=6, rates=(1e-3,))
     assert isinstance(results[0], TrainResult)
     assert isinstance(results[1], DivergedError)
+    # It does not leave the other with its factor of 1.
+    assert isinstance(alone, TrainResult)
+    assert results[0].loss == pytest.approx(alone.loss, rel=1e-3)
+    torch.testing.assert_close(weights, same, rtol=1e-2, atol=2e-4)
+
+
+def test_the_factor_begins_again_once_a_wild_variant_has_left() -> None:
+    scale, weight = LossScale(torch.float16, start=8.0), torch.nn.Parameter(torch.ones(2))
+    while scale.value > 1:
+        weight.grad = torch.full((2,), torch.inf)
+        assert scale.was_too_large([weight])
+    scale.restart()
+    assert scale.value == 8
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
