@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 Split = Literal["train", "validation", "test"]
 Truncation = Literal["head", "head_tail"]
+Role = Literal["system", "user", "assistant"]
+Turn = tuple[Role, str]
+"""Who says something, and what."""
 Row = Mapping[str, Any]
 
 SAME_SPLITS: Mapping[Split, Split] = {
@@ -44,6 +47,8 @@ class Example:
     ending: str = ""
     """The close of the completion that stays where the rest of it does not fit: the answer that a
     long reasoning leads to. Empty where any part is as good as another."""
+    turns: tuple[Turn, ...] = ()
+    """What was said before the prompt, which is the user's last turn; the oldest is cut first."""
     cluster: str = ""
     """What examples share that are alike, such as questions about one document: the digest of the
     task's split key."""
@@ -51,6 +56,11 @@ class Example:
     @property
     def prompt(self) -> str:
         return self.prefix + self.body + self.suffix
+
+    @property
+    def conversation(self) -> str:
+        """All that is read before the answer is written."""
+        return "\n".join([*(text for _, text in self.turns), self.prompt])
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,8 @@ class TaskSpec:
     """Row -> what rows on two sides of a split must not share, such as the question."""
     metric: str
     """The headline score: a key of what `score` returns."""
+    optional_columns: tuple[str, ...] = ()
+    """Columns that `to_example` reads where a source has them."""
     hub: tuple[HubSource, ...] = ()
     """Public data sets in these columns, the default first."""
     embedded: Callable[[Split, int], list[Row]] | None = None
@@ -96,6 +108,8 @@ class TaskSpec:
     module: str | None = None
     """The `evaluate` module of `tasks/metrics/` that computes what `score` does, for many examples
     in one call; None calls `score` for each."""
+    read_prediction: Callable[[str], str] | None = None
+    """Prediction -> the part of it that is scored, as the metric reads it; None is all of it."""
     split_reasoning: Callable[[str], str] | None = None
     """Prediction -> the part of it that only leads to the answer; its length is recorded."""
     describe_scoring: Callable[[Sequence[Example]], str | None] | None = None

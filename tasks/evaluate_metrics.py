@@ -19,16 +19,22 @@ Pair = tuple[Example, str]
 
 
 def score_examples(spec: TaskSpec, pairs: Sequence[Pair]) -> list[dict[str, float]]:
-    """Return every score of each example, in order; what a model thought first is left out.
+    """Return every score of each example, in order, by what `read_prediction` leaves of each text.
 
     A task without a module is scored by its `score`, one example after another. Raises DataError
     where the module cannot be loaded.
     """
-    pairs = [(example, leave_out_thinking(prediction)) for example, prediction in pairs]
+    pairs = [(example, read_prediction(spec, prediction)) for example, prediction in pairs]
     if spec.module is None or not pairs:
         return [spec.score(example, prediction) for example, prediction in pairs]
     found = compute(spec.module, pairs, use_aggregator=False)
     return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+
+
+def read_prediction(spec: TaskSpec, text: str) -> str:
+    """The part of a prediction that is scored: no thinking, no reasoning."""
+    text = leave_out_thinking(text)
+    return spec.read_prediction(text) if spec.read_prediction else text
 
 
 def leave_out_thinking(text: str) -> str:

@@ -1,59 +1,125 @@
-"""Rows of a local file: JSONL, CSV or Parquet, with the line or row that each one stands at."""
+"""Data files: which a folder has for each split, their rows, and the digest of their content.
 
-import csv
+Formats: JSON (an array, or an object a line), CSV, TSV, Parquet, each text also gzipped, and
+folders that `datasets` wrote with `save_to_disk`. Shards (`train-00000-of-00002.parquet`) are one.
+"""
+
 import hashlib
-import json
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
-from tasks.base import DataError, Row
-from tasks.rows import show_value
+from tasks.base import DataError
+from tasks.readers.columnar import SAVED_PART, SAVED_SET, read_parquet, read_saved
+from tasks.readers.delimited import read_delimited
+from tasks.readers.file_rows import COMPRESSED, USUAL_ENCODING, FileRows, read_bytes
+from tasks.readers.json_rows import read_json
 
-SUFFIXES = (".jsonl", ".parquet", ".csv")
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-CSV_DELIMITERS = (",", ";", "\t")
-CSV_FIELD_CHARACTERS = 2**31 - 1
+TEXT_READERS: dict[str, Callable[[Path, str], FileRows]] = {
+    ".jsonl": partial(read_json, is_document=False),
+    ".json": partial(read_json, is_document=True),
+    ".csv": read_delimited,
+    ".tsv": partial(read_delimited, delimiter="\t"),
+}
+SUFFIXES = (*TEXT_READERS, ".parquet")
+FORMATS = "JSONL, JSON, CSV, TSV (also .gz) or Parquet"
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+IMAGE_COLUMN = "image"
+ARROW = ".arrow"
+"""What `save_to_disk` keeps its rows in."""
+
+SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})")
+HUB_FOLDER = "data"
+"""Where data sets of the hub keep their files."""
+NO_DATA = ("dataset_info", "dataset_dict", "state", "dataset_infos")
+"""JSON files that describe a data set."""
 
 
-@dataclass(frozen=True)
-class FileRows:
-    rows: dict[int, Row | DataError]
-    """Line (JSONL, CSV) or row (Parquet), counted from 1 -> a row, or why the line is none."""
-    columns: tuple[str, ...] | None
-    """The columns of every row; None for JSONL, whose rows may differ."""
+def find_format(path: Path) -> str | None:
+    """The suffix that says how a file is read, by its name; None for what is no data file."""
+    name = path.name.lower()
+    is_packed = name.endswith(COMPRESSED)
+    suffix = Path(name.removesuffix(COMPRESSED)).suffix
+    return suffix if suffix in (TEXT_READERS if is_packed else SUFFIXES) else None
 
 
-def find_files(folder: Path) -> dict[str, Path]:
-    """Stem -> data file, of all those in a folder; DataError where a stem has several."""
-    files: dict[str, Path] = {}
+def is_saved(folder: Path) -> bool:
+    """Whether `datasets` wrote a folder with `save_to_disk`, a set of splits or one."""
+    return any((folder / name).is_file() for name in (SAVED_PART, SAVED_SET))
+
+
+def find_files(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Part -> its data files, the shards of one in their order, of all parts in a folder.
+
+    A part is a file's name without its suffixes, or the name of a folder that `save_to_disk` wrote.
+    Raises DataError where a part has several files that are no shards, or lacks a shard.
+    """
+    if (folder / SAVED_PART).is_file():
+        return {folder.name: (folder,)}
+    parts: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or not path.is_file():
-            continue
-        if other := files.get(path.stem):
-            raise DataError(
-                f"{folder}: has both {other.name} and {path.name}; keep only one of them"
-            )
-        files[path.stem] = path
-    return files
+        if path.is_dir() and (path / SAVED_PART).is_file():
+            parts.setdefault(path.name, []).append(path)
+        elif path.is_file() and find_format(path) and _name_part(path) not in NO_DATA:
+            parts.setdefault(_name_part(path), []).append(path)
+    if not parts and (folder / HUB_FOLDER).is_dir():
+        return find_files(folder / HUB_FOLDER)
+    for name, files in parts.items():
+        _check_shards(folder, name, files)
+    return {name: tuple(files) for name, files in parts.items()}
 
 
-def read_file(path: Path, wanted: Collection[str]) -> FileRows:
-    """Read all rows; of a Parquet file only the wanted columns, for others may be images.
+def _name_part(path: Path) -> str:
+    stem = _drop_suffixes(path)
+    shard = SHARD.fullmatch(stem)
+    return shard["name"] if shard else stem
+
+
+def _drop_suffixes(path: Path) -> str:
+    name = path.name
+    if name.lower().endswith(COMPRESSED):
+        name = name[: -len(COMPRESSED)]
+    return Path(name).stem
+
+
+def _check_shards(folder: Path, name: str, files: list[Path]) -> None:
+    shards = [SHARD.fullmatch(_drop_suffixes(path)) for path in files]
+    found = [(int(shard["number"]), int(shard["count"])) for shard in shards if shard]
+    if len(files) > 1 and len(found) < len(files):
+        raise DataError(
+            f"{folder}: has both {files[0].name} and {files[1].name}; keep only one of them"
+        )
+    if not found:
+        return
+    counts = {count for _, count in found}
+    missing = sorted({*range(max(counts))} - {number for number, _ in found})
+    if len(counts) > 1 or missing or len(found) != max(counts):
+        lacks = f"lacks shard {missing[0]}" if missing else "has shards of several sets"
+        raise DataError(
+            f"{folder}: {name} {lacks} of {max(counts)} ({len(files)} files); fetch the data again"
+        )
+
+
+def read_file(
+    path: Path, wanted: Collection[str] | None = None, encoding: str | None = None
+) -> FileRows:
+    """Read all rows; of Parquet and Arrow only the wanted columns, for others may be images.
 
     Raises DataError where the file is of no known format, cannot be read, or has no row.
     """
-    readers = {".jsonl": _read_jsonl, ".csv": _read_csv}
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise DataError(
-            f"{path}: not a {', '.join(SUFFIXES)} file; save it in one of these formats"
-        )
+    suffix = find_format(path)
     try:
-        read = readers[suffix](path) if suffix in readers else _read_parquet(path, wanted)
+        if path.is_dir() and is_saved(path):
+            read = read_saved(path, wanted)
+        elif suffix is None:
+            raise DataError(
+                f"{path}: not a {', '.join(SUFFIXES)} file; save it in one of these formats"
+            )
+        elif suffix in TEXT_READERS:
+            read = TEXT_READERS[suffix](path, encoding or USUAL_ENCODING)
+        else:
+            read = read_parquet(path, wanted)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); check it") from error
     if not read.rows:
@@ -61,159 +127,61 @@ def read_file(path: Path, wanted: Collection[str]) -> FileRows:
     return read
 
 
-def _read_jsonl(path: Path) -> FileRows:
-    # Bytes are split at newlines alone: str.splitlines also breaks at U+2028 inside of a text.
-    lines = path.read_bytes().removeprefix(BYTE_ORDER_MARK).split(b"\n")
-    numbered = enumerate(lines, start=1)
-    return FileRows({number: _parse_line(line) for number, line in numbered if line.strip()}, None)
+def list_data_files(place: Path) -> Iterator[Path]:
+    """Every file of a folder that rows or their images may be read from, at any depth."""
+    for path in sorted(place.rglob("*")):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
+        if not is_hidden and path.is_file() and _is_read(path):
+            yield path
 
 
-def _parse_line(line: bytes) -> Row | DataError:
+def _is_read(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return find_format(path) is not None or suffix == ARROW or suffix in IMAGE_SUFFIXES
+
+
+def list_images(path: Path) -> frozenset[Path]:
+    """The image files that the rows of a data file point to, beside it or elsewhere."""
+    if find_format(path) is None:
+        return frozenset()
+    state = path.stat()
+    return _list_images(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=256)
+def _list_images(path: Path, modified: int, size: int) -> frozenset[Path]:
     try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return DataError(f"column {error.start + 1}: not UTF-8, expected a file saved as UTF-8")
-    except json.JSONDecodeError as error:
-        return DataError(
-            f"column {error.colno}: not JSON ({error.msg}), expected one object per line"
-        )
-    except (ValueError, RecursionError) as error:
-        return DataError(f"JSON that cannot be read ({error}), expected one object per line")
-    if not isinstance(row, dict):
-        return DataError(
-            f"a JSON {type(row).__name__} ({show_value(row)}), expected an object with the task's "
-            "columns"
-        )
-    return row
+        is_text = find_format(path) in TEXT_READERS
+        if is_text and IMAGE_COLUMN.encode() not in read_bytes(path):
+            return frozenset()
+        rows = read_file(path, {IMAGE_COLUMN}).rows.values()
+    except DataError:  # reading the rows will say so
+        return frozenset()
+    names = {row.get(IMAGE_COLUMN) for row in rows if not isinstance(row, DataError)}
+    files = (path.parent / name for name in names if isinstance(name, str) and name)
+    return frozenset(file for file in files if file.is_file())
 
 
-def _read_csv(path: Path) -> FileRows:
-    """All values are text. A record that does not fit the header is no row; a file whose quotes do
-    not close is refused, for where its records end is unknown."""
-    # Bytes that are no UTF-8 become lone surrogates, so that only their own records are refused.
-    text = path.read_bytes().removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogateescape")
-    # Not str.splitlines, which also breaks at U+2028 and the like.
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    with _allow_long_fields():
-        records = _split_records(path, lines)
-        header_line, header = next(records, (1, []))
-        columns = _check_header(path, header_line, header)
-        return FileRows({line: _make_row(columns, cells) for line, cells in records}, columns)
-
-
-@contextmanager
-def _allow_long_fields() -> Iterator[None]:
-    limit = csv.field_size_limit(CSV_FIELD_CHARACTERS)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _split_records(path: Path, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """The line on which each record starts, and its cells; blank lines are left out."""
-    delimiter = _find_delimiter(lines)
-    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
-    start = 1
-    try:
-        for cells in reader:
-            if cells:
-                yield start, cells
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"{path}:{start}: not CSV ({error}), expected closed quotes, doubled inside quoted "
-            "text; fix the record that starts here"
-        ) from error
-
-
-def _find_delimiter(lines: list[str]) -> str:
-    """The one that parts the header into the most cells; a comma where none does."""
-    header = next(filter(str.strip, lines), "")
-    return max(CSV_DELIMITERS, key=lambda mark: len(next(csv.reader([header], delimiter=mark))))
-
-
-def _check_header(path: Path, line: int, header: list[str]) -> tuple[str, ...]:
-    columns = tuple(name.strip() for name in header)
-    place = f"{path}:{line}"
-    if not all(map(_is_utf8, columns)):
-        raise DataError(f"{place}: the header is not UTF-8; save the file as UTF-8")
-    if any("\0" in name for name in columns):
-        raise DataError(f"{place}: the header has NUL characters; save the file as UTF-8 text")
-    if header and not all(columns):
-        raise DataError(
-            f"{place}: cell {columns.index('') + 1} of the header is empty, expected a column "
-            "name; name every column in the first line"
-        )
-    repeated = next((name for name in columns if columns.count(name) > 1), None)
-    if repeated is not None:
-        raise DataError(f"{place}: the header has {repeated!r} twice; name each column once")
-    return columns
-
-
-def _make_row(columns: tuple[str, ...], cells: list[str]) -> Row | DataError:
-    if len(cells) != len(columns):
-        return DataError(
-            f"has {len(cells)} cells ({show_value(cells)}), expected {len(columns)} as in the "
-            "header; quote text that contains the separator"
-        )
-    for name, cell in zip(columns, cells, strict=True):
-        if not _is_utf8(cell):
-            return DataError(f"column {name!r}: not UTF-8, expected a file saved as UTF-8")
-    return dict(zip(columns, cells, strict=True))
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _read_parquet(path: Path, wanted: Collection[str]) -> FileRows:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with path.open("rb") as file:
-        try:
-            parquet = pq.ParquetFile(file)
-            columns = tuple(parquet.schema_arrow.names)
-            table = parquet.read([name for name in columns if name in wanted])
-        except (pa.ArrowException, OSError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(f"{path}: not a Parquet file ({reason}); write it again") from error
-    if repeated := [name for name in columns if columns.count(name) > 1]:
-        raise DataError(f"{path}: has the column {repeated[0]!r} twice; keep one of them")
-    return FileRows(dict(enumerate(_list_rows(table), start=1)), columns)
-
-
-def _list_rows(table: Any) -> list[Row | DataError]:
-    try:
-        return list(table.to_pylist())
-    except ValueError:
-        # A text that is not UTF-8, or a date out of range: found row by row.
-        return [_take_row(table.slice(index, 1)) for index in range(table.num_rows)]
-
-
-def _take_row(table: Any) -> Row | DataError:
-    try:
-        row: Row = table.to_pylist()[0]
-    except ValueError as error:
-        return DataError(f"a value that cannot be read ({error}), expected UTF-8 text")
-    return row
+def digest_files(paths: Sequence[Path]) -> str:
+    """12 hex digits of the content and the names of files; of one file, of its content alone."""
+    if len(paths) == 1:
+        return digest_file(paths[0])
+    parts = [f"{path.name} {digest_file(path)}" for path in paths]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def digest_file(path: Path) -> str:
-    """12 hex digits of a file's content."""
+    """12 hex digits of the content of a file, or of all data files of a folder."""
     try:
+        if path.is_dir():
+            return digest_files(list(list_data_files(path)))
         state = path.stat()
         return _digest(path, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=65536)
 def _digest(path: Path, modified: int, size: int) -> str:
     """A sweep asks for every job: a file that did not change meanwhile is read once."""
     with path.open("rb") as file:

@@ -6,7 +6,14 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from tasks.base import DataError, HubSource, Split, TaskSpec
-from tasks.sources import OFFLINE_HINT, Source, SourceRows, choose_columns, known_splits
+from tasks.sources import (
+    OFFLINE_HINT,
+    Source,
+    SourceRows,
+    check_id_column,
+    choose_columns,
+    known_splits,
+)
 from tasks.splits import SplitChoice, choose_split
 
 PARQUET_REVISION = "refs/convert/parquet"
@@ -26,17 +33,22 @@ def read_hub(task: TaskSpec, split: Split, source: Source) -> SourceRows:
     where = f"{hub.dataset}, {choice.name}"
     table = _load_table(hub, choice.name)
     columns = choose_columns(task, table.column_names, where)
-    has_ids = "id" in table.column_names
+    check_id_column(source, table.column_names, where)
+    has_ids = source.id_name in table.column_names
     # Columns that are not read are dropped, for reading a row decodes all that it has.
-    table = table.select_columns([*columns, *(["id"] if has_ids and "id" not in columns else [])])
+    extra = [
+        name for name in (source.id_name, *task.optional_columns) if name in table.column_names
+    ]
+    table = table.select_columns(list(dict.fromkeys([*columns, *extra])))
     table = _keep_images_encoded(table)
     name = f"{hub.dataset}@{_find_commit(table) or hub.revision or 'unknown revision'}"
-    note = f" ({choice.name}, {split} part by content hash)" if choice.is_whole_set else ""
     return SourceRows(
-        dataset=name + note,
+        dataset=name,
+        part=choice.name,
         rows=table,
         place=lambda index: f"{where} row {index + 1}",
-        ids=list(table["id"]) if has_ids else [],
+        ids=list(table[source.id_name]) if has_ids else [],
+        id_name=source.id_name,
         is_whole_set=choice.is_whole_set,
     )
 
@@ -112,6 +124,12 @@ def _call_hub(hub: HubSource, part: str, call: Callable[[Any, dict[str, Any]], A
     try:
         return call(datasets, {key: hub.config, "revision": hub.revision})
     except datasets.exceptions.DatasetNotFoundError as error:
+        if "gated" in str(error).lower():
+            raise DataError(
+                f"{hub.dataset}: is gated; accept its terms at "
+                f"https://huggingface.co/datasets/{hub.dataset} and log in with `hf auth login` or "
+                f"HF_TOKEN, or {OFFLINE_HINT}"
+            ) from error
         raise DataError(
             f"{hub.dataset}: no such data set on the hub, or it is private; check task.dataset and "
             f"task.revision, or {OFFLINE_HINT}"

@@ -1,20 +1,29 @@
-"""The JSON schema of given values, for decoding that is held to it.
+"""The JSON schema of given values, for decoding that is held to it and for prompts that name it.
 
 A subset of draft 2020-12 that grammar engines compile: type, properties, required, items, anyOf,
-additionalProperties, maxItems. https://json-schema.org/draft/2020-12
+additionalProperties, maxItems, maxLength. https://json-schema.org/draft/2020-12
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 Schema = dict[str, Any]
+
+MOST_TIMES = 2
+"""A text or an array may be so many times as long as the longest that was given ..."""
+MORE_CHARACTERS, MORE_ITEMS = 16, 4
+"""... and this much more: a greedy model that repeats itself would otherwise never close it."""
+SKELETON_CHARACTERS = 2000
+"""A longer skeleton is left with the keys that every value has."""
 
 
 def infer_schema(values: Sequence[Any]) -> Schema:
     """The schema that every given value satisfies, and no other key, depth or type.
 
     Keys stand in the order in which they are first seen, and are required where every object of
-    their place has them. An array that is always empty stays empty. No values: anything goes.
+    their place has them. An array that is always empty stays empty. Texts and arrays have bounds of
+    about twice the longest. No values: anything goes.
     """
     if not values:
         return {}
@@ -44,14 +53,18 @@ def _describe_arrays(arrays: list[list[Any]]) -> Schema:
     items = [item for array in arrays for item in array]
     if not items:
         return {"type": "array", "maxItems": 0}
-    return {"type": "array", "items": infer_schema(items)}
+    most = MOST_TIMES * max(map(len, arrays)) + MORE_ITEMS
+    return {"type": "array", "items": infer_schema(items), "maxItems": most}
 
 
 def _describe_scalars(scalars: list[Any]) -> Schema:
     names = list(dict.fromkeys(map(_name_type, scalars)))
     if "number" in names and "integer" in names:
         names.remove("integer")
-    return {"type": names[0] if len(names) == 1 else names}
+    schema: Schema = {"type": names[0] if len(names) == 1 else names}
+    if texts := [value for value in scalars if isinstance(value, str)]:
+        schema["maxLength"] = MOST_TIMES * max(map(len, texts)) + MORE_CHARACTERS
+    return schema
 
 
 def _name_type(value: Any) -> str:
@@ -63,3 +76,27 @@ def _name_type(value: Any) -> str:
     if isinstance(value, int):
         return "integer"
     return "number" if isinstance(value, float) else "string"
+
+
+def write_skeleton(schema: Schema) -> str:
+    """The keys of a schema as JSON, with `...` in place of every value: `{"total":"..."}`."""
+    text = json.dumps(_sketch(schema), ensure_ascii=False, separators=(",", ":"))
+    if len(text) <= SKELETON_CHARACTERS:
+        return text
+    least = _sketch(schema, only_required=True)
+    return json.dumps(least, ensure_ascii=False, separators=(",", ":"))
+
+
+def _sketch(schema: Schema, *, only_required: bool = False) -> Any:
+    if "anyOf" in schema:
+        # The first is an object, or else an array, where there is one.
+        return _sketch(schema["anyOf"][0], only_required=only_required)
+    if schema.get("type") == "object":
+        kept = schema["required"] if only_required else schema["properties"]
+        return {
+            key: _sketch(schema["properties"][key], only_required=only_required) for key in kept
+        }
+    if schema.get("type") == "array":
+        items = schema.get("items")
+        return [_sketch(items, only_required=only_required)] if items else []
+    return "..."

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from tasks.base import DataError, Example, Row, Split, TaskSpec
-from tasks.evaluate_metrics import leave_out_thinking
+from tasks.evaluate_metrics import read_prediction
 from tasks.hub import read_hub
 from tasks.rows import check_characters, show_value
 from tasks.scans import ScannerMissing, postpone_reading
 from tasks.sources import Source, SourceRows, read_embedded, read_local
-from tasks.splits import assign_split, shuffle_indices
+from tasks.splits import assign_split, hash_content, shuffle_indices
 
 SOURCES = ("hub", "local", "embedded")
 BAD_ROW_RULES = ("fail", "skip")
@@ -56,19 +56,98 @@ def load_examples(
     rule, a source that cannot be read, and (unless `on_bad_row` is `skip`) the first bad row.
     """
     _check_choice("split", split, get_args(Split))
+    return load_parts(task, source, {split: limit}, seed=seed, on_bad_row=on_bad_row)[split]
+
+
+def load_parts(
+    task: TaskSpec,
+    source: Source,
+    limits: Mapping[Split, int | None],
+    *,
+    seed: int = 0,
+    on_bad_row: str = "fail",
+    joins_validation: bool = False,
+) -> dict[Split, LoadedExamples]:
+    """Load several splits, each as `load_examples` does, and read what they share once.
+
+    With `joins_validation`, a set that is cut here is cut in two: its validation part is trained
+    on.
+    """
     _check_choice("task.on_bad_row", on_bad_row, BAD_ROW_RULES)
-    if limit is not None and limit < 1:
-        raise DataError(f"the number of {split} examples is {limit}; expected 1 or more")
-    read = _read_rows(task, split, source, seed)
-    reader = RowReader(task, read, split, is_strict=on_bad_row == "fail")
-    wanted = _find_part(task, read, split, seed)
-    if read.is_checked_whole:
-        reader.check(range(len(read.rows)) if reader.is_strict else wanted)
-    examples = reader.draw(shuffle_indices(wanted, seed), limit)
-    if not examples:
-        raise DataError(_say_empty(read, split, reader.bad))
-    stand_in = task.stand_in if source.kind == "embedded" else None
-    return LoadedExamples(tuple(examples), read.dataset, stand_in, len(reader.bad))
+    loaded: dict[Split, LoadedExamples] = {}
+    whole: _WholeSet | None = None
+    for split, limit in limits.items():
+        if limit is not None and limit < 1:
+            raise DataError(f"the number of {split} examples is {limit}; expected 1 or more")
+        read = whole.read if whole else _read_rows(task, split, source, seed)
+        reader = RowReader(task, read, split, is_strict=on_bad_row == "fail")
+        wanted: Sequence[int] = range(len(read.rows))
+        if read.is_whole_set:
+            is_new = whole is None
+            whole = whole or _WholeSet(task, read, seed)
+            own = {split, "validation"} if joins_validation and split == "train" else {split}
+            wanted = [index for index in wanted if whole.sides[index] in own]
+        if read.is_checked_whole and not reader.is_strict:
+            reader.check(wanted)
+        elif read.is_checked_whole and (not read.is_whole_set or is_new):
+            reader.check(range(len(read.rows)))
+        examples = reader.draw(_order(task, read, wanted, seed), limit)
+        if not examples:
+            raise DataError(_say_empty(read, split, reader.bad))
+        loaded[split] = LoadedExamples(
+            tuple(examples),
+            _name_source(read, split),
+            task.stand_in if source.kind == "embedded" else None,
+            len(reader.bad),
+        )
+    return loaded
+
+
+class _WholeSet:
+    """A set without splits, and the side of each of its rows."""
+
+    def __init__(self, task: TaskSpec, read: SourceRows, seed: int) -> None:
+        self.read = read
+        self.sides = [_find_side(task, read, index, seed) for index in range(len(read.rows))]
+
+
+def _name_source(read: SourceRows, split: Split) -> str:
+    if not read.is_whole_set:
+        return read.dataset
+    # A local file is named already.
+    name = "" if read.is_checked_whole else f"{read.part}, "
+    return f"{read.dataset} ({name}{split} part by content hash)"
+
+
+def has_validation(task: TaskSpec, source: Source, seed: int = 0) -> bool:
+    """Whether a source has a validation part that is not its test part as well."""
+    try:
+        part = _read_rows(task, "validation", source, seed)
+        return part.is_whole_set or part.part != _read_rows(task, "test", source, seed).part
+    except DataError:
+        return False
+
+
+def _order(task: TaskSpec, read: SourceRows, wanted: Sequence[int], seed: int) -> Sequence[int]:
+    """The order in which rows are drawn, by a seeded hash.
+
+    That of local rows is by their content, so that another order of the lines of a file changes
+    nothing; that of a published set by their position.
+    """
+    if not read.is_checked_whole:
+        return shuffle_indices(wanted, seed)
+    columns = sorted({name for columns in task.columns for name in columns})
+    keys = {index: hash_content(_write_content(read, index, columns), seed) for index in wanted}
+    return sorted(wanted, key=lambda index: (keys[index], index))
+
+
+def _write_content(read: SourceRows, index: int, columns: Sequence[str]) -> str:
+    row = read.rows[index]
+    if isinstance(row, DataError):  # is not drawn
+        return ""
+    # As text: another format of the same rows, of which CSV has texts alone, changes nothing.
+    values = (row.get(name) for name in columns)
+    return "\0".join("" if value is None else str(value) for value in values)
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -81,24 +160,18 @@ def _read_rows(task: TaskSpec, split: Split, source: Source, seed: int) -> Sourc
     if source.kind == "embedded":
         return read_embedded(task, split, seed)
     if source.kind == "local":
-        return read_local(task, split, source.path)
+        return read_local(task, split, source)
     return read_hub(task, split, source)
 
 
-def _find_part(task: TaskSpec, read: SourceRows, split: Split, seed: int) -> Sequence[int]:
-    if not read.is_whole_set:
-        return range(len(read.rows))
-    return [i for i in range(len(read.rows)) if _belongs(task, read, i, split, seed)]
-
-
-def _belongs(task: TaskSpec, read: SourceRows, index: int, split: Split, seed: int) -> bool:
+def _find_side(task: TaskSpec, read: SourceRows, index: int, seed: int) -> Split:
     try:
-        return assign_split(task.split_key(read_row(read, index)), seed) == split
+        return assign_split(task.split_key(read_row(read, index)), seed)
     except ScannerMissing:
         raise
     except DataError:
         # A row without a side goes along with train, to be reported or counted there, once.
-        return split == "train"
+        return "train"
 
 
 def read_row(read: SourceRows, index: int) -> Row:
@@ -150,7 +223,8 @@ class RowReader:
             if len(examples) == limit:
                 break
             if index not in self.bad and (example := self._try_row(index)):
-                examples.append(example)
+                cluster = self._find_cluster(read_row(self._read, index))
+                examples.append(replace(example, cluster=cluster))
         return examples
 
     def _try_row(self, index: int) -> Example | None:
@@ -175,7 +249,7 @@ class RowReader:
         check_characters(example.prompt, "the prompt")
         check_characters(example.completion, "the answer")
         self._check_own_score(example)
-        return replace(example, cluster=self._find_cluster(row))
+        return example
 
     def _check_own_score(self, example: Example) -> None:
         """Raise DataError for an example whose right answer would not be right."""
@@ -183,7 +257,7 @@ class RowReader:
         if task.own_score is not None:
             own = task.own_score(example)
         else:
-            own = task.score(example, leave_out_thinking(example.completion))[task.metric]
+            own = task.score(example, read_prediction(task, example.completion))[task.metric]
         if own < 1 - OWN_SLACK:
             raise DataError(
                 f"its own answer scores {own:.3g} on {task.metric} against "
@@ -213,17 +287,18 @@ def name_rows(read: SourceRows, split: Split) -> list[str | DataError]:
 def _name_row(
     own: object, position: str, read: SourceRows, holders: Mapping[str, int]
 ) -> str | DataError:
+    column = f"column {read.id_name!r}"
     if own is not None and (isinstance(own, bool) or not isinstance(own, (str, int))):
-        return DataError(f"column 'id' is {show_value(own)}, expected text or a whole number")
+        return DataError(f"{column} is {show_value(own)}, expected text or a whole number")
     name = "" if own is None else str(own).strip()
     try:
-        check_characters(name, "column 'id'")
+        check_characters(name, column)
     except DataError as error:
         return error
     name = name or position
     if name in holders:
         return DataError(
-            f"column 'id' is {show_value(name)}, already used by {read.place(holders[name])}, "
+            f"{column} is {show_value(name)}, already used by {read.place(holders[name])}, "
             "expected unique ids"
         )
     return name

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.base import DataError, Row, Split, TaskSpec
-from tasks.files import SUFFIXES, digest_file, find_files, read_file
+from tasks.files import FORMATS, digest_files, find_files, read_file
 from tasks.rows import show_names
-from tasks.splits import SPLIT_NAMES, choose_split
+from tasks.splits import SPLIT_NAMES, SplitChoice, choose_split
 
+ID_COLUMN = "id"
 OFFLINE_HINT = "use task.source=local with task.path, or task.source=embedded"
 
 
@@ -20,6 +21,10 @@ class Source:
     """`hub`, `local` or `embedded`."""
     path: str | None = None
     """Local: a file, or a folder with a file for each split."""
+    encoding: str | None = None
+    """Local: of text files; None is UTF-8."""
+    id_column: str | None = None
+    """Local and hub: the column of the rows' ids; None is `id`, where there is one."""
     dataset: str | None = None
     """Hub: the data set to read in place of the task's own."""
     revision: str | None = None
@@ -27,17 +32,25 @@ class Source:
     subset: str | None = None
     """Hub: the name of a configuration, which goes before that of the `HubSource`."""
 
+    @property
+    def id_name(self) -> str:
+        return self.id_column or ID_COLUMN
+
 
 @dataclass(frozen=True)
 class SourceRows:
     dataset: str
     """What was read, for the record."""
+    part: str
+    """The source's own name of the part that was read; empty where it has none."""
     rows: Sequence[Row | DataError]
     """Every row of the part that was read; for a line that is no row, why."""
     place: Callable[[int], str]
     """Index of a row -> where it stands, for messages."""
     ids: Sequence[object]
     """The rows' own ids; empty where they have none."""
+    id_name: str = ID_COLUMN
+    """The column that they stand in."""
     is_whole_set: bool = False
     """Whether these are all rows of a set without splits, of which one part is wanted."""
     is_checked_whole: bool = False
@@ -55,30 +68,32 @@ def read_embedded(task: TaskSpec, split: Split, seed: int) -> SourceRows:
     name = task.embedded_name
     return SourceRows(
         dataset=name,
+        part=split,
         rows=rows,
         place=lambda index: f"{name}, {split} row {index + 1}",
         ids=[row.get("id") for row in rows],
     )
 
 
-def read_local(task: TaskSpec, split: Split, path: str | None) -> SourceRows:
-    """Read a file, which is a whole set, or `<split>.jsonl` (.parquet, .csv) of a folder.
+def read_local(task: TaskSpec, split: Split, source: Source) -> SourceRows:
+    """Read a file, which is a whole set, or the files of a split in a folder.
 
     A folder's files are taken by the names of `tasks.splits.SPLIT_NAMES` or by the public set's.
     Raises DataError where there is no such file, or it cannot be read.
     """
-    if not path:
+    if not source.path:
         raise DataError("task.source is local but task.path is not set; set it to a file or folder")
-    place = Path(path).expanduser()
+    place = Path(source.path).expanduser()
     if place.is_file():
-        return _read_file(task, split, place, is_whole_set=True)
+        whole = SplitChoice(place.name, is_whole_set=True)
+        return _read_files(task, whole, (place,), source)
     if not place.is_dir():
         raise DataError(f"{place}: no such file or folder; set task.path to an existing one")
     files = find_files(place)
     choice = choose_split(list(files), split, known_splits(task))
     if choice is None:
         raise DataError(_say_missing(place, split))
-    return _read_file(task, split, files[choice.name], is_whole_set=choice.is_whole_set)
+    return _read_files(task, choice, files[choice.name], source)
 
 
 def known_splits(task: TaskSpec) -> Mapping[Split, str]:
@@ -87,29 +102,38 @@ def known_splits(task: TaskSpec) -> Mapping[Split, str]:
 
 
 def _say_missing(folder: Path, split: Split) -> str:
-    expected = " or ".join(f"{SPLIT_NAMES[split][0]}{suffix}" for suffix in SUFFIXES)
     has = ", ".join(sorted(entry.name for entry in folder.iterdir())[:10]) or "nothing"
     return (
-        f"{folder}: has no {expected} (it has {has}); set task.path to a folder with one, or "
-        "read a folder laid out as on the hub with task.source=hub task.dataset=<folder>"
+        f"{folder}: has no {SPLIT_NAMES[split][0]} file (it has {has}), expected {FORMATS}; set "
+        "task.path to a folder with one, or read a folder laid out as on the hub with "
+        "task.source=hub task.dataset=<folder>"
     )
 
 
-def _read_file(task: TaskSpec, split: Split, file: Path, *, is_whole_set: bool) -> SourceRows:
-    read = read_file(file, wanted={"id", *(name for columns in task.columns for name in columns)})
-    if read.columns is not None:
-        choose_columns(task, read.columns, str(file))
-    numbers = list(read.rows)
-    rows = [_locate_image(row, file.parent) for row in read.rows.values()]
-    mark = ", row " if file.suffix.lower() == ".parquet" else ":"
+def _read_files(
+    task: TaskSpec, choice: SplitChoice, files: Sequence[Path], source: Source
+) -> SourceRows:
+    """The rows of a file, or of the shards of one."""
+    used = {name for columns in (*task.columns, task.optional_columns) for name in columns}
+    rows: list[Row | DataError] = []
+    places: list[str] = []
+    for file in files:
+        read = read_file(file, {source.id_name, *used}, source.encoding)
+        if read.columns is not None:
+            choose_columns(task, read.columns, str(file))
+            check_id_column(source, read.columns, str(file))
+        rows += [_locate_image(row, file.parent) for row in read.rows.values()]
+        places += [read.locate(file, number) for number in read.rows]
+    # The content is named too: results from before an edit must not be taken for the same data.
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return SourceRows(
-        # The content is named too: results from before an edit must not be taken for the same data.
-        dataset=f"{file}@{digest_file(file)}"
-        + (f" ({split} part by content hash)" if is_whole_set else ""),
+        dataset=f"{files[0]}{more}@{digest_files(files)}",
+        part=choice.name,
         rows=rows,
-        place=lambda index: f"{file}{mark}{numbers[index]}",
-        ids=[None if isinstance(row, DataError) else row.get("id") for row in rows],
-        is_whole_set=is_whole_set,
+        place=places.__getitem__,
+        ids=[None if isinstance(row, DataError) else row.get(source.id_name) for row in rows],
+        id_name=source.id_name,
+        is_whole_set=choice.is_whole_set,
         is_checked_whole=True,
     )
 
@@ -133,3 +157,12 @@ def choose_columns(task: TaskSpec, present: Sequence[str], name: str) -> tuple[s
         f"{name}: has no column {', '.join(map(repr, missing))} (it has {show_names(present)}); "
         f"task {task.name} needs {needed}"
     )
+
+
+def check_id_column(source: Source, present: Sequence[str], name: str) -> None:
+    """Raise DataError where the column of ids that was asked for is not there."""
+    if source.id_column is not None and source.id_column not in present:
+        raise DataError(
+            f"{name}: has no column {source.id_column!r} for ids (it has {show_names(present)}); "
+            "correct task.id_column"
+        )

@@ -55,17 +55,21 @@ def _find_name(names: Sequence[str], split: Split, known: Mapping[Split, str]) -
 
 
 def assign_split(content: str, seed: int) -> Split:
-    """Side of a row: SHA-256 of seed and content, case, spacing and punctuation left out.
-
-    Spellings that Unicode holds equal (NFKC), such as an accent of its own, count as equal.
-    """
-    same_form = unicodedata.normalize("NFKC", content).casefold()
-    normalised = re.sub(r"\W+", " ", same_form).strip()
-    # Content of symbols alone would normalise to nothing, and all of it land on one side.
-    position = _hash_to_unit(f"{seed}\n{normalised or content}")
+    """Side of a row: SHA-256 of seed and normalized content."""
+    position = hash_content(normalize_content(content), seed)
     if position < TRAIN_SHARE:
         return "train"
     return "validation" if position < TRAIN_SHARE + VALIDATION_SHARE else "test"
+
+
+def normalize_content(content: str) -> str:
+    """Content without case, spacing and punctuation.
+
+    Spellings that Unicode holds equal (NFKC), such as an accent of its own, are equal.
+    """
+    same_form = unicodedata.normalize("NFKC", content).casefold()
+    # Content of symbols alone would leave nothing, and all of it be equal.
+    return re.sub(r"\W+", " ", same_form).strip() or content
 
 
 def shuffle_indices(indices: Sequence[int], seed: int) -> list[int]:
@@ -75,6 +79,7 @@ def shuffle_indices(indices: Sequence[int], seed: int) -> list[int]:
     return order
 
 
-def _hash_to_unit(text: str) -> float:
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+def hash_content(content: str, seed: int) -> float:
+    """A number in [0, 1) that depends on seed and content alone."""
+    digest = hashlib.sha256(f"{seed}\n{content}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -19,8 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.content import digest_data, digest_model, find_commit
+from harness.config.content import digest_data, digest_metric, digest_model, find_pinned
 from harness.config.schema import Config, ModelConfig
+from harness.config.task_source import find_source
 from harness.config.validation import check_size, validate
 from harness.errors import UserError, explain
 
@@ -58,16 +59,20 @@ def to_config(values: DictConfig) -> Config:
         raise UserError(f"config: {error.full_key or 'top level'}: {first_line}") from error
     assert isinstance(config, Config)
     validate(config)
-    model, task = config.model, config.task
-    is_embedded = task.source == "embedded"
+    model, task = config.model, find_source(config.task)
     if model.source == "hub":
-        commit = find_commit(str(model.path), model.revision)
+        commit = find_pinned(config.study_folder, "model", str(model.path), model.revision)
         model = dataclasses.replace(model, revision=commit or model.revision)
+    if task.source == "hub" and task.dataset is not None:
+        commit = find_pinned(config.study_folder, "task", task.dataset, task.revision)
+        task = dataclasses.replace(task, revision=commit or task.revision)
     return dataclasses.replace(
         config,
         model=model,
-        data_digest=None if is_embedded else digest_data(task.path, task.dataset),
+        task=task,
+        data_digest=digest_data(task),
         model_digest=_digest_model(model),
+        metric_digest=digest_metric(task.metric, task.path),
     )
 
 

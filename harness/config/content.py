@@ -4,18 +4,28 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.file_download import repo_folder_name
 
 import harness.config.task_package  # noqa: F401  (before tasks)
+from harness.config.schema import TaskConfig
 from harness.errors import UserError
 from harness.formatting import format_bytes
 from harness.progress import announce
 from harness.records.files import cache_folder, write_text
-from tasks.files import SUFFIXES, digest_file
+from tasks.custom.formats import is_dataset_info, read_dataset_info
+from tasks.custom.own_metrics import digest_metric as digest_metric
+from tasks.files import digest_file, list_data_files, list_images
 
 DIGITS = 12
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 MODEL_SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".tiktoken", ".txt")
 """Of the files that make a model and its tokenizer."""
@@ -30,23 +40,40 @@ SLOW_BYTES = 2**30
 """Reading a file of this size takes seconds, and is announced."""
 
 
-def digest_data(*candidates: str | None) -> str | None:
-    """12 hex digits over the data files of the first candidate that is a file or folder here.
+def digest_data(task: TaskConfig) -> str | None:
+    """12 hex digits over all local files that a run's rows are read from, images among them.
 
-    None where none is: hub data is told apart by its revision, embedded data by its seed.
+    None where none is: hub data is told apart by its commit, embedded data by its seed.
     """
-    for candidate in candidates:
-        place = Path(candidate).expanduser() if candidate else None
-        if place is not None and place.exists():
-            return _digest_place(place)
-    return None
-
-
-def _digest_place(place: Path) -> str:
-    inside = (file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES)
-    files = [place] if place.is_file() else sorted(inside)
-    parts = [f"{file.name} {digest_file(file)}" for file in files]
+    if task.source == "embedded":
+        return None
+    name = task.path if task.source == "local" else task.path or task.dataset
+    place = Path(name).expanduser() if name else None
+    if place is None or not place.exists():
+        return None
+    files = list(_list_files(place, task))
+    # A folder's files by their place in it; a file alone by its name.
+    folder = place if place.is_dir() else place.parent
+    parts = [f"{os.path.relpath(file, folder)} {digest_file(file)}" for file in files]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGITS]
+
+
+def _list_files(place: Path, task: TaskConfig) -> Iterator[Path]:
+    if is_dataset_info(str(place)):
+        data, _ = read_dataset_info(place, task.subset)
+        yield place
+        if data.exists():
+            yield from _list_files(data, task)
+        return
+    if place.is_dir() and task.source == "hub":
+        # The library decides which of a folder's files it reads, by README.md among others.
+        for file in sorted(place.rglob("*")):
+            if file.is_file() and not any(p.startswith(".") for p in file.relative_to(place).parts):
+                yield file
+        return
+    files = list(list_data_files(place)) if place.is_dir() else [place]
+    images = {image for file in files for image in list_images(file)}
+    yield from dict.fromkeys([*files, *sorted(images)])
 
 
 def digest_model(folder: Path, *, reads_generation: bool = False) -> str:
@@ -71,17 +98,55 @@ def digest_model(folder: Path, *, reads_generation: bool = False) -> str:
 
 
 @functools.cache
-def find_commit(repository: str, revision: str | None) -> str | None:
-    """The commit of a hub model that a tag or a branch is at, asked for once a process.
+def find_commit(repository: str, revision: str | None, kind: str = "model") -> str | None:
+    """The commit of a hub model or data set that a tag or a branch is at, asked for once a process.
 
     Without the network, or under HF_HUB_OFFLINE=1, it is that of the copy in the hub's cache. None
-    where there is no such model, which loading it explains.
+    where there is no such repository, which loading it explains.
     """
     try:
+        if kind == "dataset":
+            return HfApi().dataset_info(repository, revision=revision).sha
         # A file lies in a folder that is named by its commit.
         return Path(hf_hub_download(repository, "config.json", revision=revision)).parent.name
-    except (OSError, ValueError):
-        return None
+    except (OSError, ValueError, HfHubHTTPError):
+        return _find_cached_commit(repository, revision) if kind == "dataset" else None
+
+
+def _find_cached_commit(repository: str, revision: str | None) -> str | None:
+    folder = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="dataset")
+    with contextlib.suppress(OSError):
+        return (folder / "refs" / (revision or "main")).read_text(encoding="utf-8").strip() or None
+    return None
+
+
+def find_pinned(study: Path, section: str, name: str, revision: str | None) -> str | None:
+    """The commit of a hub model or data set for a study.
+
+    Where none is asked for, it is the one that the study's newest run has read: a study is about
+    one state of what it reads. Else it is that of the default branch today; None where nobody
+    knows.
+    """
+    if revision is None:
+        for kept, pinned in _list_pins(study):
+            if kept == (section, name):
+                return pinned
+    return find_commit(name, revision, "dataset" if section == "task" else "model")
+
+
+@functools.cache
+def _list_pins(study: Path) -> tuple[tuple[tuple[str, str], str], ...]:
+    """(section, hub id) -> commit, of a study's runs, the newest first."""
+    found = []
+    for record in sorted(study.glob("runs/*/record.json"), key=os.path.getmtime, reverse=True):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            config = json.loads(record.read_text(encoding="utf-8"))["config"]
+            for section, key in (("model", "path"), ("task", "dataset")):
+                values = config[section]
+                commit = str(values["revision"])
+                if values["source"] == "hub" and values[key] and COMMIT.fullmatch(commit):
+                    found.append(((section, values[key]), commit))
+    return tuple(dict(reversed(found)).items())
 
 
 def _read_end_tokens(file: Path) -> str:

@@ -6,6 +6,7 @@ Everything past this room takes plain values.
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -69,17 +70,23 @@ class TargetModulesConfig:
 class TaskConfig:
     name: str = "medmcqa"
     """Name of the task, in tables and run ids."""
-    source: str = "embedded"
-    """Where the rows come from: `embedded` (no network), `local` (see path), `hub` (the public data
-    set) or `auto`. `auto` reads path or dataset if one is set, else embedded rows if the task has
+    source: str = "auto"
+    """Where the rows come from: `auto`, `embedded` (no network), `local` (see path) or `hub` (the
+    public data set). `auto` reads path or dataset if one is set, else embedded rows if the task has
     them, else the hub."""
     path: str | None = None
-    """File or folder of JSONL, Parquet or CSV (`source: local`). A folder holds train and test
-    files; one file is split by a seeded rule. With `source: auto` a hub id works too."""
+    """File or folder of JSONL, JSON, CSV, TSV (also .gz) or Parquet, a folder of `save_to_disk`, or
+    LLaMA-Factory's dataset_info.json (`source: local`). A folder holds train and test files; one
+    file is split by a seeded rule. With `source: auto` a hub id works too."""
+    encoding: str | None = None
+    """Encoding of text files, such as `cp1252`. Null is UTF-8."""
+    id_column: str | None = None
+    """Column of the rows' ids. Null is `id`, where there is one."""
     dataset: str | None = None
     """Hub id to read in place of the task's own data set (`source: hub`)."""
     subset: str | None = None
-    """Configuration name, for hub data sets that have several."""
+    """Configuration name, for hub data sets that have several; name of the data set in a
+    dataset_info.json."""
     revision: str | None = None
     """Commit of the hub data set. Null reads the pinned commit of the task's own data set and the
     default branch of any other; the record names the commit."""
@@ -97,32 +104,49 @@ class TaskConfig:
     choose_by: str = "likelihood"
     """How a question with fixed options is answered: `likelihood` (the most likely option) or
     `generation` (read from the generated text)."""
+    schema_in_prompt: bool = False
+    """Name the keys of the answer's JSON in the prompt, as the training examples have them. The
+    base then has a chance."""
     constrained_decoding: bool = False
     """Restrict generated JSON to the schema of the training examples. Needs the package llguidance
     and adds time to every token."""
+    format: str | None = None
+    """Custom task: format of the rows, `alpaca`, `sharegpt`, `messages` or `prompt_completion`, in
+    place of prompt and answer."""
     prompt: str | None = None
     """Custom task: Jinja2 template over the columns."""
     answer: str | None = None
     """Custom task: column that holds the answer, or a template."""
+    reasoning: str | None = None
+    """Custom task: column or template of what is written before the answer; the metric reads what
+    follows `Answer:`."""
     metric: str | None = None
-    """Custom task: `choice`, `exact`, `numeric`, `rouge` or `json_fields`."""
+    """Custom task: `choice`, `exact`, `numeric`, `rouge`, `json_fields`, `labels`, a function of
+    yours (`my_metrics.py:score`), or a module of evaluate (`evaluate:meteor`)."""
+    decimal: str | None = None
+    """Custom task, metric `numeric`: decimal sign of the data, `point` or `comma`. Null reads
+    points, and refuses answers such as `12,5`."""
     choices: Any = None
-    """Custom task, metric `choice`: the options, or the column that holds each row's options."""
+    """Custom task, metric `choice`: the options, or the column that holds each row's options;
+    metric `labels`: the labels that there are."""
+    optional_columns: Any = None
+    """Custom task: columns that may be empty, null or missing. Those that the template tests with
+    `{% if column %}` may be anyway."""
     cut_column: str | None = None
     """Custom task: column that is cut when a prompt is too long. Null takes the longest text of the
     row."""
     split_columns: Any = None
-    """Custom task: columns whose values training and test rows must not share. Null takes the whole
-    prompt."""
+    """Custom task: columns whose values training and test rows must not share. Null takes the
+    columns of the prompt."""
     on_bad_row: str = "fail"
     """What to do with a bad row: `fail`, or `skip` (the number skipped is recorded)."""
     data_seed: int = 0
     """Seed of splits, selection, order and generated rows, the same for all variants."""
     extra_test_examples: int = 0
     """Filled in by a race: examples scored beyond `test_examples`, with adapters trained before."""
-    held_back: int = 0
-    """Filled in while learning rates are tuned: rows of the training split that follow the training
-    examples and are scored in place of the test split."""
+    tuning_examples: int = 0
+    """Filled in while learning rates are tuned: examples of the validation part, or else of
+    training rows that are held back, that are scored in place of the test split."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +225,8 @@ class TrainConfig:
     tuning_seed: int = 1000
     """Seed of the tuning runs."""
     validation_examples: int = 64
-    """Training rows held back to choose a rate."""
+    """Examples to choose a rate by: of the validation part where there is one, else training rows
+    that are held back."""
     epochs: float = 1.0
     """Passes over the training examples."""
     max_steps: int | None = None
@@ -325,12 +350,21 @@ class Config:
     model_digest: str | None = None
     """Filled in when the configuration is read: digest of a local model folder; `model.digest` in
     records."""
+    metric_digest: str | None = None
+    """Filled in when the configuration is read: digest of the file that a metric of yours is in."""
 
     @property
     def model_name(self) -> str:
         if self.model.name:
             return self.model.name
-        return Path(self.model.path or self.model.shape or self.model.source).name
+        # Not resolved: a link's own name is what people call a model by.
+        path = os.path.abspath(Path(self.model.path).expanduser()) if self.model.path else None
+        return Path(path or self.model.shape or self.model.source).name
+
+    @property
+    def keeps_validation(self) -> bool:
+        """Whether the validation part of a set that is cut by rule is kept from training."""
+        return self.train.learning_rate == TUNED or bool(self.task.tuning_examples)
 
     @cached_property
     def target(self) -> TargetSet:
@@ -377,8 +411,9 @@ class Config:
     def base_run_id(self) -> str:
         """Run id of the base that this variant is compared to: seed and recipe play no part."""
         kept = {
-            key: self.identity[key]
-            for key in ("model", "task", "data_digest", "evaluation", "latency")
+            key: value
+            for key, value in self.identity.items()
+            if key in ("model", "task", "data_digest", "metric_digest", "evaluation", "latency")
         }
         return make_run_id(self.model_name, self.task.name, BASE, "none", 0, hash_values(kept))
 
@@ -388,11 +423,15 @@ class Config:
 
         Adapter, seed, rate, schedule and length of training may be each variant's own.
         """
-        kept = ("model", "task", "data_digest", "evaluation", "latency")
+        kept = ("model", "task", "data_digest", "metric_digest", "evaluation", "latency")
         cut = ("batch_size", "gradient_accumulation", "max_tokens_per_pass")
         batches = {key: self.identity["train"][key] for key in (*cut, "gradient_checkpointing")}
-        scored = {"extra_test_examples": self.task.extra_test_examples}
-        return hash_values({key: self.identity[key] for key in kept} | batches | scored)
+        scored = {
+            "extra_test_examples": self.task.extra_test_examples,
+            "keeps_validation": self.keeps_validation,
+        }
+        same = {key: value for key, value in self.identity.items() if key in kept}
+        return hash_values(same | batches | scored)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -413,8 +452,11 @@ class Config:
                 del values["train"][key]
         elif self.train.tuning_study is None:
             del values["train"]["tuning_study"]
-        if not self.task.held_back:
-            del values["task"]["held_back"]
+        # The content says what is read, however a path to it is spelled.
+        if self.data_digest is not None:
+            values["task"]["path"] = None
+        if self.model_digest is not None:
+            values["model"]["path"] = None
         return values
 
     def _list_values(self) -> dict[str, Any]:
@@ -430,8 +472,11 @@ class Config:
             del values["model"]["chat_template_kwargs"]
         if self.model.generation == "greedy":
             del values["model"]["generation"]
-        if not self.task.extra_test_examples:
-            del values["task"]["extra_test_examples"]
+        for key, older in LATER_TASK_SETTINGS.items():
+            if values["task"][key] == older:
+                del values["task"][key]
+        if self.metric_digest is None:
+            del values["metric_digest"]
         digest = values.pop("model_digest")
         if digest is not None:
             values["model"]["digest"] = digest
@@ -451,6 +496,15 @@ class Config:
         values["adapter"] = self.adapter.own_settings
         return values
 
+
+LATER_TASK_SETTINGS: dict[str, Any] = {
+    **dict.fromkeys(("encoding", "id_column", "format", "reasoning", "decimal")),
+    "optional_columns": None,
+    "schema_in_prompt": False,
+    "extra_test_examples": 0,
+    "tuning_examples": 0,
+}
+"""Setting of a task that older records lack -> what it is there."""
 
 TUNING_SETTINGS = (
     *("tuning", "tuning_rates", "tuning_most", "tuning_study", "tuning_seed"),

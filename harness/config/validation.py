@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import harness.config.task_package  # noqa: F401  (before tasks)
 from harness.config.catalog import METHODS, check_target_set
 from harness.config.schema import (
     TUNING_SETTINGS,
@@ -19,6 +20,9 @@ from harness.config.schema import (
 from harness.config.target_sets import order_roles, parse_target_set
 from harness.errors import UserError
 from harness.records.record import TUNED
+from tasks.custom.formats import FORMATS, is_dataset_info
+from tasks.custom.metrics import DECIMALS
+from tasks.files import FORMATS as FILE_FORMATS
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "model.source": ("embedded", "hub", "local", "random"),
@@ -30,7 +34,8 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "task.on_bad_row": ("fail", "skip"),
     "task.truncation": (None, "head", "head_tail"),
     "task.choose_by": ("likelihood", "generation"),
-    "task.metric": (None, "choice", "exact", "numeric", "rouge", "json_fields"),
+    "task.format": (None, *FORMATS),
+    "task.decimal": (None, *DECIMALS),
     "adapter.method": tuple(METHODS),
     "adapter.activation": (None, "gelu", "relu", "silu", "tanh"),
     "adapter.budget": (None, "equal_rank", "equal_params", "equal_latency"),
@@ -104,9 +109,10 @@ READ_BY_SOURCE: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "task": {
         "embedded": (),
-        "local": ("path",),
-        "hub": ("dataset", "subset", "revision"),
-        "auto": ("path", "dataset", "subset", "revision"),
+        # A dataset_info.json has several sets, told apart by name.
+        "local": ("path", "encoding", "id_column", "subset"),
+        "hub": ("id_column", "dataset", "subset", "revision"),
+        "auto": ("path", "encoding", "id_column", "dataset", "subset", "revision"),
     },
 }
 """Section -> source -> what of the settings that say where to read is read there."""
@@ -114,8 +120,10 @@ READ_BY_SOURCE: dict[str, dict[str, tuple[str, ...]]] = {
 
 READ_UNDER: dict[str, tuple[str, str | None]] = {
     **dict.fromkeys(
-        ("task.choices", "task.cut_column", "task.split_columns"), ("task.prompt", None)
+        ("task.choices", "task.split_columns", "task.reasoning", "task.decimal"),
+        ("task.metric", None),
     ),
+    **dict.fromkeys(("task.cut_column", "task.optional_columns"), ("task.metric", None)),
     **dict.fromkeys(("adapter.budget_set", "adapter.alpha_policy"), ("adapter.budget", None)),
     "adapter.budget_study": ("adapter.budget", None),
     "model.chat_template_kwargs": ("model.chat_template", "auto"),
@@ -321,23 +329,51 @@ def _validate_task(task: TaskConfig) -> None:
     if task.source == "local" and not task.path:
         raise UserError(
             "task.path is not set; task.source=local needs a file, or a folder with train and test "
-            "files, in JSONL, Parquet or CSV, for example task.path=data/medmcqa"
+            f"files, in {FILE_FORMATS}, for example task.path=data/medmcqa"
         )
     if task.source == "local" and not Path(str(task.path)).expanduser().exists():
         raise UserError(
-            f"task.path is {task.path}: no such file or folder; expected JSONL, Parquet or CSV"
+            f"task.path is {task.path}: no such file or folder; expected {FILE_FORMATS}"
         )
     if task.source == "auto" and task.path and task.dataset:
         raise UserError(
             f"task.path is {task.path} and task.dataset {task.dataset}; expected one of them: "
             "under task.source=auto either names the data"
         )
-    own = {"answer": task.answer, "metric": task.metric}
-    if task.prompt is not None and None in own.values():
-        missing = " and ".join(f"task.{key}" for key, value in own.items() if value is None)
-        raise UserError(f"task.prompt is set, but {missing} is not; a custom task needs all three")
-    if task.prompt is None and any(value is not None for value in own.values()):
-        raise UserError("task.answer and task.metric are for custom tasks; set task.prompt")
+    _validate_custom(task)
+    if task.encoding is not None:
+        try:
+            "".encode(task.encoding)
+        except LookupError as error:
+            raise UserError(
+                f"task.encoding is {task.encoding!r}; expected an encoding that Python knows, such "
+                "as utf-8, cp1252 or utf-16"
+            ) from error
+
+
+def _validate_custom(task: TaskConfig) -> None:
+    has_format = task.format is not None or is_dataset_info(task.path)
+    if task.prompt is None and not has_format:
+        if task.answer is not None or task.metric is not None:
+            raise UserError(
+                "task.answer and task.metric are for custom tasks; set task.prompt, or task.format"
+            )
+        return
+    needed = {"metric": task.metric} | ({} if has_format else {"answer": task.answer})
+    if None in needed.values():
+        missing = " and ".join(f"task.{key}" for key, value in needed.items() if value is None)
+        what = "task.format" if task.prompt is None else "task.prompt"
+        raise UserError(f"{what} is set, but {missing} is not; a custom task needs it")
+    if task.format is not None and is_dataset_info(task.path):
+        raise UserError(
+            f"task.format is {task.format}, but {task.path} names the format of its data sets; "
+            "leave task.format out"
+        )
+    if task.reasoning is not None and task.metric == "choice" and task.choose_by == "likelihood":
+        raise UserError(
+            "task.reasoning is set, but task.choose_by is likelihood, which compares the options "
+            "without a reasoning; set task.choose_by=generation"
+        )
 
 
 def _validate_latency(latency: LatencyConfig) -> None:

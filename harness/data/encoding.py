@@ -1,5 +1,6 @@
 """Examples -> token ids, with what did not fit cut by the task's rule and counted."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -79,11 +80,11 @@ def encode_examples(
 def _encode(
     example: "Example", writer: TurnWriter, rules: EncodingRules, room: int
 ) -> EncodedExample:
-    text = writer.write_turn(example.prompt)
+    text = writer.write_turn(example.prompt, example.turns)
     prompt = writer.encode_turn(text)
     full_length = len(prompt)
     if full_length > room:
-        text = _cut_prompt(example, writer, rules.truncation, room, full_length)
+        text = _cut_turns(example, writer, rules.truncation, room)
         prompt = writer.encode_turn(text)
     completion = writer.encode_answer(text, prompt, example.completion)
     completion.append(int(writer.tokenizer.eos_token_id))
@@ -115,6 +116,22 @@ def _cut_completion(
     return completion[: limit - len(ending)] + ending if len(ending) < limit else completion[:limit]
 
 
+def _cut_turns(example: "Example", writer: TurnWriter, truncation: "Truncation", limit: int) -> str:
+    """Leave out the oldest turns, but for a system turn; then a part of the prompt itself."""
+    kept = list(example.turns)
+    first = 1 if kept and kept[0][0] == "system" else 0
+    while True:
+        text = writer.write_turn(example.prompt, kept)
+        length = len(writer.encode_turn(text))
+        if length <= limit:
+            return text
+        if len(kept) == first:
+            rest = dataclasses.replace(example, turns=tuple(kept))
+            return _cut_prompt(rest, writer, truncation, limit, length)
+        # A question goes with its answer.
+        del kept[first : first + 2]
+
+
 def _cut_prompt(
     example: "Example", writer: TurnWriter, truncation: "Truncation", limit: int, full_length: int
 ) -> str:
@@ -124,7 +141,7 @@ def _cut_prompt(
     # Token boundaries may shift at the seams, so a cut can come out a token or two too long.
     while keep >= 0:
         body = _keep_tokens(example.body, offsets, keep, truncation)
-        text = writer.write_turn(example.prefix + body + example.suffix)
+        text = writer.write_turn(example.prefix + body + example.suffix, example.turns)
         length = len(writer.encode_turn(text))
         if length <= limit:
             return text

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,6 @@ from transformers import PreTrainedTokenizerBase
 
 import harness.config.task_package  # noqa: F401  (before tasks)
 from harness.config.schema import Config, TaskConfig
-from harness.config.validation import refuse_unread_places
 from harness.data.encoding import EncodedExample, EncodingRules, encode_examples
 from harness.data.token_cache import recall_or_encode
 from harness.data.turns import TurnWriter
@@ -23,13 +21,15 @@ from harness.models.loading import describe_decoding, load_tokenizer
 from harness.progress import announce
 from harness.records.files import cache_folder
 from tasks.base import Split, TaskSpec, Truncation
-from tasks.custom import CustomTask, make_custom_task
-from tasks.files import SUFFIXES
-from tasks.loading import LoadedExamples, load_examples
+from tasks.custom.formats import FORMATS, RowFormat, is_dataset_info, read_dataset_info
+from tasks.custom.task import CustomTask, make_custom_task
+from tasks.json_schema import write_skeleton
+from tasks.loading import LoadedExamples, has_validation, load_parts
 from tasks.registry import TASKS, find_task
 from tasks.sources import Source
+from tasks.splits import normalize_content
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+KEYS_LEAD = "Answer with one JSON object. Its keys, as far as the document has their values:"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class PreparedTask:
     """JSON schema that generation is held to; None where it is free."""
     notes: tuple[str, ...] = ()
     """What a reader of the scores has to know of prompts and answers, in sentences."""
+    overlap: int = 0
+    """Test examples whose prompt is a training example's too."""
+    duplicates: int = 0
+    """Test examples whose prompt is that of an earlier one."""
 
     @cached_property
     def spec(self) -> TaskSpec:
@@ -96,19 +100,14 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     """
     task = config.task
     spec = _find_spec(task)
-    source = _find_source(task, spec)
-    if source.kind != "hub":  # where `auto` takes a path for a hub id as well
-        refuse_unread_places("task", dataclasses.replace(task, source=source.kind))
+    source = _make_source(task)
     announce(f"{task.name}: reading and tokenizing the {source.kind} data")
     rules = _make_rules(config, spec, context_length)
     tokenizer = load_tokenizer(config.model)
-    limit = task.train_examples + task.held_back
-    train = _load(task, spec, source, "train", limit)
-    if task.held_back:
-        train, test = _hold_back(train, task)
-    else:
-        wanted = task.test_examples + task.extra_test_examples
-        test = _load(task, spec, source, "test", wanted)
+    train, test = _load(task, spec, source, keeps_validation=config.keeps_validation)
+    schema = _make_schema(task, spec, train)
+    if schema is not None and task.schema_in_prompt:
+        train, test = (_name_keys(loaded, schema) for loaded in (train, test))
     return PreparedTask(
         task=task,
         train=_encode(train, tokenizer, rules),
@@ -117,13 +116,15 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
         test_source=test,
         source=source.kind,
         truncation=rules.truncation,
-        split="validation" if task.held_back else "test",
-        schema=_make_schema(task, spec, train) if task.constrained_decoding else None,
+        split="validation" if task.tuning_examples else "test",
+        schema=schema if task.constrained_decoding else None,
         notes=(
             *TurnWriter.of(tokenizer, rules.use_chat_template, rules.template_settings).notes,
             *describe_decoding(config.model),
             *_describe_scoring(spec, test),
         ),
+        overlap=_count_overlap(train, test),
+        duplicates=_count_duplicates(test),
     )
 
 
@@ -133,17 +134,20 @@ def _describe_scoring(spec: TaskSpec, test: LoadedExamples) -> list[str]:
 
 
 def _find_spec(task: TaskConfig) -> TaskSpec:
-    if task.prompt is None:
+    is_info = is_dataset_info(task.path)
+    if task.prompt is None and task.format is None and not is_info:
         return find_task(task.name)
     if task.name in TASKS:
+        setting = "task.format" if task.prompt is None else "task.prompt"
         raise UserError(
-            f"task.prompt is set, but task.name is {task.name!r}, a built-in task; give your task "
+            f"{setting} is set, but task.name is {task.name!r}, a built-in task; give your task "
             "another name"
         )
-    # `validate` has seen to it that all three are there.
-    assert task.answer is not None
+    # `validate` has seen to it that it is there.
     assert task.metric is not None
-    columns = task.split_columns
+    form = FORMATS[task.format] if task.format else RowFormat()
+    if is_info:
+        _, form = read_dataset_info(_expand(task.path), task.subset)
     return make_custom_task(
         CustomTask(
             task.name,
@@ -152,66 +156,91 @@ def _find_spec(task: TaskConfig) -> TaskSpec:
             metric=task.metric,
             choices=task.choices,
             cut_column=task.cut_column,
-            split_columns=[columns] if isinstance(columns, str) else columns,
+            split_columns=_list(task.split_columns),
+            reasoning=task.reasoning,
+            optional_columns=_list(task.optional_columns) or (),
+            decimal=task.decimal,
+            format=form,
+            path=task.path,
         )
     )
 
 
-def _find_source(task: TaskConfig, spec: TaskSpec) -> Source:
-    """The source, with `auto` made plain."""
-    kind, dataset = _find_kind(task, spec)
-    return Source(kind, path=task.path, dataset=dataset, revision=task.revision, subset=task.subset)
+def _expand(path: str | None) -> Path:
+    return Path(str(path)).expanduser()
 
 
-def _find_kind(task: TaskConfig, spec: TaskSpec) -> tuple[str, str | None]:
-    """The kind of source, and the hub id in place of the task's own."""
-    if task.source != "auto":
-        return task.source, task.dataset
-    if task.path and Path(task.path).expanduser().exists():
-        return "local", None
-    is_file_name = task.path is not None and Path(task.path).suffix.lower() in SUFFIXES
-    if task.path and (is_file_name or not HUB_ID.fullmatch(task.path)):
-        raise UserError(
-            f"task.path is {task.path}: no such file or folder; expected JSONL, Parquet or CSV, or "
-            "a data set id on the hub such as org/name"
-        )
-    if task.path:
-        announce(f"{task.path}: no such file or folder here; looking on the hub")
-        return "hub", task.path
-    if task.dataset:
-        return "hub", task.dataset
-    if spec.embedded is not None:
-        return "embedded", None
-    if spec.hub:
-        return "hub", None
-    raise UserError(
-        f"task.path is not set; task {task.name} needs a file or folder of JSONL, Parquet or CSV, "
-        "or a data set id on the hub such as org/name"
+def _list(columns: Any) -> list[str] | None:
+    return [columns] if isinstance(columns, str) else columns
+
+
+def _make_source(task: TaskConfig) -> Source:
+    path, subset = task.path, task.subset
+    if is_dataset_info(path):
+        place, _ = read_dataset_info(_expand(path), subset)
+        path, subset = str(place), None
+    return Source(
+        task.source,
+        path=path,
+        encoding=task.encoding,
+        id_column=task.id_column,
+        dataset=task.dataset,
+        revision=task.revision,
+        subset=subset,
     )
 
 
 def _load(
-    task: TaskConfig, spec: TaskSpec, source: Source, split: Split, limit: int
-) -> LoadedExamples:
-    return load_examples(
-        spec, split, source, limit=limit, seed=task.data_seed, on_bad_row=task.on_bad_row
-    )
+    task: TaskConfig, spec: TaskSpec, source: Source, *, keeps_validation: bool
+) -> tuple[LoadedExamples, LoadedExamples]:
+    """Training examples, and those that are scored."""
+
+    def load(**limits: int) -> dict[Split, LoadedExamples]:
+        return load_parts(
+            spec,
+            source,
+            cast("dict[Split, int | None]", limits),
+            seed=task.data_seed,
+            on_bad_row=task.on_bad_row,
+            joins_validation=not keeps_validation,
+        )
+
+    if not task.tuning_examples:
+        parts = load(train=task.train_examples, test=task.test_examples + task.extra_test_examples)
+        return parts["train"], parts["test"]
+    if has_validation(spec, source, task.data_seed):
+        parts = load(train=task.train_examples, validation=task.tuning_examples)
+        return parts["train"], _leave_out_known(parts["validation"], parts["train"])
+    return _hold_back(load(train=task.train_examples + task.tuning_examples)["train"], task)
 
 
 def _hold_back(loaded: LoadedExamples, task: TaskConfig) -> tuple[LoadedExamples, LoadedExamples]:
     """The training examples, and those after them whose prompt is none of theirs."""
-    train = loaded.examples[: task.train_examples]
-    seen = {example.prompt for example in train}
-    rest = [e for e in loaded.examples[task.train_examples :] if e.prompt not in seen]
-    if not rest:
-        raise UserError(
-            f"train.learning_rate is tuned, but the training split of {task.name} has "
-            f"{len(loaded.examples)} examples and task.train_examples uses {len(train)}; none are "
-            "left for tuning: lower task.train_examples"
-        )
-    return dataclasses.replace(loaded, examples=train), dataclasses.replace(
-        loaded, examples=tuple(rest)
+    train = dataclasses.replace(loaded, examples=loaded.examples[: task.train_examples])
+    rest = dataclasses.replace(loaded, examples=loaded.examples[task.train_examples :])
+    if left := _leave_out_known(rest, train):
+        return train, left
+    raise UserError(
+        f"train.learning_rate is tuned, but the training split of {task.name} has "
+        f"{len(loaded.examples)} examples and task.train_examples uses {len(train.examples)}; none "
+        "are left for tuning: lower task.train_examples"
     )
+
+
+def _leave_out_known(loaded: LoadedExamples, train: LoadedExamples) -> LoadedExamples:
+    """Those of the examples whose prompt is not trained on."""
+    known = {example.conversation for example in train.examples}
+    kept = tuple(example for example in loaded.examples if example.conversation not in known)
+    return dataclasses.replace(loaded, examples=kept)
+
+
+def _count_overlap(train: LoadedExamples, test: LoadedExamples) -> int:
+    known = {normalize_content(example.conversation) for example in train.examples}
+    return sum(normalize_content(e.conversation) in known for e in test.examples)
+
+
+def _count_duplicates(test: LoadedExamples) -> int:
+    return len(test.examples) - len({normalize_content(e.conversation) for e in test.examples})
 
 
 def _make_rules(config: Config, spec: TaskSpec, context_length: int) -> EncodingRules:
@@ -235,12 +264,21 @@ def _encode(
 
 
 def _make_schema(task: TaskConfig, spec: TaskSpec, train: LoadedExamples) -> dict[str, Any] | None:
+    wanted = [name for name in ("constrained_decoding", "schema_in_prompt") if getattr(task, name)]
+    if not wanted:
+        return None
     if spec.make_schema is None:
         raise UserError(
-            f"task.constrained_decoding is on, but the answers of task {task.name} are not JSON; "
-            "turn it off"
+            f"task.{wanted[0]} is on, but the answers of task {task.name} are not JSON; turn it off"
         )
     return spec.make_schema(train.examples)
+
+
+def _name_keys(loaded: LoadedExamples, schema: dict[str, Any]) -> LoadedExamples:
+    """The examples, with the keys of their answers named before the prompt."""
+    keys = f"{KEYS_LEAD}\n{write_skeleton(schema)}\n\n"
+    named = (dataclasses.replace(e, prefix=keys + e.prefix) for e in loaded.examples)
+    return dataclasses.replace(loaded, examples=tuple(named))
 
 
 def share_cut(examples: Sequence[EncodedExample]) -> float:

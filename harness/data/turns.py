@@ -10,14 +10,20 @@ import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 
 from harness.errors import UserError
 
+if TYPE_CHECKING:
+    from tasks.base import Turn
+
 PROBE = "How many bolts are in box 7319?"
 """Must stand in the turn that a template makes of it."""
+
+SYSTEM_PROBE = "Count only bolts of steel."
 
 TEMPLATE_DATE = datetime.datetime(2026, 1, 1, 12)
 """What a template is told that today is."""
@@ -50,19 +56,23 @@ class Template:
         self,
         tokenizer: PreTrainedTokenizerBase,
         prompt: str,
+        earlier: "Sequence[Turn]" = (),
         today: datetime.datetime = TEMPLATE_DATE,
     ) -> str:
-        """The user's turn and the beginning of the answer's."""
-        content: Any = [{"type": "text", "text": prompt}] if self.takes_parts else prompt
+        """Earlier turns, the user's, and the beginning of the answer's."""
         source = tokenizer.get_chat_template()
         text: str = tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
+            [self._make_message(*turn) for turn in (*earlier, ("user", prompt))],
             chat_template=_fix_date(today) + source if CLOCK in source else source,
             tokenize=False,
             add_generation_prompt=True,
             **self.settings,
         )
         return text
+
+    def _make_message(self, role: str, text: str) -> dict[str, Any]:
+        content = [{"type": "text", "text": text}] if self.takes_parts else text
+        return {"role": role, "content": content}
 
 
 def _fix_date(today: datetime.datetime) -> str:
@@ -111,7 +121,7 @@ class TurnWriter:
             return ()
         notes = []
         turn = self.write_turn(PROBE)
-        if self.template.render(self.tokenizer, PROBE, OTHER_DATE) != turn:
+        if self.template.render(self.tokenizer, PROBE, today=OTHER_DATE) != turn:
             notes.append(
                 "The chat template writes today's date; all prompts have "
                 f"{TEMPLATE_DATE:%d %B %Y} in its place, so that a run can be repeated."
@@ -124,8 +134,26 @@ class TurnWriter:
             )
         return tuple(notes)
 
-    def write_turn(self, prompt: str) -> str:
-        return self.template.render(self.tokenizer, prompt) if self.template else prompt
+    def write_turn(self, prompt: str, earlier: "Sequence[Turn]" = ()) -> str:
+        """The prompt as the model reads it, after what was said before; ends where it answers."""
+        if self.template is None:
+            return _write_plain(prompt, earlier) if earlier else prompt
+        if earlier and earlier[0][0] == "system" and not self._takes_system:
+            (_, system), *said = earlier
+            first = said[0][1] if said else prompt
+            joined: list[Turn] = [("user", f"{system}\n\n{first}"), *said[1:]]
+            earlier, prompt = (joined, prompt) if said else ([], joined[0][1])
+        return self.template.render(self.tokenizer, prompt, earlier)
+
+    @cached_property
+    def _takes_system(self) -> bool:
+        """Whether the template writes a system turn; else it goes before the first question."""
+        assert self.template is not None
+        try:
+            text = self.template.render(self.tokenizer, PROBE, [("system", SYSTEM_PROBE)])
+        except Exception:  # a program from outside, which raises what it likes
+            return False
+        return SYSTEM_PROBE in text and PROBE in text
 
     @property
     def lead(self) -> str:
@@ -153,6 +181,15 @@ class TurnWriter:
         if together[: len(turn_ids)] == list(turn_ids):
             return together[len(turn_ids) :]
         return list(self.tokenizer(self.lead + answer, add_special_tokens=False).input_ids)
+
+
+PLAIN_NAMES = {"system": "", "user": "User: ", "assistant": "Assistant: "}
+"""What opens a turn where there is no chat template."""
+
+
+def _write_plain(prompt: str, earlier: "Sequence[Turn]") -> str:
+    turns = [f"{PLAIN_NAMES[role]}{text}" for role, text in (*earlier, ("user", prompt))]
+    return "\n\n".join([*turns, PLAIN_NAMES["assistant"].rstrip()])
 
 
 def _find_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> Template:

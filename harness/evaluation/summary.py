@@ -8,7 +8,7 @@ import harness.config.task_package  # noqa: F401  (before tasks)
 from harness.data.preparation import PreparedTask, share_cut
 from harness.evaluation.scoring import VALIDATION_METRIC, ScoredExample
 from harness.records.record import EvalRecord
-from tasks.evaluate_metrics import score_examples
+from tasks.evaluate_metrics import read_prediction, score_examples
 
 
 def summarize(
@@ -45,7 +45,8 @@ def _sum_up_scores(scored: Sequence[ScoredExample], prepared: PreparedTask) -> d
     if prepared.spec.summarize is None or prepared.split != "test":
         return means
     pairs = [
-        (item.example, each.prediction) for item, each in zip(prepared.test, scored, strict=True)
+        (item.example, read_prediction(prepared.spec, each.prediction))
+        for item, each in zip(prepared.test, scored, strict=True)
     ]
     return means | prepared.spec.summarize(pairs)
 

@@ -153,14 +153,14 @@ def _name_search(config: Config) -> str:
 
 
 def _make_trial(config: Config, rate: float, steps: int | None = None) -> Config:
-    """A run that trains as `config` will, at one rate, and is scored on rows held back."""
+    """A run that trains as `config` will, at one rate, and is scored on validation rows."""
     train = config.train
     return dataclasses.replace(
         config,
         seed=train.tuning_seed,
         study=f"{config.study}/tuning",
         task=dataclasses.replace(
-            config.task, held_back=train.validation_examples, extra_test_examples=0
+            config.task, tuning_examples=train.validation_examples, extra_test_examples=0
         ),
         train=dataclasses.replace(
             train,

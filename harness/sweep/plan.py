@@ -165,9 +165,14 @@ def plan_sweep(
             )
         mapped, context_length, _ = maps[model_key]
         mapped.select(config.roles, config.target.layers)
-        extra = config.task.extra_test_examples
         task_key = hash_values(
-            {"model": model_key, "task": config.identity["task"], "extra": extra}
+            {
+                "model": model_key,
+                "task": config.identity["task"],
+                "content": (config.data_digest, config.metric_digest),
+                "extra": config.task.extra_test_examples,
+                "keeps_validation": config.keeps_validation,
+            }
         )
         if task_key not in prepared:
             prepared[task_key] = prepare_task(config, context_length)

@@ -5,6 +5,7 @@ import evaluate
 
 from .aggregation import Scores, gather_scores
 from .answers import score_answer
+from .number_errors import summarize_numbers
 
 
 class AnswerAccuracy(evaluate.Metric):  # type: ignore[misc]
@@ -12,14 +13,21 @@ class AnswerAccuracy(evaluate.Metric):  # type: ignore[misc]
         return evaluate.MetricInfo(
             description="Share of answers that are right, numbers within a stated tolerance.",
             citation="",
-            inputs_description="predictions: reasoning and answer; references: answers.",
+            inputs_description="predictions: reasoning and answer; references: answers; "
+            "only_pooled: mean absolute error and rank correlation alone.",
             features=datasets.Features(
                 {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
             ),
         )
 
     def _compute(
-        self, predictions: list[str], references: list[str], use_aggregator: bool = True
+        self,
+        predictions: list[str],
+        references: list[str],
+        use_aggregator: bool = True,
+        only_pooled: bool = False,
     ) -> Scores:
-        scores = [score_answer(*pair) for pair in zip(predictions, references, strict=True)]
-        return gather_scores(scores, use_aggregator)
+        pairs = list(zip(predictions, references, strict=True))
+        if only_pooled:
+            return dict(summarize_numbers(pairs))
+        return gather_scores([score_answer(*pair) for pair in pairs], use_aggregator)

@@ -74,6 +74,8 @@ POWER = re.compile(
 EUROPEAN = re.compile(
     r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?:,\d+|(?=[^\d.,]|[.,]?$)(?<=\.\d{3}\.\d{3}))(?![\d])"
 )
+DECIMAL_COMMA = re.compile(r"(?<![\d.,])(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?![\d]|[.,]\d)")
+"""A comma that separates no group of three digits."""
 SPACED = re.compile(r"(?<![\d.,])(?<!\d )\d{1,3}(?: \d{3})+(?![\d]| \d)")
 BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\}){1,200})\}")
 BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
@@ -180,6 +182,13 @@ def split_reasoning(prediction: str) -> str:
     return text[: marks[-1].start()] if marks else prediction
 
 
+def find_answer_text(text: str) -> str:
+    """All that follows the last `Answer:` that opens a line; the whole text where there is none."""
+    text = _leave_out_next_question(text)
+    marks = list(OPENING_MARK.finditer(text))
+    return text[marks[-1].end() :].strip() if marks else text
+
+
 def _find_marks(text: str) -> list[re.Match[str]]:
     """The marks that open a line; where none does, all."""
     return list(OPENING_MARK.finditer(text)) or list(MARK.finditer(text))
@@ -279,12 +288,33 @@ def find_numbers(text: str) -> list[Number]:
     return numbers
 
 
+def is_ambiguous(text: str) -> bool:
+    """Whether a text has a comma that may be a decimal sign or not, as in `12,5`."""
+    return DECIMAL_COMMA.search(_leave_out_groups(text)) is not None
+
+
+def _leave_out_groups(text: str) -> str:
+    return EUROPEAN.sub("", text)
+
+
+WITH_COMMA = re.compile(
+    r"(?<![\w.,])\d{1,3}(?:[. \u00a0\u202f']\d{3})+(?:,\d+)?(?!\d)|\d+,\d+(?!\d)"
+)
+"""A number with groups and a decimal comma, as in `1.234,5`, or with one of the two."""
+
+
+def write_points(text: str) -> str:
+    """Write numbers with a decimal comma (`1.234,5`) with a decimal point (`1234.5`)."""
+    return WITH_COMMA.sub(lambda found: re.sub(r"[^\d,]", "", found[0]).replace(",", "."), text)
+
+
 def _normalise_digits(text: str) -> str:
     """One way of writing minus signs, groups of digits, decimal points and powers of ten."""
     text = text.translate(MINUS)
     text = RAISED.sub(lambda found: "^" + found[0].translate(SUPERSCRIPT), text)
     text = POWER.sub(r"e\1", text)
     text = EUROPEAN.sub(lambda found: found[0].replace(".", "").replace(",", "."), text)
+    text = DECIMAL_COMMA.sub(lambda found: found[0].replace(",", "."), text)
     text = SPACED.sub(lambda found: found[0].replace(" ", ""), text)
     return SEPARATOR.sub(",", text)
 

@@ -225,20 +225,28 @@ def test_run_id_is_the_same_in_every_process() -> None:
         ("model=random model.shape=tiny-llama model.path=x", "model.source is random"),
         ("model=hub model.path=a/b model.shape=tiny-llama", "model.source is hub"),
         ("model=local model.path=x model.revision=abc", "model.revision is abc, .* is local"),
+        ("task=medmcqa task.path=mine.jsonl", "task.path is mine.jsonl: no such file or folder"),
         (
-            "task=medmcqa task.path=mine.jsonl",
+            "task=medmcqa task.source=embedded task.path=mine.jsonl",
             "task.path is mine.jsonl, but task.source is embedded, which does not read it; add "
             "task.source=local or task.source=auto, or leave task.path out",
         ),
-        ("task.dataset=a/b", "task.dataset is a/b, .*embedded, .*add task.source=hub or"),
+        (
+            "task.source=embedded task.dataset=a/b",
+            "task.dataset is a/b, .*embedded, .*add task.source=hub or",
+        ),
         ("task.subset=en", "task.subset is en, .*embedded"),
+        ("task.encoding=cp1252", "task.encoding is cp1252, .*embedded, .*add task.source=local or"),
+        ("task.id_column=key", "task.id_column is key, .*embedded"),
+        ("task.source=hub task.encoding=cp1252", "task.encoding is cp1252, .*source is hub"),
+        ("task.source=local task.path=conf task.subset=a", "conf, which has no named data sets"),
         ("task.revision=abc", "task.revision is abc, .*embedded"),
         ("task.source=hub task.path=mine.jsonl", "task.path is mine.jsonl, but task.source is hub"),
         ("task.source=local task.path=conf task.dataset=a/b", "task.dataset .*source is local"),
         ("task=custom task.path=a/b task.dataset=c/d", "expected one of them"),
-        ("task=custom task.choices=[a,b]", "task.choices .* task.prompt is not set, .*set task.pr"),
-        ("task=custom task.cut_column=text", "task.cut_column is text, but task.prompt"),
-        ("task=custom task.split_columns=[customer]", "task.split_columns .*task.prompt"),
+        ("task=custom task.choices=[a,b]", "task.choices .* task.metric is not set, .*set task.me"),
+        ("task=custom task.cut_column=text", "task.cut_column is text, but task.metric"),
+        ("task=custom task.split_columns=[customer]", "task.split_columns .*task.metric"),
         ("adapter.budget_set=qkv", "budget_set is qkv, but adapter.budget is not set"),
         ("adapter.budget_study=results/x", "budget_study is results/x, but adapter.budget"),
         ("adapter.alpha_policy=root", "alpha_policy is root, but adapter.budget is not set"),
@@ -277,7 +285,7 @@ def test_a_setting_that_something_reads_is_taken(overrides: str) -> None:
 def test_every_way_to_say_where_to_read_from_is_in_the_table() -> None:
     for section, names in {
         "model": {"path", "revision", "shape"},
-        "task": {"path", "dataset", "subset", "revision"},
+        "task": {"path", "encoding", "id_column", "dataset", "subset", "revision"},
     }.items():
         by_source = READ_BY_SOURCE[section]
         assert set(by_source) == set(CHOICES[f"{section}.source"])

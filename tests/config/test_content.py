@@ -17,6 +17,7 @@ from harness.analysis.results import load_examples
 from harness.config import content
 from harness.config.composing import compose
 from harness.config.content import digest_data, digest_model
+from harness.config.schema import TaskConfig
 from harness.sweep import run
 
 Compose = Callable[..., Any]
@@ -27,7 +28,7 @@ def write_rows(path: Path, *, shift: int = 0) -> None:
     path.write_text("\n".join(["text,label", *lines]) + "\n")
 
 
-def make(tiny_config: Compose, path: Path, target_set: str) -> Any:
+def make(tiny_config: Compose, path: Path, target_set: str, *more: str) -> Any:
     return tiny_config(
         "task=custom",
         "task.name=tickets",
@@ -38,6 +39,7 @@ def make(tiny_config: Compose, path: Path, target_set: str) -> Any:
         "latency=off",
         f"task.path={path}",
         f"target_modules={target_set}",
+        *more,
     )
 
 
@@ -46,15 +48,75 @@ def test_the_digest_tells_contents_apart_and_nothing_else(tmp_path: Path) -> Non
     second.parent.mkdir()
     write_rows(first)
     write_rows(second)
-    assert digest_data(str(first)) == digest_data(str(second)) == digest_data(None, str(first))
+    assert digest(first) == digest(second)
     (second.parent / "notes.txt").write_text("no data")
-    before = digest_data(str(second.parent))
+    before = digest(second.parent)
     (second.parent / "notes.txt").write_text("still none")
-    assert digest_data(str(second.parent)) == before
+    assert digest(second.parent) == before
     write_rows(second, shift=1)
-    assert digest_data(str(second)) != digest_data(str(first))
-    assert digest_data(str(second.parent)) != before
-    assert digest_data(str(tmp_path / "nothing")) is None
+    assert digest(second) != digest(first)
+    assert digest(second.parent) != before
+    assert digest(tmp_path / "nothing") is None
+    assert digest_data(TaskConfig(source="embedded", path=str(first))) is None
+    assert digest_data(TaskConfig(source="hub", dataset=str(second.parent))) is not None
+
+
+def digest(path: Path) -> str | None:
+    return digest_data(TaskConfig(source="local", path=str(path)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["train.json", "train.tsv", "train.csv.gz", "data/train-00000-of-00001.parquet",
+     "part/data-00000-of-00001.arrow", "images/0.png", "scans/a/b.TIFF"],
+)  # fmt: skip
+def test_every_file_that_rows_are_read_from_counts(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"before")
+    before = digest(tmp_path)
+    file.write_bytes(b"after!")
+    assert digest(tmp_path) != before
+
+
+def test_images_that_rows_point_to_count_wherever_they_are(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    image = tmp_path / "elsewhere" / "page.bin"
+    (tmp_path / "data").mkdir()
+    rows = tmp_path / "data" / "train.jsonl"
+    rows.write_text(json.dumps({"image": "../elsewhere/page.bin", "ground_truth": "{}"}) + "\n")
+    image.write_bytes(b"before")
+    before = digest(rows), digest(rows.parent)
+    image.write_bytes(b"after!")
+    assert digest(rows) != before[0]
+    assert digest(rows.parent) != before[1]
+
+
+def test_one_path_in_three_spellings_is_one_run(
+    tiny_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "tickets.csv")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    paths = ("tickets.csv", "./tickets.csv", str(tmp_path / "tickets.csv"), "link/tickets.csv")
+    assert len({make(tiny_config, Path(path), "qkv").run_id for path in paths}) == 1
+    explicit = make(tiny_config, Path("tickets.csv"), "qkv", "task.source=local")
+    assert explicit.run_id == make(tiny_config, Path("tickets.csv"), "qkv").run_id
+
+
+def test_a_model_folder_in_two_spellings_is_one_run(
+    compose_model: Callable[[str], Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    found = {compose_model(path).run_id for path in ("model", "./model/", str(folder))}
+    assert len(found) == 1
+    monkeypatch.chdir(folder)
+    assert compose_model(".").run_id in found
+
+
+@pytest.fixture
+def compose_model() -> Callable[[str], Any]:
+    return lambda path: compose(["model=local", f"model.path={path}"])
 
 
 def test_after_an_edit_all_is_done_again_and_compared_among_itself(
@@ -79,11 +141,6 @@ def test_after_an_edit_all_is_done_again_and_compared_among_itself(
 def test_embedded_and_hub_data_have_none(tiny_config: Compose) -> None:
     assert tiny_config("task=fincot").data_digest is None
     assert tiny_config("task=fincot", "task.source=hub").data_digest is None
-
-
-def test_a_missing_file_is_no_error_here(tiny_config: Compose) -> None:
-    # That it is missing is said where it is to be read.
-    assert tiny_config("task=custom", "task.path=nowhere.csv").data_digest is None
 
 
 @pytest.fixture

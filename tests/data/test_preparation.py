@@ -54,8 +54,11 @@ def test_a_choice_may_be_written_instead(tiny_config: Compose, rows: Path) -> No
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (("task.path=nowhere.csv",), "no such file or folder; expected JSONL, Parquet or CSV"),
-        (("task.path={rows}", "task.subset=en"), "task.subset is en, but task.source is local"),
+        (("task.path=nowhere.csv",), "no such file or folder; expected JSONL, JSON, CSV"),
+        (
+            ("task.path={rows}", "task.subset=en"),
+            "task.subset is en, but task.path is .*, which has no named",
+        ),
         (("task.path={rows}", "task.revision=abc"), "task.revision is abc, .* is local"),
         ((), "task.path is not set; task tickets needs a file or folder"),
         (("task.name=medmcqa", "task.path={rows}"), "give your task another name"),
@@ -120,7 +123,7 @@ def test_rows_held_back_repeat_no_training_prompt(tiny_config: Compose, tmp_path
     lines = [f"Ticket number {i % 30},{('billing', 'bug')[i % 2]}" for i in range(90)]
     path.write_text("\n".join(["text,label", *lines]) + "\n")
     config = tiny_config(*CUSTOM, f"task.path={path}")
-    held_back = dataclasses.replace(config.task, held_back=30)
+    held_back = dataclasses.replace(config.task, tuning_examples=30)
     prepared = prepare(dataclasses.replace(config, task=held_back))
     trained = {item.example.prompt for item in prepared.train}
     kept = [item.example.prompt for item in prepared.test]

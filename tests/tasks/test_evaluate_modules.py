@@ -10,6 +10,7 @@ from tasks.metrics.answers import score_answer
 from tasks.metrics.choices import score_choice
 from tasks.metrics.exact import score_exact
 from tasks.metrics.fields import score_fields, summarize_fields
+from tasks.metrics.labels import score_labels
 from tasks.metrics.summaries import score_summary
 
 FOLDER = Path(__file__).resolve().parents[2] / "tasks" / "metrics"
@@ -28,6 +29,7 @@ CASES: dict[str, tuple[Any, list[str], list[str]]] = {
     "summary_rouge": (score_summary, ["A cat sat.", "x"], ["The cat sat. It ran.", "y"]),
     "answer_accuracy": (score_answer, ["Answer: 5%", "7", "?"], ["0.05", "8", "yes"]),
     "exact_answer": (score_exact, ["The Paris", "x y", ""], ["paris", "y z", "a"]),
+    "label_sets": (score_labels, ["a, b", "Labels: C", ""], ["b, a", "c, d", "a"]),
     "json_fields": (
         score_fields,
         ['so {"a": 1}', "{", '{"b":[2, 3]}'],

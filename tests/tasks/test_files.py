@@ -135,10 +135,14 @@ def test_only_the_records_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
 def test_other_encodings_are_named(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.csv").write_bytes("a,b\n1,2\n".encode(encoding))
-    assert "save the file as UTF-8" in catch_line(tmp_path / "a.csv")
+    assert "task.encoding=" in catch_line(tmp_path / "a.csv")
+    assert list(read_file(tmp_path / "a.csv", None, encoding).rows.values()) == [
+        {"a": "1", "b": "2"}
+    ]
     (tmp_path / "a.jsonl").write_bytes('{"a": 1}\n'.encode(encoding))
     rows = read(tmp_path / "a.jsonl")
     assert all(isinstance(row, DataError) for row in rows.values())
+    assert list(read_file(tmp_path / "a.jsonl", None, encoding).rows.values()) == [{"a": 1}]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf", b"a,b\n", b"a,b"])

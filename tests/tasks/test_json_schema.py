@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.invoice_ocr import INVOICE_OCR
-from tasks.json_schema import infer_schema
+from tasks.json_schema import infer_schema, write_skeleton
 
 SCALARS: list[Any] = ["", "x", 1, -2, 1.5, 2.0, True, False, None]
 
@@ -82,7 +82,7 @@ def test_schema_by_hand() -> None:
     ]
     item = {
         "type": "object",
-        "properties": {"name": {"type": "string"}, "qty": {"type": "number"}},
+        "properties": {"name": {"type": "string", "maxLength": 18}, "qty": {"type": "number"}},
         "required": ["name", "qty"],
         "additionalProperties": False,
     }
@@ -90,10 +90,10 @@ def test_schema_by_hand() -> None:
     assert schema == {
         "type": "object",
         "properties": {
-            "vendor": {"type": "string"},
-            "items": {"type": "array", "items": item},
-            "tax": {"type": ["null", "string"]},
-            "date": {"type": "string"},
+            "vendor": {"type": "string", "maxLength": 18},
+            "items": {"type": "array", "items": item, "maxItems": 6},
+            "tax": {"type": ["null", "string"], "maxLength": 18},
+            "date": {"type": "string", "maxLength": 18},
         },
         "required": ["vendor", "items", "tax"],
         "additionalProperties": False,
@@ -130,3 +130,27 @@ def test_the_invoice_tasks_schema_is_that_of_its_completions() -> None:
     assert INVOICE_OCR.make_schema is not None
     schema = INVOICE_OCR.make_schema([INVOICE_OCR.to_example(row) for row in rows])
     assert schema == infer_schema(documents)
+
+
+def test_texts_and_arrays_have_a_bound_beyond_what_was_given() -> None:
+    checker = validator(infer_schema([{"a": ["x" * 20]}, {"a": ["y"] * 3}]))
+    assert checker.is_valid({"a": ["z" * 56] * 10})
+    assert not checker.is_valid({"a": ["z" * 57]})
+    assert not checker.is_valid({"a": ["z"] * 11})
+
+
+def test_a_skeleton_names_every_key_and_no_value() -> None:
+    values = [
+        {"menu": {"nm": "Tea"}, "total": 3},
+        {"menu": [{"nm": "Tea", "cnt": "1"}], "total": 3, "rare": None, "none": []},
+    ]
+    skeleton = write_skeleton(infer_schema(values))
+    assert json.loads(skeleton) == {
+        "menu": {"nm": "..."}, "total": "...", "rare": "...", "none": []
+    }  # fmt: skip
+    assert "Tea" not in skeleton
+
+
+def test_a_long_skeleton_keeps_what_every_value_has() -> None:
+    values = [{"total": 1, f"seldom_{n}": "x"} for n in range(300)]
+    assert write_skeleton(infer_schema(values)) == '{"total":"..."}'

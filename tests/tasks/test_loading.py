@@ -113,7 +113,7 @@ def test_with_a_test_file_all_of_train_is_train(write: Write) -> None:
     folder = write("train.jsonl", *map(make_row, range(50)))
     write("test.jsonl", make_row(99))
     assert len(load_ids(folder)) == 50
-    assert "has no validation.jsonl" in catch_line(folder, "validation")
+    assert "has no validation file" in catch_line(folder, "validation")
 
 
 def test_rows_without_an_id_are_named_by_their_place(write: Write) -> None:
@@ -237,13 +237,13 @@ def test_odd_characters_stay_as_they_are(write: Write) -> None:
 def test_folders_and_files_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
     assert "task.path is not set" in catch_line(None)
     assert "no such file or folder" in catch_line(tmp_path / "absent")
-    assert "has no train.jsonl or train.parquet or train.csv (it has nothing)" in catch_line(
-        tmp_path
-    )
+    assert "has no train file (it has nothing)" in catch_line(tmp_path)
     write("train.jsonl")
     assert "train.jsonl: is empty" in catch_line(tmp_path)
     write("notes.txt")
-    assert "notes.txt: not a .jsonl, .parquet, .csv file" in catch_line(tmp_path / "notes.txt")
+    assert "notes.txt: not a .jsonl, .json, .csv, .tsv, .parquet file" in catch_line(
+        tmp_path / "notes.txt"
+    )
     (tmp_path / "test.parquet").write_text("nonsense")
     assert "test.parquet: not a Parquet file" in catch_line(tmp_path, "test")
     (tmp_path / "train.parquet").write_text("x")

@@ -42,7 +42,7 @@ def test_real_invoices_of_many_shapes() -> None:
         assert TASKS["invoice_ocr"].score(example, f"```json\n{example.reference}\n```")[
             "exact_match"
         ]
-    with pytest.raises(DataError, match=r"has no train.jsonl"):
+    with pytest.raises(DataError, match=r"has no train file"):
         load_examples(TASKS["invoice_ocr"], "train", Source("local", folder))
 
 

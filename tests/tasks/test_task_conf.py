@@ -12,10 +12,11 @@ from tasks import TASKS
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "task"
 KEYS = [
-    "name", "source", "path", "dataset", "subset", "revision", "train_examples", "test_examples",
-    "max_prompt_tokens", "max_completion_tokens", "truncation", "on_bad_row", "data_seed",
+    "name", "source", "path", "encoding", "id_column", "dataset", "subset", "revision",
+    "train_examples", "test_examples", "max_prompt_tokens", "max_completion_tokens", "truncation",
+    "on_bad_row", "data_seed",
 ]  # fmt: skip
-OWN_KEYS = {"medmcqa": {"choose_by"}, "invoice_ocr": {"constrained_decoding"}}
+OWN_KEYS = {"medmcqa": {"choose_by"}, "invoice_ocr": {"schema_in_prompt", "constrained_decoding"}}
 
 
 def test_every_task_has_a_file() -> None:
@@ -28,14 +29,14 @@ def test_files_hold_the_keys_and_offline_defaults(name: str) -> None:
     assert [key for key in values if key not in OWN_KEYS.get(name, ())] == KEYS
     assert OWN_KEYS.get(name, set()) <= set(values)
     assert values["name"] == TASKS[name].name == name
-    assert values["source"] == "embedded"
+    assert values["source"] == "auto"
     assert values["on_bad_row"] == "fail"
 
 
 def test_a_task_of_ones_own_can_set_every_key() -> None:
     values = yaml.safe_load((FOLDER / "custom.yaml").read_text())
     # Filled in by the search for a learning rate and by a race, and never set.
-    filled_in = {"held_back", "extra_test_examples"}
+    filled_in = {"tuning_examples", "extra_test_examples"}
     settable = {field.name for field in dataclasses.fields(TaskConfig)} - filled_in
     assert set(values) == settable
 

@@ -1,0 +1,338 @@
+"""A task of the user's own: what it says of prompt, answer and metric -> examples."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from tasks.base import DataError, Example, Row, TaskSpec, Turn
+from tasks.custom.conversations import (
+    ChatColumns,
+    read_conversation,
+    read_history,
+    read_system,
+)
+from tasks.custom.formats import RowFormat
+from tasks.custom.metrics import METRICS, Metric, make_numeric
+from tasks.custom.own_metrics import load_own_metric
+from tasks.custom.templates import ColumnText, Renderer, make_text
+from tasks.evaluate_metrics import leave_out_thinking
+from tasks.metrics.answers import find_answer_text, split_reasoning
+from tasks.metrics.labels import read_labels
+from tasks.rows import read_value, show_value
+
+CHOICE_SEPARATOR = "|"
+ANSWER_MARK = "Answer:"
+"""What a reasoning ends in, before the answer."""
+
+
+@dataclass(frozen=True)
+class CustomTask:
+    """What a user says of a task of their own."""
+
+    name: str
+    prompt: str | None
+    """A template; None where the format has it."""
+    answer: str | None
+    """A column, or a template; None where the format has it."""
+    metric: str
+    """One of `METRICS`, or one from outside (`tasks.custom.own_metrics`)."""
+    choices: Sequence[str] | str | None = None
+    """Metric `choice`: the options, or the column that holds a row's own, as a list or as a text
+    with `|` between them. Metric `labels`: the labels that there are."""
+    cut_column: str | None = None
+    """What loses text where a prompt does not fit: by default the row's longest text that stands in
+    the prompt once and unchanged."""
+    split_columns: Sequence[str] | None = None
+    """What rows on two sides of a split must not share: by default the prompt's columns."""
+    reasoning: str | None = None
+    """A column or a template: what is written before `Answer:` and the answer."""
+    optional_columns: Sequence[str] = ()
+    """Columns that may be empty, null or missing."""
+    decimal: str | None = None
+    """Metric `numeric`: `comma` or `point`; None refuses answers in which a comma may be either."""
+    format: RowFormat = field(default_factory=RowFormat)
+    """Where the rows of a known format have prompt and answer."""
+    path: str | None = None
+    """Where the data is: a metric's file may lie beside it."""
+
+
+def make_custom_task(task: CustomTask) -> TaskSpec:
+    """Build the task; raises DataError where any of what the user says makes no sense."""
+    metric = _find_metric(task)
+    task = replace(
+        task,
+        prompt=task.prompt or task.format.prompt,
+        answer=task.answer or task.format.answer,
+        choices=_check_metric(task.metric, task.choices),
+    )
+    maker = _make_maker(task, metric)
+    has_steps = task.reasoning is not None
+    return TaskSpec(
+        name=task.name,
+        columns=(maker.columns,),
+        optional_columns=maker.optional,
+        to_example=maker.make_example,
+        score=metric.score,
+        module=metric.module,
+        split_key=maker.make_split_key,
+        metric=metric.headline,
+        summarize=metric.summarize,
+        read_prediction=_read_after(metric) if has_steps else metric.read_prediction,
+        split_reasoning=split_reasoning if has_steps else metric.split_reasoning,
+        make_schema=None if has_steps else metric.make_schema,
+        own_score=None if has_steps else metric.own_score,
+        describe_scoring=metric.describe_scoring,
+    )
+
+
+def _find_metric(task: CustomTask) -> Metric:
+    if task.metric == "numeric":
+        return make_numeric(task.decimal)
+    if task.decimal is not None:
+        raise DataError(
+            f"task.decimal is {task.decimal}, but task.metric is {task.metric}, which does not "
+            "read it; leave it out"
+        )
+    return METRICS.get(task.metric) or load_own_metric(task.metric, task.path)
+
+
+def _read_after(metric: Metric) -> Callable[[str], str]:
+    """Reads what follows a reasoning, as the metric does."""
+    rest = metric.read_prediction
+    return lambda text: rest(find_answer_text(text)) if rest else find_answer_text(text)
+
+
+def _make_maker(task: CustomTask, metric: Metric) -> "_ChatMaker | _TemplateMaker":
+    reasoning = None
+    if task.reasoning is not None:
+        reasoning = make_text("task.reasoning", task.reasoning, task.optional_columns)
+    answers = _AnswerMaker(task, metric, reasoning)
+    if task.format.chat is not None:
+        return _ChatMaker(answers, task.format.chat)
+    if task.prompt is None or task.answer is None:
+        missing = "task.prompt" if task.prompt is None else "task.answer"
+        raise DataError(f"{missing} is not set; a custom task needs it")
+    maker = _TemplateMaker(
+        answers,
+        Renderer("task.prompt", task.prompt, task.optional_columns),
+        make_text("task.answer", task.answer),
+    )
+    maker.check_cut_column()
+    return maker
+
+
+@dataclass(frozen=True)
+class _AnswerMaker:
+    """Makes the answer's part of an example."""
+
+    task: CustomTask
+    metric: Metric
+    reasoning: ColumnText | Renderer | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is read beside prompt and answer."""
+        choices = [self.task.choices] if isinstance(self.task.choices, str) else []
+        steps = self.reasoning.columns if self.reasoning else ()
+        return (*steps, *choices, *(self.task.split_columns or ()))
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        return self.reasoning.optional if self.reasoning else ()
+
+    def make(self, row: Row, answer: str) -> Example:
+        """An example without a prompt."""
+        target = answer.strip()
+        # What a model is to think first is learned, and never judged.
+        judged = leave_out_thinking(target)
+        if not judged:
+            raise DataError("the answer is empty, expected text")
+        choices = self.task.choices
+        options = _read_choices(row, choices) if choices and self.task.metric == "choice" else ()
+        if options and judged not in options:
+            raise DataError(
+                f"the answer is {show_value(judged)}, expected one of {', '.join(options)}"
+            )
+        if self.task.metric == "labels" and choices:
+            _check_labels(judged, choices)
+        steps = self.reasoning.render(row).strip() if self.reasoning else ""
+        ending = f"\n{ANSWER_MARK} {target}" if self.reasoning else self._find_ending(target)
+        return Example(
+            id=str(row.get("id", "")),
+            prefix="",
+            body="",
+            suffix="",
+            completion=steps + ending if self.reasoning else target,
+            ending=ending,
+            reference=self.metric.read_reference(judged),
+            choices=options,
+        )
+
+    def _find_ending(self, answer: str) -> str:
+        if self.metric.split_reasoning is None:
+            return ""
+        reasoning = self.metric.split_reasoning(answer)
+        return answer[len(reasoning) :] if reasoning != answer else ""
+
+    def make_split_key(self, row: Row, values: Sequence[object]) -> str:
+        """The values of the task's own columns, or those that the prompt is made of."""
+        if self.task.split_columns:
+            values = [read_value(row, column) for column in self.task.split_columns]
+        return json.dumps([str(value) for value in values], ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class _TemplateMaker:
+    """Makes examples of rows with columns for prompt and answer."""
+
+    answers: _AnswerMaker
+    prompt: Renderer
+    answer: ColumnText | Renderer
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        form = self.answers.task.format
+        beside = [name for name in (form.system, form.history) if name]
+        return (*self.prompt.optional, *self.answers.optional, *beside)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All that a row must have, each once."""
+        used = (*self.prompt.columns, *self.answer.columns, *self.answers.columns)
+        return tuple(name for name in dict.fromkeys(used) if name not in self.optional)
+
+    def check_cut_column(self) -> None:
+        """DataError where the prompt does not use it."""
+        column = self.answers.task.cut_column
+        if column and column not in self.prompt.columns:
+            raise DataError(
+                f"task.cut_column is {column!r}, but task.prompt does not use it; "
+                f"expected one of {', '.join(self.prompt.columns)}"
+            )
+
+    def make_example(self, row: Row) -> Example:
+        form, text = self.answers.task.format, self.prompt.render(row)
+        body = _find_body(row, text, self.prompt.columns, self.answers.task.cut_column)
+        prefix, _, suffix = text.partition(body) if body else (text, "", "")
+        earlier: tuple[Turn, ...] = ()
+        if form.system:
+            earlier += read_system(row, form.system)
+        if form.history:
+            earlier += read_history(row, form.history)
+        example = self.answers.make(row, self.answer.render(row))
+        return replace(example, prefix=prefix, body=body, suffix=suffix, turns=earlier)
+
+    def make_split_key(self, row: Row) -> str:
+        """The values of the prompt's columns, so that another wording changes no split."""
+        columns = self.prompt.columns
+        optional = self.prompt.optional
+        return self.answers.make_split_key(
+            row,
+            []
+            if self.answers.task.split_columns
+            else [row.get(c) or "" if c in optional else read_value(row, c) for c in columns],
+        )
+
+
+@dataclass(frozen=True)
+class _ChatMaker:
+    """Makes examples of rows with the turns of a conversation."""
+
+    answers: _AnswerMaker
+    chat: ChatColumns
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        return (*self.chat.optional, *self.answers.optional)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        used = (*self.chat.columns, *self.answers.columns)
+        return tuple(name for name in dict.fromkeys(used) if name not in self.optional)
+
+    def make_example(self, row: Row) -> Example:
+        said = read_conversation(row, self.chat)
+        example = self.answers.make(row, said.answer)
+        return replace(example, body=said.question, turns=said.earlier)
+
+    def make_split_key(self, row: Row) -> str:
+        """The first question: rows that are cut from one conversation share it."""
+        if self.answers.task.split_columns:
+            return self.answers.make_split_key(row, [])
+        return read_conversation(row, self.chat).opening
+
+
+def _check_metric(metric: str, choices: Sequence[str] | str | None) -> Sequence[str] | str | None:
+    """The options as they are used; DataError for an unknown metric, or options out of place."""
+    if metric == "labels":
+        return _check_choices(choices) if choices and not isinstance(choices, str) else choices
+    if (metric == "choice") != bool(choices):
+        raise DataError(
+            "task.metric=choice needs the options in task.choices, such as [yes,no], or the name "
+            "of the column that has them"
+            if metric == "choice"
+            else f"task.choices is set, but task.metric is {metric}; set task.metric=choice"
+        )
+    return _check_choices(choices) if choices and not isinstance(choices, str) else choices
+
+
+def _read_choices(row: Row, choices: Sequence[str] | str) -> tuple[str, ...]:
+    if not isinstance(choices, str):
+        return tuple(choices)
+    value = read_value(row, choices)
+    options = value.split(CHOICE_SEPARATOR) if isinstance(value, str) else value
+    if not isinstance(options, (list, tuple)) or len(options) < 2:
+        raise DataError(
+            f"column {choices!r} is {show_value(value)}, expected a list of two or more options, "
+            f"or text with {CHOICE_SEPARATOR} between options"
+        )
+    cleaned = tuple(str(option).strip() for option in options)
+    if not _are_distinct(cleaned):
+        raise DataError(f"column {choices!r} is {show_value(value)}, expected distinct options")
+    return cleaned
+
+
+def _check_choices(choices: Sequence[str]) -> tuple[str, ...]:
+    """The options of the setting, as text."""
+    if isinstance(choices, (list, tuple)) and any(isinstance(each, bool) for each in choices):
+        raise DataError(
+            "task.choices contains true or false; YAML reads yes, no, on and off as these: put "
+            "them in quotes: ['yes', 'no']"
+        )
+    are_plain = isinstance(choices, (list, tuple)) and all(
+        isinstance(each, (str, int, float)) for each in choices
+    )
+    cleaned = tuple(str(choice).strip() for choice in choices) if are_plain else ()
+    if len(cleaned) < 2 or not _are_distinct(cleaned):
+        raise DataError(
+            f"task.choices is {show_value(choices)}, expected two or more different options, such "
+            "as [billing,bug], or the name of the column with them"
+        )
+    return cleaned
+
+
+def _check_labels(answer: str, allowed: Sequence[str] | str) -> None:
+    known = read_labels(json.dumps([allowed] if isinstance(allowed, str) else list(allowed)))
+    if unknown := sorted(read_labels(answer) - known):
+        raise DataError(
+            f"the answer has the label {show_value(unknown[0])}, expected some of "
+            f"{', '.join(sorted(known))}"
+        )
+
+
+def _are_distinct(options: Sequence[str]) -> bool:
+    return all(options) and len(set(options)) == len(options)
+
+
+def _find_body(row: Row, prompt: str, columns: Sequence[str], cut_column: str | None) -> str:
+    """The text that may be cut: one that stands in the prompt once, as it is in the row."""
+    texts = [row[column] for column in columns if isinstance(row[column], str)]
+    if cut_column:
+        texts = [row[cut_column]] if isinstance(row[cut_column], str) else []
+    fitting = [text for text in texts if prompt.count(text) == 1]
+    if cut_column and not fitting:
+        raise DataError(
+            f"task.cut_column is {cut_column!r}, but the prompt must contain its text exactly "
+            "once, unchanged; use the column without a filter"
+        )
+    return max(fitting, key=len, default="")
