@@ -9,6 +9,8 @@ from tasks.base import DataError, HubSource, Split, TaskSpec
 from tasks.sources import OFFLINE_HINT, Source, SourceRows, choose_columns, known_splits
 from tasks.splits import SplitChoice, choose_split
 
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+"""An id on the hub, such as org/name."""
 PARQUET_REVISION = "refs/convert/parquet"
 """The branch to which the hub converts every data set, a folder for each configuration."""
 REASON_CHARACTERS = 300

@@ -9,6 +9,10 @@ is to be right as a whole, and that takes no longer than to read it (a scan's te
 only where it is drawn). Of a hub data set the rows that are drawn are checked: MedMCQA has 182,822,
 and one that is not drawn changes nothing. Either way a bad row raises DataError with its place, or
 under `on_bad_row="skip"` is counted.
+
+Rows left out. No row is trained on whose split key is one of `Source.test`, the test rows of
+another place, or one that the task holds out (`TaskSpec.find_held_out`). A note says how many they
+are.
 """
 
 import hashlib
@@ -16,13 +20,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from tasks.base import DataError, Example, Row, Split, TaskSpec
+from tasks.base import DataError, Example, HeldOut, Row, Split, TaskSpec
 from tasks.evaluate_metrics import leave_out_thinking
 from tasks.hub import read_hub
 from tasks.rows import check_characters, show_value
 from tasks.scans import ScannerMissing, postpone_reading
-from tasks.sources import Source, SourceRows, read_embedded, read_local
-from tasks.splits import assign_split, shuffle_indices
+from tasks.sources import Source, SourceRows, read_embedded, read_local, read_row
+from tasks.splits import assign_split, normalise_content, shuffle_indices
+from tasks.test_rows import list_test_keys, read_test
 
 SOURCES = ("hub", "local", "embedded")
 BAD_ROW_RULES = ("fail", "skip")
@@ -39,6 +44,10 @@ class LoadedExamples:
     """What the embedded data stands in for; None where it does not."""
     skipped_rows: int
     """Bad rows met and left out under `on_bad_row="skip"`."""
+    left_out_rows: int = 0
+    """Rows that are not trained on because they, or rows of the same key, are tested on."""
+    notes: tuple[str, ...] = ()
+    """How many those are, and why, in sentences."""
 
 
 def load_examples(
@@ -61,14 +70,23 @@ def load_examples(
         raise DataError(f"the number of {split} examples is {limit}; expected 1 or more")
     read = _read_rows(task, split, source, seed)
     reader = RowReader(task, read, split, is_strict=on_bad_row == "fail")
-    wanted = _find_part(task, read, split, seed)
+    wanted = _find_part(task, read, split, seed, has_test=source.test is not None)
+    kept, notes = _leave_out(task, read, wanted, source) if split == "train" else (wanted, [])
+    left_out, wanted = len(wanted) - len(kept), kept
     if read.is_checked_whole:
         reader.check(range(len(read.rows)) if reader.is_strict else wanted)
     examples = reader.draw(shuffle_indices(wanted, seed), limit)
     if not examples:
         raise DataError(_say_empty(read, split, reader.bad))
-    stand_in = task.stand_in if source.kind == "embedded" else None
-    return LoadedExamples(tuple(examples), read.dataset, stand_in, len(reader.bad))
+    return LoadedExamples(
+        tuple(examples),
+        read.dataset,
+        # Of test rows of another place too: what was trained on stands in for something.
+        stand_in=task.stand_in if source.kind == "embedded" else None,
+        skipped_rows=len(reader.bad),
+        left_out_rows=left_out,
+        notes=tuple(notes),
+    )
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -78,6 +96,8 @@ def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
 
 def _read_rows(task: TaskSpec, split: Split, source: Source, seed: int) -> SourceRows:
     _check_choice("task.source", source.kind, SOURCES)
+    if split == "test" and source.test is not None:
+        return read_test(task, source)
     if source.kind == "embedded":
         return read_embedded(task, split, seed)
     if source.kind == "local":
@@ -85,31 +105,64 @@ def _read_rows(task: TaskSpec, split: Split, source: Source, seed: int) -> Sourc
     return read_hub(task, split, source)
 
 
-def _find_part(task: TaskSpec, read: SourceRows, split: Split, seed: int) -> Sequence[int]:
+def _find_part(
+    task: TaskSpec, read: SourceRows, split: Split, seed: int, *, has_test: bool
+) -> Sequence[int]:
     if not read.is_whole_set:
         return range(len(read.rows))
-    return [i for i in range(len(read.rows)) if _belongs(task, read, i, split, seed)]
+    # With test rows of another place, the part that would be tested on is trained on.
+    parts = ("train", "test") if has_test and split == "train" else (split,)
+    return [i for i in range(len(read.rows)) if _find_side(task, read, i, seed) in parts]
 
 
-def _belongs(task: TaskSpec, read: SourceRows, index: int, split: Split, seed: int) -> bool:
+def _find_side(task: TaskSpec, read: SourceRows, index: int, seed: int) -> Split:
+    key = _find_key(task, read, index)
+    # A row without a side goes along with train, to be reported or counted there, once.
+    return "train" if key is None else assign_split(key, seed)
+
+
+def _find_key(task: TaskSpec, read: SourceRows, index: int) -> str | None:
+    """The split key of a row; None for a row of no use."""
     try:
-        return assign_split(task.split_key(read_row(read, index)), seed) == split
+        return task.split_key(read_row(read, index))
     except ScannerMissing:
         raise
     except DataError:
-        # A row without a side goes along with train, to be reported or counted there, once.
-        return split == "train"
+        return None
 
 
-def read_row(read: SourceRows, index: int) -> Row:
-    """One row of a source; DataError where there is no such row to read."""
-    try:
-        row = read.rows[index]
-    except UnicodeDecodeError as error:
-        raise DataError(f"a text that is not UTF-8 ({error}), expected UTF-8") from error
-    if isinstance(row, DataError):
-        raise row
-    return row
+def _leave_out(
+    task: TaskSpec, read: SourceRows, wanted: Sequence[int], source: Source
+) -> tuple[Sequence[int], list[str]]:
+    """The training rows that are not tested on elsewhere, and what to say of the others."""
+    of_task = task.find_held_out(source.kind) if task.find_held_out else None
+    of_test = list_test_keys(task, source) if source.test is not None else None
+    known = [held for held in (of_test, of_task) if held and held.keys]
+    notes = [of_task.reason] if of_task and not of_task.keys else []
+    if not known:
+        return wanted, notes
+    counts = dict.fromkeys(range(len(known)), 0)
+    kept = []
+    for index in wanted:
+        place = _find_holder(_find_key(task, read, index), known)
+        if place is None:
+            kept.append(index)
+        else:
+            counts[place] += 1
+    said = [
+        f"{count} rows of {read.dataset} were left out of training: {known[place].reason}."
+        for place, count in counts.items()
+        if count
+    ]
+    return kept, [*notes, *said]
+
+
+def _find_holder(key: str | None, held_out: Sequence[HeldOut]) -> int | None:
+    """Place of the first that holds a key out."""
+    if key is None:
+        return None
+    content = normalise_content(key)
+    return next((place for place, held in enumerate(held_out) if content in held.keys), None)
 
 
 def _say_empty(read: SourceRows, split: Split, bad: Mapping[int, DataError]) -> str:

@@ -55,17 +55,21 @@ def _find_name(names: Sequence[str], split: Split, known: Mapping[Split, str]) -
 
 
 def assign_split(content: str, seed: int) -> Split:
-    """Side of a row: SHA-256 of seed and content, case, spacing and punctuation left out.
+    """Side of a row: SHA-256 of seed and content, as `normalise_content` writes it."""
+    position = _hash_to_unit(f"{seed}\n{normalise_content(content)}")
+    if position < TRAIN_SHARE:
+        return "train"
+    return "validation" if position < TRAIN_SHARE + VALIDATION_SHARE else "test"
+
+
+def normalise_content(content: str) -> str:
+    """One spelling of contents that count as equal: case, spacing and punctuation left out.
 
     Spellings that Unicode holds equal (NFKC), such as an accent of its own, count as equal.
     """
     same_form = unicodedata.normalize("NFKC", content).casefold()
-    normalised = re.sub(r"\W+", " ", same_form).strip()
-    # Content of symbols alone would normalise to nothing, and all of it land on one side.
-    position = _hash_to_unit(f"{seed}\n{normalised or content}")
-    if position < TRAIN_SHARE:
-        return "train"
-    return "validation" if position < TRAIN_SHARE + VALIDATION_SHARE else "test"
+    # Content of symbols alone would normalise to nothing, and all of it count as equal.
+    return re.sub(r"\W+", " ", same_form).strip() or content
 
 
 def shuffle_indices(indices: Sequence[int], seed: int) -> list[int]:

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.content import digest_data, digest_model, find_commit
+from harness.config.content import digest_data, digest_model, digest_test, find_commit
 from harness.config.schema import Config, ModelConfig
 from harness.config.validation import check_size, validate
 from harness.errors import UserError, explain
@@ -59,14 +59,14 @@ def to_config(values: DictConfig) -> Config:
     assert isinstance(config, Config)
     validate(config)
     model, task = config.model, config.task
-    is_embedded = task.source == "embedded"
+    data = None if task.source == "embedded" else digest_data(task.path, task.dataset)
     if model.source == "hub":
         commit = find_commit(str(model.path), model.revision)
         model = dataclasses.replace(model, revision=commit or model.revision)
     return dataclasses.replace(
         config,
         model=model,
-        data_digest=None if is_embedded else digest_data(task.path, task.dataset),
+        data_digest=digest_test(task.test, task.path, data),
         model_digest=_digest_model(model),
     )
 

@@ -14,6 +14,7 @@ from harness.formatting import format_bytes
 from harness.progress import announce
 from harness.records.files import cache_folder, write_text
 from tasks.files import SUFFIXES, digest_file
+from tasks.test_rows import find_test_file
 
 DIGITS = 12
 
@@ -40,6 +41,17 @@ def digest_data(*candidates: str | None) -> str | None:
         if place is not None and place.exists():
             return _digest_place(place)
     return None
+
+
+def digest_test(test: str | None, path: str | None, data: str | None) -> str | None:
+    """12 hex digits over `data`, what is known of the source, and the file of `task.test`.
+
+    That is `data` itself where there is no such file here: hub data and installed rows.
+    """
+    file = find_test_file(test, path) if test is not None else None
+    if file is None:
+        return data
+    return hashlib.sha256(f"{data}\n{_digest_place(file)}".encode()).hexdigest()[:DIGITS]
 
 
 def _digest_place(place: Path) -> str:

@@ -83,6 +83,10 @@ class TaskConfig:
     revision: str | None = None
     """Commit of the hub data set. Null reads the pinned commit of the task's own data set and the
     default branch of any other; the record names the commit."""
+    test: str | None = None
+    """Test rows in place of the source's own test part: a file, a folder with a test file, or a hub
+    id, in the same columns; or the name of a published test set of the task. Rows that it has are
+    not trained on."""
     train_examples: int = 1000
     """Training examples; a smaller source gives all it has."""
     test_examples: int = 500
@@ -432,6 +436,8 @@ class Config:
             del values["model"]["generation"]
         if not self.task.extra_test_examples:
             del values["task"]["extra_test_examples"]
+        if self.task.test is None:
+            del values["task"]["test"]
         digest = values.pop("model_digest")
         if digest is not None:
             values["model"]["digest"] = digest

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,11 +24,10 @@ from harness.records.files import cache_folder
 from tasks.base import Split, TaskSpec, Truncation
 from tasks.custom import CustomTask, make_custom_task
 from tasks.files import SUFFIXES
+from tasks.hub import HUB_ID
 from tasks.loading import LoadedExamples, load_examples
 from tasks.registry import TASKS, find_task
 from tasks.sources import Source
-
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -72,10 +70,13 @@ class PreparedTask:
 
     @property
     def output_tokens(self) -> int:
-        """Median completion length of the test examples."""
+        """Median completion length of the test examples, or, where the training examples lead to
+        their answers by a reasoning and the test examples have none, of the training examples."""
         if self.test[0].choice_ids:
             return 1
-        return max(1, round(median(len(item.completion_ids) for item in self.test)))
+        is_short = not any(item.example.ending for item in self.test)
+        longer = [item for item in self.train if item.example.ending] if is_short else []
+        return max(1, round(median(len(item.completion_ids) for item in longer or self.test)))
 
     @property
     def timed_prompt_tokens(self) -> int:
@@ -109,6 +110,7 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     else:
         wanted = task.test_examples + task.extra_test_examples
         test = _load(task, spec, source, "test", wanted)
+        _refuse_open(task, train, test)
     return PreparedTask(
         task=task,
         train=_encode(train, tokenizer, rules),
@@ -123,8 +125,23 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
             *TurnWriter.of(tokenizer, rules.use_chat_template, rules.template_settings).notes,
             *describe_decoding(config.model),
             *_describe_scoring(spec, test),
+            *train.notes,
         ),
     )
+
+
+def _refuse_open(task: TaskConfig, train: LoadedExamples, test: LoadedExamples) -> None:
+    """Raise UserError for test questions without options among some with, under likelihood."""
+    has_options = any(example.choices for each in (train, test) for example in each.examples)
+    if task.choose_by != "likelihood" or not has_options:
+        return
+    without = [example.id for example in test.examples if not example.choices]
+    if without:
+        raise UserError(
+            f"task.choose_by is likelihood, but {len(without)} of {len(test.examples)} test "
+            f"questions of {task.name} have no options ({without[0]} is the first); set "
+            "task.choose_by=generation, or a task.test whose questions all have options"
+        )
 
 
 def _describe_scoring(spec: TaskSpec, test: LoadedExamples) -> list[str]:
@@ -160,7 +177,14 @@ def _find_spec(task: TaskConfig) -> TaskSpec:
 def _find_source(task: TaskConfig, spec: TaskSpec) -> Source:
     """The source, with `auto` made plain."""
     kind, dataset = _find_kind(task, spec)
-    return Source(kind, path=task.path, dataset=dataset, revision=task.revision, subset=task.subset)
+    return Source(
+        kind,
+        path=task.path,
+        dataset=dataset,
+        revision=task.revision,
+        subset=task.subset,
+        test=task.test,
+    )
 
 
 def _find_kind(task: TaskConfig, spec: TaskSpec) -> tuple[str, str | None]:

@@ -1,0 +1,87 @@
+"""`task.test`: test rows of a separate place, in place of those of the task's own source.
+
+The place is a file, a folder with a test file, or a hub id; or the name of a test set that is
+published beside a data set, whose file is looked for in the folder of `task.path`.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from tasks.base import DataError, HeldOut, TaskSpec
+from tasks.files import SUFFIXES
+from tasks.hub import HUB_ID, read_hub
+from tasks.scans import ScannerMissing
+from tasks.sources import Source, SourceRows, read_local, read_row
+from tasks.splits import normalise_content
+
+PART = re.compile(r" \([^()]* part by content hash\)$")
+"""What the name of a set that is to be cut ends in."""
+
+
+def find_test_file(test: str, path: str | None) -> Path | None:
+    """The file or folder that `task.test` names; None where there is none here.
+
+    A name is that of a data file beside `task.path`, or in it; case makes no difference, and
+    `_test` may follow: `medqa` is `medqa.jsonl` or `medqa_test.jsonl`.
+    """
+    beside = Path(path).expanduser() if path else None
+    folder = beside.parent if beside is not None and beside.is_file() else beside
+    if folder is not None and folder.is_dir() and Path(test).name == test:
+        names = (test.casefold(), f"{test.casefold()}_test")
+        for file in sorted(folder.iterdir()):
+            if file.suffix.lower() in SUFFIXES and file.stem.casefold() in names:
+                return file
+    place = Path(test).expanduser()
+    return place if place.exists() else None
+
+
+def read_test(task: TaskSpec, source: Source) -> SourceRows:
+    """All rows of `source.test`, to be tested on.
+
+    Raises DataError where they cannot be found or read; the message says where a published set can
+    be downloaded.
+    """
+    assert source.test is not None
+    file = find_test_file(source.test, source.path) or _find_installed(task, source.test)
+    if file is not None:
+        read = read_local(task, "test", str(file))
+    elif source.test in task.published_tests:
+        address = task.published_tests[source.test].address
+        raise DataError(
+            f"task.test is {source.test}, but the folder of task.path has no {source.test}.jsonl; "
+            f"download it from {address}, and put it there or set task.test=<file>"
+        )
+    elif HUB_ID.fullmatch(source.test) and Path(source.test).suffix.lower() not in SUFFIXES:
+        read = read_hub(task, "test", Source("hub", dataset=source.test))
+    else:
+        known = ", ".join(task.published_tests)
+        raise DataError(
+            f"task.test is {source.test}: no such file or folder; expected JSONL, Parquet or CSV, "
+            "or a data set id on the hub such as org/name"
+            + (f", or one of {known}" if known else "")
+        )
+    # A set without splits is meant as a whole.
+    return replace(read, dataset=PART.sub("", read.dataset), is_whole_set=False)
+
+
+def _find_installed(task: TaskSpec, name: str) -> Path | None:
+    published = task.published_tests.get(name)
+    return published.find_installed() if published and published.find_installed else None
+
+
+def list_test_keys(task: TaskSpec, source: Source) -> HeldOut:
+    """The split keys of `source.test`: training rows that have one of them are left out."""
+    read = read_test(task, source)
+    keys = set()
+    for index in range(len(read.rows)):
+        try:
+            keys.add(normalise_content(task.split_key(read_row(read, index))))
+        except ScannerMissing:
+            raise
+        except DataError:  # reported where the row is to be tested on
+            continue
+    return HeldOut(
+        frozenset(keys),
+        f"task.test ({read.dataset}) has rows of the same split key, such as the question",
+    )
