@@ -102,7 +102,8 @@ def _read_text(text: str) -> Any:
     listed = text[header.end() :] if header else text
     if not listed.strip():
         return None
-    return _cut(listed, LINE_LETTER) or _cut(listed, INLINE_LETTER) or text
+    forms = (_cut(listed, mark) for mark in (LINE_LETTER, INLINE_LETTER))
+    return next((options for options in forms if len(options) > 1), text)
 
 
 def _cut(text: str, mark: re.Pattern[str]) -> dict[str, str]:
@@ -111,9 +112,11 @@ def _cut(text: str, mark: re.Pattern[str]) -> dict[str, str]:
     for match in mark.finditer(text):
         if len(found) < 26 and match[1] == string.ascii_uppercase[len(found)]:
             found.append(match)
-    ends = [match.start() for match in found[1:]] + [len(text)]
-    parts = zip(found, ends, strict=True)
-    return {match[1]: text[match.end() : end].strip() for match, end in parts}
+    starts = [match.start() for match in found] + [len(text)]
+    return {
+        match[1]: text[match.end() : end].strip()
+        for match, end in zip(found, starts[1:], strict=True)
+    }
 
 
 def _check(options: Mapping[str, Any]) -> None:

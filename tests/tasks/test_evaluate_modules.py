@@ -10,6 +10,7 @@ from tasks.metrics.answers import score_answer
 from tasks.metrics.choices import score_choice
 from tasks.metrics.exact import score_exact
 from tasks.metrics.fields import score_fields, summarize_fields
+from tasks.metrics.final_answer import score_final_answer
 from tasks.metrics.summaries import score_summary
 
 FOLDER = Path(__file__).resolve().parents[2] / "tasks" / "metrics"
@@ -17,6 +18,10 @@ FOLDER = Path(__file__).resolve().parents[2] / "tasks" / "metrics"
 
 def score_letter(prediction: str, reference: str) -> dict[str, float]:
     return score_choice(prediction, reference, ("A", "B", "C", "D"))
+
+
+def score_open(prediction: str, reference: str) -> dict[str, float]:
+    return score_final_answer(prediction, reference, ())
 
 
 CASES: dict[str, tuple[Any, list[str], list[str]]] = {
@@ -27,6 +32,11 @@ CASES: dict[str, tuple[Any, list[str], list[str]]] = {
     ),
     "summary_rouge": (score_summary, ["A cat sat.", "x"], ["The cat sat. It ran.", "y"]),
     "answer_accuracy": (score_answer, ["Answer: 5%", "7", "?"], ["0.05", "8", "yes"]),
+    "final_answer_accuracy": (
+        score_open,
+        ["## Thinking\nx\n## Final Answer\nThe liver.", "bone", ""],
+        ["liver", "skin", "eye"],
+    ),
     "exact_answer": (score_exact, ["The Paris", "x y", ""], ["paris", "y z", "a"]),
     "json_fields": (
         score_fields,
