@@ -43,9 +43,12 @@ def read_test(task: TaskSpec, source: Source) -> SourceRows:
     be downloaded.
     """
     assert source.test is not None
-    file = find_test_file(source.test, source.path) or _find_installed(task, source.test)
-    if file is not None:
+    if (file := find_test_file(source.test, source.path)) is not None:
         read = read_local(task, "test", str(file))
+    elif (file := _find_installed(task, source.test)) is not None:
+        read = read_local(task, "test", str(file))
+        # Where packages are installed is no part of what was read.
+        read = replace(read, dataset=read.dataset.replace(str(file), source.test))
     elif source.test in task.published_tests:
         address = task.published_tests[source.test].address
         raise DataError(

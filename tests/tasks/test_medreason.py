@@ -177,7 +177,7 @@ def test_published_test_sets_are_taken_by_name(name: str) -> None:
 def test_medqa_comes_with_the_wheel() -> None:
     loaded = load_examples(MEDREASON, "test", Source("embedded", test="medqa"))
     assert len(loaded.examples) == 1273
-    assert re.search(r"MedQA/test\.jsonl@", loaded.dataset)
+    assert re.fullmatch(r"medqa@[0-9a-f]{12}", loaded.dataset)
 
 
 @pytest.mark.parametrize("name", ["medbullets_op4", "medbullets_op5", "hle_biomed"])
