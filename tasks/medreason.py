@@ -123,6 +123,7 @@ MEDREASON = TaskSpec(
     name="medreason",
     columns=(
         ("question", "answer", "options", "reasoning", "dataset_name", "id_in_dataset"),
+        ("question", "answer", "options", "reasoning", "answer_idx"),
         ("question", "answer", "options", "reasoning"),
         ("question", "answer", "options", "answer_idx"),
         ("question", "answer", "options"),
