@@ -5,7 +5,8 @@ scores, and where its rows come from. It knows nothing of models, tokens or adap
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Split = Literal["train", "validation", "test"]
@@ -44,6 +45,9 @@ class Example:
     choices: tuple[str, ...] = ()
     """The options, where the answer is one of a few: by default the prediction is then the one of
     the highest log-likelihood."""
+    choice_lead: str = ""
+    """What goes before every option where it is chosen by likelihood, such as the heading that the
+    answer stands under; no part of the option."""
     ending: str = ""
     """The close of the completion that stays where the rest of it does not fit: the answer that a
     long reasoning leads to. Empty where any part is as good as another."""
@@ -74,6 +78,27 @@ class HubSource:
     """Commit to read; None reads the default branch."""
     config: str | None = None
     """Configuration (subset) name, where the data set has several."""
+
+
+@dataclass(frozen=True)
+class PublishedTest:
+    """Test rows that are published beside a data set, not in it."""
+
+    address: str
+    """Where they can be downloaded."""
+    find_installed: Callable[[], Path | None] | None = None
+    """Finds the same rows in an installed package; None where it is not installed."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows that must not be trained on, because another task tests on them."""
+
+    keys: frozenset[str]
+    """Their split keys, as `tasks.splits.normalise_content` writes them."""
+    reason: str
+    """Whose rows they are, to follow `were left out of training: `; or, without keys, a sentence
+    that says why they are not known."""
 
 
 @dataclass(frozen=True)
@@ -119,3 +144,7 @@ class TaskSpec:
     say it; None asks `score`."""
     make_schema: Callable[[Sequence[Example]], dict[str, Any]] | None = None
     """Training examples -> JSON schema of their completions, for constrained decoding."""
+    published_tests: Mapping[str, PublishedTest] = field(default_factory=dict)
+    """Test sets that `task.test` takes by name."""
+    find_held_out: Callable[[str], HeldOut | None] | None = None
+    """Kind of source -> the rows that it may have and that are not to be trained on."""

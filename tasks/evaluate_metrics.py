@@ -46,8 +46,8 @@ def leave_out_thinking(text: str) -> str:
 
 
 def compute(module: str, pairs: Sequence[Pair], **options: Any) -> dict[str, Any]:
-    """Call a module that comes along; an example's choices are passed where it has some."""
-    if pairs[0][0].choices:
+    """Call a module that comes along; all examples' choices are passed where one has some."""
+    if any(example.choices for example, _ in pairs):
         options["choices"] = [example.choices for example, _ in pairs]
     result: dict[str, Any] = load_metric(module).compute(
         predictions=[prediction for _, prediction in pairs],

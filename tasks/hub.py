@@ -16,6 +16,8 @@ from tasks.sources import (
 )
 from tasks.splits import SplitChoice, choose_split
 
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+"""An id on the hub, such as org/name."""
 PARQUET_REVISION = "refs/convert/parquet"
 """The branch to which the hub converts every data set, a folder for each configuration."""
 REASON_CHARACTERS = 300

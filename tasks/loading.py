@@ -9,20 +9,24 @@ is to be right as a whole, and that takes no longer than to read it (a scan's te
 only where it is drawn). Of a hub data set the rows that are drawn are checked: MedMCQA has 182,822,
 and one that is not drawn changes nothing. Either way a bad row raises DataError with its place, or
 under `on_bad_row="skip"` is counted.
+
+Rows left out. No row is trained on whose split key is one of `Source.test`, the test rows of
+another place, or one that the task holds out (`TaskSpec.find_held_out`). A note says how many they
+are.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import get_args
 
-from tasks.base import DataError, Example, Row, Split, TaskSpec
-from tasks.evaluate_metrics import read_prediction
+from tasks.base import DataError, Example, HeldOut, Split, TaskSpec
 from tasks.hub import read_hub
-from tasks.rows import check_characters, show_value
-from tasks.scans import ScannerMissing, postpone_reading
-from tasks.sources import Source, SourceRows, read_embedded, read_local
-from tasks.splits import assign_split, hash_content, shuffle_indices
+from tasks.row_reader import RowReader
+from tasks.scans import ScannerMissing
+from tasks.sources import Source, SourceRows, read_embedded, read_local, read_row
+from tasks.splits import assign_split, hash_content, normalise_content, shuffle_indices
+from tasks.test_rows import list_test_keys, read_test
 
 SOURCES = ("hub", "local", "embedded")
 BAD_ROW_RULES = ("fail", "skip")
@@ -39,6 +43,10 @@ class LoadedExamples:
     """What the embedded data stands in for; None where it does not."""
     skipped_rows: int
     """Bad rows met and left out under `on_bad_row="skip"`."""
+    left_out_rows: int = 0
+    """Rows that are not trained on because they, or rows of the same key, are tested on."""
+    notes: tuple[str, ...] = ()
+    """How many those are, and why, in sentences."""
 
 
 def load_examples(
@@ -74,41 +82,79 @@ def load_parts(
     on.
     """
     _check_choice("task.on_bad_row", on_bad_row, BAD_ROW_RULES)
+    is_strict = on_bad_row == "fail"
     loaded: dict[Split, LoadedExamples] = {}
-    whole: _WholeSet | None = None
+    whole: _Part | None = None
     for split, limit in limits.items():
         if limit is not None and limit < 1:
             raise DataError(f"the number of {split} examples is {limit}; expected 1 or more")
-        read = whole.read if whole else _read_rows(task, split, source, seed)
-        reader = RowReader(task, read, split, is_strict=on_bad_row == "fail")
-        wanted: Sequence[int] = range(len(read.rows))
-        if read.is_whole_set:
-            is_new = whole is None
-            whole = whole or _WholeSet(task, read, seed)
-            own = {split, "validation"} if joins_validation and split == "train" else {split}
-            wanted = [index for index in wanted if whole.sides[index] in own]
-        if read.is_checked_whole and not reader.is_strict:
-            reader.check(wanted)
-        elif read.is_checked_whole and (not read.is_whole_set or is_new):
-            reader.check(range(len(read.rows)))
-        examples = reader.draw(_order(task, read, wanted, seed), limit)
+        is_elsewhere = split == "test" and source.test is not None
+        known = whole if not is_elsewhere else None
+        part = known or _Part(task, _read_rows(task, split, source, seed), seed)
+        wanted: Sequence[int] = range(len(part.read.rows))
+        if part.read.is_whole_set:
+            whole = part
+            own = _name_sides(split, source, joins_validation=joins_validation)
+            wanted = [index for index in wanted if part.sides[index] in own]
+        drawn, notes = _leave_out(part, wanted, source) if split == "train" else (wanted, [])
+        reader = RowReader(task, part.read, split, is_strict=is_strict)
+        if part.read.is_checked_whole and not is_strict:
+            reader.check(drawn)
+        elif part.read.is_checked_whole and known is None:
+            reader.check(range(len(part.read.rows)))
+        examples = reader.draw(_order(part, drawn), limit)
         if not examples:
-            raise DataError(_say_empty(read, split, reader.bad))
+            raise DataError(_say_empty(part.read, split, reader.bad))
         loaded[split] = LoadedExamples(
             tuple(examples),
-            _name_source(read, split),
-            task.stand_in if source.kind == "embedded" else None,
-            len(reader.bad),
+            _name_source(part.read, split),
+            # Of test rows of another place too: what was trained on stands in for something.
+            stand_in=task.stand_in if source.kind == "embedded" else None,
+            skipped_rows=len(reader.bad),
+            left_out_rows=len(wanted) - len(drawn),
+            notes=tuple(notes),
         )
     return loaded
 
 
-class _WholeSet:
-    """A set without splits, and the side of each of its rows."""
+class _Part:
+    """Rows that were read, and of each, once, where it belongs."""
 
     def __init__(self, task: TaskSpec, read: SourceRows, seed: int) -> None:
-        self.read = read
-        self.sides = [_find_side(task, read, index, seed) for index in range(len(read.rows))]
+        self.task, self.read, self.seed = task, read, seed
+
+    @cached_property
+    def keys(self) -> list[str | None]:
+        """Each row's split key; None for a row of no use."""
+        return [_find_key(self.task, self.read, index) for index in range(len(self.read.rows))]
+
+    @cached_property
+    def sides(self) -> list[Split]:
+        """Each row's side, where the rows are a whole set.
+
+        A row without a key goes along with train, to be reported or counted there, once.
+        """
+        return ["train" if key is None else assign_split(key, self.seed) for key in self.keys]
+
+
+def _find_key(task: TaskSpec, read: SourceRows, index: int) -> str | None:
+    try:
+        return task.split_key(read_row(read, index))
+    except ScannerMissing:
+        raise
+    except DataError:
+        return None
+
+
+def _name_sides(split: Split, source: Source, *, joins_validation: bool) -> set[Split]:
+    """The sides of a whole set that are a split."""
+    sides: set[Split] = {split}
+    if split == "train" and joins_validation:
+        sides.add("validation")
+    if split == "train" and source.test is not None:
+        # With test rows of another place, the part that would be tested on is trained on.
+        sides.add("test")
+    return sides
 
 
 def _name_source(read: SourceRows, split: Split) -> str:
@@ -128,16 +174,16 @@ def has_validation(task: TaskSpec, source: Source, seed: int = 0) -> bool:
         return False
 
 
-def _order(task: TaskSpec, read: SourceRows, wanted: Sequence[int], seed: int) -> Sequence[int]:
+def _order(part: _Part, wanted: Sequence[int]) -> Sequence[int]:
     """The order in which rows are drawn, by a seeded hash.
 
     That of local rows is by their content, so that another order of the lines of a file changes
     nothing; that of a published set by their position.
     """
-    if not read.is_checked_whole:
-        return shuffle_indices(wanted, seed)
-    columns = sorted({name for columns in task.columns for name in columns})
-    keys = {index: hash_content(_write_content(read, index, columns), seed) for index in wanted}
+    if not part.read.is_checked_whole:
+        return shuffle_indices(wanted, part.seed)
+    columns = sorted({name for columns in part.task.columns for name in columns})
+    keys = {i: hash_content(_write_content(part.read, i, columns), part.seed) for i in wanted}
     return sorted(wanted, key=lambda index: (keys[index], index))
 
 
@@ -157,6 +203,8 @@ def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
 
 def _read_rows(task: TaskSpec, split: Split, source: Source, seed: int) -> SourceRows:
     _check_choice("task.source", source.kind, SOURCES)
+    if split == "test" and source.test is not None:
+        return read_test(task, source)
     if source.kind == "embedded":
         return read_embedded(task, split, seed)
     if source.kind == "local":
@@ -164,25 +212,39 @@ def _read_rows(task: TaskSpec, split: Split, source: Source, seed: int) -> Sourc
     return read_hub(task, split, source)
 
 
-def _find_side(task: TaskSpec, read: SourceRows, index: int, seed: int) -> Split:
-    try:
-        return assign_split(task.split_key(read_row(read, index)), seed)
-    except ScannerMissing:
-        raise
-    except DataError:
-        # A row without a side goes along with train, to be reported or counted there, once.
-        return "train"
+def _leave_out(
+    part: _Part, wanted: Sequence[int], source: Source
+) -> tuple[Sequence[int], list[str]]:
+    """The training rows that are not tested on elsewhere, and what to say of the others."""
+    task, read = part.task, part.read
+    of_task = task.find_held_out(source.kind) if task.find_held_out else None
+    of_test = list_test_keys(task, source) if source.test is not None else None
+    known = [held for held in (of_test, of_task) if held and held.keys]
+    notes = [of_task.reason] if of_task and not of_task.keys else []
+    if not known:
+        return wanted, notes
+    counts = dict.fromkeys(range(len(known)), 0)
+    kept = []
+    for index in wanted:
+        place = _find_holder(part.keys[index], known)
+        if place is None:
+            kept.append(index)
+        else:
+            counts[place] += 1
+    said = [
+        f"{count} rows of {read.dataset} were left out of training: {known[place].reason}."
+        for place, count in counts.items()
+        if count
+    ]
+    return kept, [*notes, *said]
 
 
-def read_row(read: SourceRows, index: int) -> Row:
-    """One row of a source; DataError where there is no such row to read."""
-    try:
-        row = read.rows[index]
-    except UnicodeDecodeError as error:
-        raise DataError(f"a text that is not UTF-8 ({error}), expected UTF-8") from error
-    if isinstance(row, DataError):
-        raise row
-    return row
+def _find_holder(key: str | None, held_out: Sequence[HeldOut]) -> int | None:
+    """Place of the first that holds a key out."""
+    if key is None:
+        return None
+    content = normalise_content(key)
+    return next((place for place, held in enumerate(held_out) if content in held.keys), None)
 
 
 def _say_empty(read: SourceRows, split: Split, bad: Mapping[int, DataError]) -> str:
@@ -193,112 +255,3 @@ def _say_empty(read: SourceRows, split: Split, bad: Mapping[int, DataError]) -> 
         f"{read.dataset}: no usable row for {split}, {len(bad)} skipped as bad, the first of them "
         f"{read.place(first)}: {bad[first]}; correct the rows or pick another source"
     )
-
-
-OWN_SLACK = 1e-6
-"""Rounding of a score of 1."""
-
-
-class RowReader:
-    """Turns a source's rows into examples, and keeps what was bad."""
-
-    def __init__(self, task: TaskSpec, read: SourceRows, split: Split, *, is_strict: bool) -> None:
-        """Where strict, the first bad row raises DataError with its place."""
-        self.bad: dict[int, DataError] = {}
-        self._task = task
-        self._read = read
-        self.is_strict = is_strict
-        self._ids = name_rows(read, split)
-
-    def check(self, indices: Sequence[int]) -> None:
-        """Find the bad ones of these rows, without reading scans."""
-        with postpone_reading():
-            for index in indices:
-                self._try_row(index)
-
-    def draw(self, order: Sequence[int], limit: int | None) -> list[Example]:
-        """The examples of the first rows in this order that are not bad, at most `limit`."""
-        examples: list[Example] = []
-        for index in order:
-            if len(examples) == limit:
-                break
-            if index not in self.bad and (example := self._try_row(index)):
-                cluster = self._find_cluster(read_row(self._read, index))
-                examples.append(replace(example, cluster=cluster))
-        return examples
-
-    def _try_row(self, index: int) -> Example | None:
-        try:
-            return self._make_example(index)
-        except ScannerMissing:
-            raise
-        except DataError as error:
-            if self.is_strict:
-                hint = "correct the row, or leave such rows out with task.on_bad_row=skip"
-                raise DataError(f"{self._read.place(index)}: {error}; {hint}") from error
-            self.bad[index] = error
-            return None
-
-    def _make_example(self, index: int) -> Example:
-        row = read_row(self._read, index)
-        name = self._ids[index]
-        if isinstance(name, DataError):
-            raise name
-        example = self._task.to_example({**row, "id": name})
-        # What a task puts together itself, such as a template's text, is checked here.
-        check_characters(example.prompt, "the prompt")
-        check_characters(example.completion, "the answer")
-        self._check_own_score(example)
-        return example
-
-    def _check_own_score(self, example: Example) -> None:
-        """Raise DataError for an example whose right answer would not be right."""
-        task = self._task
-        if task.own_score is not None:
-            own = task.own_score(example)
-        else:
-            own = task.score(example, read_prediction(task, example.completion))[task.metric]
-        if own < 1 - OWN_SLACK:
-            raise DataError(
-                f"its own answer scores {own:.3g} on {task.metric} against "
-                f"{show_value(example.reference)}, expected 1: the metric cannot tell its answer"
-            )
-
-    def _find_cluster(self, row: Row) -> str:
-        try:
-            key = self._task.split_key(row)
-        except DataError:  # a split that is not cut here needs no key
-            return ""
-        return hashlib.sha256(key.encode()).hexdigest()[:16]
-
-
-def name_rows(read: SourceRows, split: Split) -> list[str | DataError]:
-    """Each row's id: its own, or else its split and position; why, where it can have none."""
-    names: list[str | DataError] = []
-    holders: dict[str, int] = {}
-    for index in range(len(read.rows)):
-        own = read.ids[index] if len(read.ids) else None
-        names.append(_name_row(own, f"{split}-{index + 1:06d}", read, holders))
-        if isinstance(name := names[-1], str):
-            holders[name] = index
-    return names
-
-
-def _name_row(
-    own: object, position: str, read: SourceRows, holders: Mapping[str, int]
-) -> str | DataError:
-    column = f"column {read.id_name!r}"
-    if own is not None and (isinstance(own, bool) or not isinstance(own, (str, int))):
-        return DataError(f"{column} is {show_value(own)}, expected text or a whole number")
-    name = "" if own is None else str(own).strip()
-    try:
-        check_characters(name, column)
-    except DataError as error:
-        return error
-    name = name or position
-    if name in holders:
-        return DataError(
-            f"{column} is {show_value(name)}, already used by {read.place(holders[name])}, "
-            "expected unique ids"
-        )
-    return name

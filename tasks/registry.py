@@ -13,6 +13,7 @@ from tasks.fincot import FINCOT
 from tasks.govreport import GOVREPORT
 from tasks.invoice_ocr import INVOICE_OCR
 from tasks.medmcqa import MEDMCQA
+from tasks.medreason import MEDREASON
 
 GROUP = "harness.tasks"
 
@@ -21,6 +22,7 @@ TASKS: dict[str, TaskSpec] = {
     "govreport": GOVREPORT,
     "fincot": FINCOT,
     "invoice_ocr": INVOICE_OCR,
+    "medreason": MEDREASON,
 }
 """To add a task, write its file and add its line here."""
 

@@ -31,6 +31,8 @@ class Source:
     """Hub: goes before that of the task's `HubSource`."""
     subset: str | None = None
     """Hub: the name of a configuration, which goes before that of the `HubSource`."""
+    test: str | None = None
+    """The place of the test rows, where it is another one; see `tasks.test_rows`."""
 
     @property
     def id_name(self) -> str:
@@ -55,6 +57,17 @@ class SourceRows:
     """Whether these are all rows of a set without splits, of which one part is wanted."""
     is_checked_whole: bool = False
     """Whether a bad row is an error wherever it stands, and not only where it is drawn."""
+
+
+def read_row(read: SourceRows, index: int) -> Row:
+    """One row of a source; DataError where there is no such row to read."""
+    try:
+        row = read.rows[index]
+    except UnicodeDecodeError as error:
+        raise DataError(f"a text that is not UTF-8 ({error}), expected UTF-8") from error
+    if isinstance(row, DataError):
+        raise row
+    return row
 
 
 def read_embedded(task: TaskSpec, split: Split, seed: int) -> SourceRows:

@@ -55,20 +55,20 @@ def _find_name(names: Sequence[str], split: Split, known: Mapping[Split, str]) -
 
 
 def assign_split(content: str, seed: int) -> Split:
-    """Side of a row: SHA-256 of seed and normalized content."""
-    position = hash_content(normalize_content(content), seed)
+    """Side of a row: SHA-256 of seed and content, as `normalise_content` writes it."""
+    position = hash_content(normalise_content(content), seed)
     if position < TRAIN_SHARE:
         return "train"
     return "validation" if position < TRAIN_SHARE + VALIDATION_SHARE else "test"
 
 
-def normalize_content(content: str) -> str:
-    """Content without case, spacing and punctuation.
+def normalise_content(content: str) -> str:
+    """One spelling of contents that count as equal: case, spacing and punctuation left out.
 
-    Spellings that Unicode holds equal (NFKC), such as an accent of its own, are equal.
+    Spellings that Unicode holds equal (NFKC), such as an accent of its own, count as equal.
     """
     same_form = unicodedata.normalize("NFKC", content).casefold()
-    # Content of symbols alone would leave nothing, and all of it be equal.
+    # Content of symbols alone would normalise to nothing, and all of it count as equal.
     return re.sub(r"\W+", " ", same_form).strip() or content
 
 

@@ -60,7 +60,7 @@ def tiny_config(tmp_path: Path) -> Callable[..., "Config"]:
     def make(*extra: str) -> "Config":
         overrides = tuple(each for each in extra if not each.startswith("study="))
         # What a file says is read anew: a test may have changed it.
-        read = any(each.startswith("task.path=") for each in extra)
+        read = any(each.startswith(("task.path=", "task.test=")) for each in extra)
         config = compose([*TINY, *overrides]) if read else compose_once(overrides)
         study = next((each[6:] for each in extra if each.startswith("study=")), "tiny")
         return dataclasses.replace(config, results_dir=str(tmp_path / "results"), study=study)

@@ -23,6 +23,7 @@ from harness.records.files import cache_folder, write_text
 from tasks.custom.formats import is_dataset_info, read_dataset_info
 from tasks.custom.own_metrics import digest_metric as digest_metric
 from tasks.files import digest_file, list_data_files, list_images
+from tasks.test_rows import find_test_file
 
 DIGITS = 12
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -45,12 +46,23 @@ def digest_data(task: TaskConfig) -> str | None:
 
     None where none is: hub data is told apart by its commit, embedded data by its seed.
     """
-    if task.source == "embedded":
-        return None
-    name = task.path if task.source == "local" else task.path or task.dataset
+    places = [_find_place(task)]
+    if task.test is not None:
+        places.append(find_test_file(task.test, task.path))
+    digests = [_digest_place(place, task) for place in places if place is not None]
+    if len(digests) < 2:
+        return digests[0] if digests else None
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:DIGITS]
+
+
+def _find_place(task: TaskConfig) -> Path | None:
+    """The file or folder here that the rows come from."""
+    name = {"local": task.path, "hub": task.dataset}.get(task.source)
     place = Path(name).expanduser() if name else None
-    if place is None or not place.exists():
-        return None
+    return place if place is not None and place.exists() else None
+
+
+def _digest_place(place: Path, task: TaskConfig) -> str:
     files = list(_list_files(place, task))
     # A folder's files by their place in it; a file alone by its name.
     folder = place if place.is_dir() else place.parent

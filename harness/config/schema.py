@@ -90,6 +90,10 @@ class TaskConfig:
     revision: str | None = None
     """Commit of the hub data set. Null reads the pinned commit of the task's own data set and the
     default branch of any other; the record names the commit."""
+    test: str | None = None
+    """Test rows in place of the source's own test part: a file, a folder with a test file, or a hub
+    id, in the same columns; or the name of a published test set of the task. Rows that it has are
+    not trained on."""
     train_examples: int = 1000
     """Training examples; a smaller source gives all it has."""
     test_examples: int = 500
@@ -498,7 +502,7 @@ class Config:
 
 
 LATER_TASK_SETTINGS: dict[str, Any] = {
-    **dict.fromkeys(("encoding", "id_column", "format", "reasoning", "decimal")),
+    **dict.fromkeys(("encoding", "id_column", "test", "format", "reasoning", "decimal")),
     "optional_columns": None,
     "schema_in_prompt": False,
     "extra_test_examples": 0,

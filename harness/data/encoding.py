@@ -22,7 +22,8 @@ class EncodedExample:
     completion_ids: tuple[int, ...]
     """Completion and end-of-text token; without the latter where the completion was cut."""
     choice_ids: tuple[tuple[int, ...], ...]
-    """Token ids of every choice; empty where the answer is written rather than chosen."""
+    """Token ids of every choice, with the example's lead before it; empty where the answer is
+    written rather than chosen."""
     cut_tokens: int
     """Prompt tokens that were left out to fit."""
     is_completion_cut: bool
@@ -89,17 +90,20 @@ def _encode(
     completion = writer.encode_answer(text, prompt, example.completion)
     completion.append(int(writer.tokenizer.eos_token_id))
     choices = example.choices if rules.choose_by_likelihood else ()
-    # Without its last token, the right one of several choices would be another text.
+    # Without its last token, the right one of several choices would be another text; after a
+    # reasoning, it is in the ending.
     kept = (
         completion
-        if choices
+        if choices and not example.ending
         else _cut_completion(completion, example, writer, limit=rules.max_completion_tokens)
     )
     return EncodedExample(
         example=example,
         prompt_ids=tuple(prompt),
         completion_ids=tuple(kept),
-        choice_ids=tuple(tuple(writer.encode_answer(text, prompt, c)) for c in choices),
+        choice_ids=tuple(
+            tuple(writer.encode_answer(text, prompt, example.choice_lead + c)) for c in choices
+        ),
         cut_tokens=full_length - len(prompt),
         is_completion_cut=len(kept) < len(completion),
     )

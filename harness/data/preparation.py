@@ -27,7 +27,7 @@ from tasks.json_schema import write_skeleton
 from tasks.loading import LoadedExamples, has_validation, load_parts
 from tasks.registry import TASKS, find_task
 from tasks.sources import Source
-from tasks.splits import normalize_content
+from tasks.splits import normalise_content
 
 KEYS_LEAD = "Answer with one JSON object. Its keys, as far as the document has their values:"
 
@@ -76,10 +76,13 @@ class PreparedTask:
 
     @property
     def output_tokens(self) -> int:
-        """Median completion length of the test examples."""
+        """Median completion length of the test examples, or, where the training examples lead to
+        their answers by a reasoning and the test examples have none, of the training examples."""
         if self.test[0].choice_ids:
             return 1
-        return max(1, round(median(len(item.completion_ids) for item in self.test)))
+        is_short = not any(item.example.ending for item in self.test)
+        longer = [item for item in self.train if item.example.ending] if is_short else []
+        return max(1, round(median(len(item.completion_ids) for item in longer or self.test)))
 
     @property
     def timed_prompt_tokens(self) -> int:
@@ -105,6 +108,7 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     rules = _make_rules(config, spec, context_length)
     tokenizer = load_tokenizer(config.model)
     train, test = _load(task, spec, source, keeps_validation=config.keeps_validation)
+    _refuse_open(task, train, test)
     schema = _make_schema(task, spec, train)
     if schema is not None and task.schema_in_prompt:
         train, test = (_name_keys(loaded, schema) for loaded in (train, test))
@@ -122,10 +126,25 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
             *TurnWriter.of(tokenizer, rules.use_chat_template, rules.template_settings).notes,
             *describe_decoding(config.model),
             *_describe_scoring(spec, test),
+            *train.notes,
         ),
         overlap=_count_overlap(train, test),
         duplicates=_count_duplicates(test),
     )
+
+
+def _refuse_open(task: TaskConfig, train: LoadedExamples, test: LoadedExamples) -> None:
+    """Raise UserError for test questions without options among some with, under likelihood."""
+    has_options = any(example.choices for each in (train, test) for example in each.examples)
+    if task.choose_by != "likelihood" or not has_options:
+        return
+    without = [example.id for example in test.examples if not example.choices]
+    if without:
+        raise UserError(
+            f"task.choose_by is likelihood, but {len(without)} of {len(test.examples)} test "
+            f"questions of {task.name} have no options ({without[0]} is the first); set "
+            "task.choose_by=generation, or a task.test whose questions all have options"
+        )
 
 
 def _describe_scoring(spec: TaskSpec, test: LoadedExamples) -> list[str]:
@@ -187,6 +206,7 @@ def _make_source(task: TaskConfig) -> Source:
         dataset=task.dataset,
         revision=task.revision,
         subset=subset,
+        test=task.test,
     )
 
 
@@ -235,12 +255,12 @@ def _leave_out_known(loaded: LoadedExamples, train: LoadedExamples) -> LoadedExa
 
 
 def _count_overlap(train: LoadedExamples, test: LoadedExamples) -> int:
-    known = {normalize_content(example.conversation) for example in train.examples}
-    return sum(normalize_content(e.conversation) in known for e in test.examples)
+    known = {normalise_content(example.conversation) for example in train.examples}
+    return sum(normalise_content(e.conversation) in known for e in test.examples)
 
 
 def _count_duplicates(test: LoadedExamples) -> int:
-    return len(test.examples) - len({normalize_content(e.conversation) for e in test.examples})
+    return len(test.examples) - len({normalise_content(e.conversation) for e in test.examples})
 
 
 def _make_rules(config: Config, spec: TaskSpec, context_length: int) -> EncodingRules:

@@ -22,6 +22,11 @@ def read_rows(split: Split, seed: int) -> list[Row]:
     return [row for row in _read_all() if assign_split(row["question"], seed) == split]
 
 
+def list_public_questions() -> list[str]:
+    """Every question of the public validation split; DataError where the wheel is missing."""
+    return [row["question"] for row in _read_all()]
+
+
 @cache
 def _read_all() -> tuple[Row, ...]:
     folder = find_data(FOLDER)

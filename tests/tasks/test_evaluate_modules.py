@@ -10,6 +10,7 @@ from tasks.metrics.answers import score_answer
 from tasks.metrics.choices import score_choice
 from tasks.metrics.exact import score_exact
 from tasks.metrics.fields import score_fields, summarize_fields
+from tasks.metrics.final_answer import score_final_answer
 from tasks.metrics.labels import score_labels
 from tasks.metrics.summaries import score_summary
 
@@ -20,6 +21,10 @@ def score_letter(prediction: str, reference: str) -> dict[str, float]:
     return score_choice(prediction, reference, ("A", "B", "C", "D"))
 
 
+def score_open(prediction: str, reference: str) -> dict[str, float]:
+    return score_final_answer(prediction, reference, ())
+
+
 CASES: dict[str, tuple[Any, list[str], list[str]]] = {
     "choice_accuracy": (
         score_letter,
@@ -28,6 +33,11 @@ CASES: dict[str, tuple[Any, list[str], list[str]]] = {
     ),
     "summary_rouge": (score_summary, ["A cat sat.", "x"], ["The cat sat. It ran.", "y"]),
     "answer_accuracy": (score_answer, ["Answer: 5%", "7", "?"], ["0.05", "8", "yes"]),
+    "final_answer_accuracy": (
+        score_open,
+        ["## Thinking\nx\n## Final Answer\nThe liver.", "bone", ""],
+        ["liver", "skin", "eye"],
+    ),
     "exact_answer": (score_exact, ["The Paris", "x y", ""], ["paris", "y z", "a"]),
     "label_sets": (score_labels, ["a, b", "Labels: C", ""], ["b, a", "c, d", "a"]),
     "json_fields": (

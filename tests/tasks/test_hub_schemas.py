@@ -183,6 +183,56 @@ def test_thefinai_fincot(tmp_path: Path, load: Load) -> None:
     assert sum(map(len, contexts)) == len(set.union(*contexts)) == 100
 
 
+def test_ucsc_vlaa_medreason(tmp_path: Path, load: Load) -> None:
+    # One JSON Lines file; options and answers as the generation code of its repository writes them.
+    letters = "ABCD"
+
+    def make_row(n: int) -> dict[str, Any]:
+        options = {letter: f"{letter.lower()} of {n}" for letter in letters}
+        listed = "\n".join(f"{letter}. {text}" for letter, text in options.items())
+        right = options[letters[n % 4]]
+        kinds: list[dict[str, Any]] = [
+            {
+                "dataset_name": "medmcqa",
+                "answer": f"{right}. Explanation: a. It is so.",
+                "options": f"Answer Choices:\n{listed}",
+            },
+            {"dataset_name": "medqa", "answer": right, "options": f"Answer Choices:\n{listed}"},
+            {
+                "dataset_name": "pubmedqa",
+                "answer": "The final decision is: no. It was not seen.",
+                "options": "Answer Choices:\nA. Yes\nB. No",
+            },
+            {"dataset_name": "huatuo", "answer": f"It is {right}.\n\nSo it is.", "options": ""},
+        ]
+        reasoning = f"Finding reasoning paths:\n1. {n} -> {right}\n\nConclusion: {right}."
+        question = f"What is the question of number {n}?"
+        return kinds[n // 4 % 4] | {
+            "id_in_dataset": n,
+            "question": question,
+            "reasoning": reasoning,
+        }
+
+    name = "UCSC-VLAA/MedReason"
+    (tmp_path / name).mkdir(parents=True)
+    rows = [make_row(n) for n in range(320)]
+    (tmp_path / name / "ours_quality_33000.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows)
+    )
+    parts = [load("medreason", name, split) for split in SPLITS]
+    assert sum(map(len, parts)) == 320
+    examples = [example for part in parts for example in part]
+    assert len({example.body for example in examples}) == 320
+    assert sum(not example.choices for example in examples) == 80
+    assert all("\n\n## Final Answer\n\n" in example.completion for example in examples)
+    for example in examples:
+        n = int(example.body.split()[-1][:-1])
+        if len(example.choices) == 4:
+            assert example.reference == letters[n % 4]
+        elif example.choices:
+            assert example.reference == "B"
+
+
 def make_receipt(items: list[dict[str, str]]) -> dict[str, Any]:
     """A ground truth in the form of CORD's, its words out of order."""
     menu: Any = items[0] if len(items) == 1 else items

@@ -69,6 +69,8 @@ def test_the_given_parts_of_fincot_share_contexts_or_not_as_they_are() -> None:
         ("govreport", "govreport/train.jsonl"),
         ("fincot", "fincot/test.jsonl"),
         ("invoice_ocr", "invoice_ocr/wildreceipt/train.jsonl"),
+        ("medreason", "medreason/medbullets_op4.jsonl"),
+        ("medreason", "medreason/medqa_test.jsonl"),
     ],
 )
 def test_every_file_format_gives_the_same_examples(name: str, file: str, tmp_path: Path) -> None:

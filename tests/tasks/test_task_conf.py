@@ -12,11 +12,15 @@ from tasks import TASKS
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "task"
 KEYS = [
-    "name", "source", "path", "encoding", "id_column", "dataset", "subset", "revision",
+    "name", "source", "path", "encoding", "id_column", "dataset", "subset", "revision", "test",
     "train_examples", "test_examples", "max_prompt_tokens", "max_completion_tokens", "truncation",
     "on_bad_row", "data_seed",
 ]  # fmt: skip
-OWN_KEYS = {"medmcqa": {"choose_by"}, "invoice_ocr": {"schema_in_prompt", "constrained_decoding"}}
+OWN_KEYS = {
+    "medmcqa": {"choose_by"},
+    "medreason": {"choose_by"},
+    "invoice_ocr": {"schema_in_prompt", "constrained_decoding"},
+}
 
 
 def test_every_task_has_a_file() -> None:
