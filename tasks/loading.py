@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from tasks.base import DataError, Example, Row, Split, TaskSpec
+from tasks.base import DataError, Example, Row, SourceError, Split, TaskSpec
 from tasks.evaluate_metrics import leave_out_thinking
 from tasks.hub import read_hub
 from tasks.rows import check_characters, show_value
-from tasks.scans import ScannerMissing, postpone_reading
+from tasks.scans import postpone_reading
 from tasks.sources import Source, SourceRows, read_embedded, read_local
 from tasks.splits import assign_split, shuffle_indices
 
@@ -94,7 +94,7 @@ def _find_part(task: TaskSpec, read: SourceRows, split: Split, seed: int) -> Seq
 def _belongs(task: TaskSpec, read: SourceRows, index: int, split: Split, seed: int) -> bool:
     try:
         return assign_split(task.split_key(read_row(read, index)), seed) == split
-    except ScannerMissing:
+    except SourceError:
         raise
     except DataError:
         # A row without a side goes along with train, to be reported or counted there, once.
@@ -156,7 +156,7 @@ class RowReader:
     def _try_row(self, index: int) -> Example | None:
         try:
             return self._make_example(index)
-        except ScannerMissing:
+        except SourceError:
             raise
         except DataError as error:
             if self.is_strict:
