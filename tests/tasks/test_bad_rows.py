@@ -36,6 +36,10 @@ def make_row(task: str, number: int) -> dict[str, Any]:
             "ocr_text": f"Café {number}\nTea 2,00",
             "ground_truth": json.dumps({"gt_parse": {"number": str(number), "total": "2,00"}}),
         },
+        "cocohd": {
+            "transcript": f"HEARING {number}\nTHE FUTURE OF SOIL",
+            "details": json.dumps({"title": f"The Future of Soil {number}", "congress": 117}),
+        },
     }
     return {"id": f"row-{number}", **rows[task]}
 
@@ -299,7 +303,12 @@ def test_fields_that_cannot_be_scored(tmp_path: Path, kind: str, value: str, exp
 )
 @pytest.mark.parametrize(
     ("task", "column"),
-    [("medmcqa", "question"), ("govreport", "report"), ("invoice_ocr", "ocr_text")],
+    [
+        ("medmcqa", "question"),
+        ("govreport", "report"),
+        ("invoice_ocr", "ocr_text"),
+        ("cocohd", "transcript"),
+    ],
 )
 def test_odd_text_goes_through_unchanged(
     tmp_path: Path, task: str, column: str, kind: str, text: str
@@ -327,6 +336,7 @@ def test_right_to_left_answers_score(tmp_path: Path) -> None:
         ("govreport", "report"),
         ("fincot", "Question"),
         ("invoice_ocr", "ocr_text"),
+        ("cocohd", "transcript"),
     ],
 )
 def test_a_field_of_a_megabyte_takes_time_in_proportion(

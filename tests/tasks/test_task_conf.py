@@ -15,7 +15,11 @@ KEYS = [
     "name", "source", "path", "dataset", "subset", "revision", "train_examples", "test_examples",
     "max_prompt_tokens", "max_completion_tokens", "truncation", "on_bad_row", "data_seed",
 ]  # fmt: skip
-OWN_KEYS = {"medmcqa": {"choose_by"}, "invoice_ocr": {"constrained_decoding"}}
+OWN_KEYS = {
+    "medmcqa": {"choose_by"},
+    "invoice_ocr": {"constrained_decoding"},
+    "cocohd": {"constrained_decoding"},
+}
 
 
 def test_every_task_has_a_file() -> None:
