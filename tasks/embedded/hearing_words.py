@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass
 
-FIRST_NAMES = (
-    "Ada", "Alan", "Alice", "Amos", "Andrea", "Anita", "Arthur", "Barbara", "Benita", "Bernard",
-    "Carla", "Cecil", "Celia", "Clara", "Conrad", "Dana", "Daniel", "Delia", "Dennis", "Dora",
-    "Edgar", "Elena", "Elliot", "Erica", "Ethan", "Felix", "Fiona", "Frances", "Gavin", "Gloria",
-    "Grant", "Gwen", "Harold", "Helen", "Henry", "Ida", "Irene", "Isaac", "Ivan", "Jane",
-    "Jasper", "Joel", "Joyce", "Julian", "Karen", "Keith", "Lara", "Leonard", "Linda", "Louis",
-    "Lucia", "Malcolm", "Marcus", "Maria", "Martin", "Mildred", "Miriam", "Nadia", "Neil", "Nora",
-    "Olga", "Oscar", "Pamela", "Patrick", "Paula", "Percy", "Rachel", "Ramon", "Rosa", "Rupert",
-    "Ruth", "Samuel", "Sandra", "Simon", "Sonia", "Stella", "Terence", "Thelma", "Theo", "Tomas",
-    "Ursula", "Vera", "Victor", "Viola", "Walter", "Wanda", "Wesley", "Yolanda", "Yvonne", "Zelda",
+WOMENS_NAMES = (
+    "Ada", "Alice", "Andrea", "Anita", "Barbara", "Benita", "Carla", "Celia", "Clara", "Dana",
+    "Delia", "Dora", "Elena", "Erica", "Fiona", "Frances", "Gloria", "Gwen", "Helen", "Ida",
+    "Irene", "Jane", "Joyce", "Karen", "Lara", "Linda", "Lucia", "Maria", "Mildred", "Miriam",
+    "Nadia", "Nora", "Olga", "Pamela", "Paula", "Rachel", "Rosa", "Ruth", "Sandra", "Sonia",
+    "Stella", "Thelma", "Ursula", "Vera", "Viola", "Wanda", "Yolanda", "Yvonne", "Zelda",
+)  # fmt: skip
+MENS_NAMES = (
+    "Alan", "Amos", "Arthur", "Bernard", "Cecil", "Conrad", "Daniel", "Dennis", "Edgar",
+    "Elliot", "Ethan", "Felix", "Gavin", "Grant", "Harold", "Henry", "Isaac", "Ivan", "Jasper",
+    "Joel", "Julian", "Keith", "Leonard", "Louis", "Malcolm", "Marcus", "Martin", "Neil",
+    "Oscar", "Patrick", "Percy", "Ramon", "Rupert", "Samuel", "Simon", "Terence", "Theo",
+    "Tomas", "Victor", "Walter", "Wesley",
 )  # fmt: skip
 LAST_NAMES = (
     "Abelworth", "Adderby", "Aldersham", "Ambrelli", "Ardenfeld", "Ashgrove", "Balderic",

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from tasks.embedded.hearing_words import (
-    FIRST_NAMES,
     HOUSE_PANELS,
     INSTITUTES,
     LAST_NAMES,
+    MENS_NAMES,
     MIDDLE_INITIALS,
     ORGANISATION_ENDS,
     PLACES,
@@ -17,6 +17,7 @@ from tasks.embedded.hearing_words import (
     SENATE_PANELS,
     STAFF_ROLES,
     TITLES,
+    WOMENS_NAMES,
     Panel,
 )
 from tasks.us_states import STATES
@@ -127,10 +128,11 @@ def make_hearing(rng: random.Random) -> Hearing:
 def _draw_people(rng: random.Random) -> Iterator[Person]:
     """Nobody shares a last name, for speakers are called by it."""
     for last in rng.sample(LAST_NAMES, len(LAST_NAMES)):
-        first = rng.choice(FIRST_NAMES)
+        is_woman = rng.random() < 0.5
+        first = rng.choice(WOMENS_NAMES if is_woman else MENS_NAMES)
         if rng.random() < 0.35:
             first += f" {rng.choice(MIDDLE_INITIALS)}."
-        yield Person(first, last, courtesy=rng.choice(("Mr.", "Ms.")))
+        yield Person(first, last, courtesy="Ms." if is_woman else "Mr.")
 
 
 def _make_members(rng: random.Random, people: Iterator[Person], count: int) -> tuple[Member, ...]:
