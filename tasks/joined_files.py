@@ -45,9 +45,9 @@ class JoinedRows(Sequence[Row]):
 def read_joined(joined: JoinedFiles, key: object) -> str:
     """The text of the file of that key; errors as in `JoinedRows`."""
     if not isinstance(key, str) or not key.strip():
+        shown = "null" if key is None else show_value(key)
         raise DataError(
-            f"column {joined.key!r} is {show_value(key)}, expected the name of a file of "
-            f"{joined.dataset}"
+            f"column {joined.key!r} is {shown}, expected the name of a file of {joined.dataset}"
         )
     file = _fetch(joined, key)
     try:

@@ -94,7 +94,7 @@ def test_a_row_without_a_file_is_a_bad_row(tmp_path: Path, fetched: list[str]) -
 
 
 def test_a_row_without_a_key_is_a_bad_row() -> None:
-    with pytest.raises(DataError, match=r"column 'key' is None \(NoneType\), expected the name"):
+    with pytest.raises(DataError, match=r"column 'key' is null, expected the name"):
         read_joined(JOINED, None)
 
 
