@@ -28,6 +28,10 @@ class DataError(ValueError):
     """A row, file or data set that cannot be used; the message names the place and the remedy."""
 
 
+class SourceError(DataError):
+    """No row's fault, such as a missing program or network: no row is skipped for it."""
+
+
 @dataclass(frozen=True)
 class Example:
     id: str
@@ -68,6 +72,22 @@ class Example:
 
 
 @dataclass(frozen=True)
+class JoinedFiles:
+    """Text files of a second data set, one for each row of the first."""
+
+    dataset: str
+    """Data set id on the Hugging Face hub."""
+    key: str
+    """Column of the first set that tells the file, and is the row's id."""
+    path: Callable[[str], str]
+    """Value of `key` -> path of the row's file in the second set; DataError where it has none."""
+    column: str
+    """Column that the file's text becomes."""
+    revision: str | None = None
+    """Commit to read; None reads the default branch."""
+
+
+@dataclass(frozen=True)
 class HubSource:
     dataset: str
     """Data set id on the Hugging Face hub."""
@@ -78,6 +98,8 @@ class HubSource:
     """Commit to read; None reads the default branch."""
     config: str | None = None
     """Configuration (subset) name, where the data set has several."""
+    joined: JoinedFiles | None = None
+    """Where the rows' texts are, if they are files of another data set."""
 
 
 @dataclass(frozen=True)

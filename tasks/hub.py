@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from tasks.base import DataError, HubSource, Split, TaskSpec
+from tasks.joined_files import JoinedRows
+from tasks.rows import show_names
 from tasks.sources import (
     OFFLINE_HINT,
     Source,
@@ -34,23 +36,30 @@ def read_hub(task: TaskSpec, split: Split, source: Source) -> SourceRows:
     choice = _choose_split(task, hub, split)
     where = f"{hub.dataset}, {choice.name}"
     table = _load_table(hub, choice.name)
-    columns = choose_columns(task, table.column_names, where)
+    joined = hub.joined
+    id_column, added = (joined.key, [joined.column]) if joined else (source.id_name, [])
+    columns = choose_columns(task, [*table.column_names, *added], where)
+    has_ids = id_column in table.column_names
+    if joined and not has_ids:
+        raise DataError(
+            f"{where}: has no column {joined.key!r} (it has {show_names(table.column_names)}), "
+            f"which tells each row's file in {joined.dataset}"
+        )
     check_id_column(source, table.column_names, where)
-    has_ids = source.id_name in table.column_names
     # Columns that are not read are dropped, for reading a row decodes all that it has.
-    extra = [
-        name for name in (source.id_name, *task.optional_columns) if name in table.column_names
-    ]
-    table = table.select_columns(list(dict.fromkeys([*columns, *extra])))
+    wanted = {*columns, *task.optional_columns, id_column}
+    table = table.select_columns([name for name in table.column_names if name in wanted])
     table = _keep_images_encoded(table)
     name = f"{hub.dataset}@{_find_commit(table) or hub.revision or 'unknown revision'}"
+    if joined:
+        name += f" with {joined.dataset}@{joined.revision or 'unknown revision'}"
     return SourceRows(
         dataset=name,
         part=choice.name,
-        rows=table,
+        rows=JoinedRows(table, joined) if joined else table,
         place=lambda index: f"{where} row {index + 1}",
-        ids=list(table[source.id_name]) if has_ids else [],
-        id_name=source.id_name,
+        ids=list(table[id_column]) if has_ids else [],
+        id_name=id_column,
         is_whole_set=choice.is_whole_set,
     )
 

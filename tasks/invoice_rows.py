@@ -21,7 +21,7 @@ from typing import Any
 
 from tasks.base import DataError, Row
 from tasks.metrics.json_object import MAX_DEPTH, is_deeper
-from tasks.rows import check_characters, read_text, read_value, show_value
+from tasks.rows import check_characters, read_object, read_text, read_value, show_value
 from tasks.scans import ScannerMissing, read_image_bytes, read_scan
 from tasks.word_boxes import WordBox, write_lines
 
@@ -58,7 +58,7 @@ def read_fields(row: Row) -> dict[str, Any]:
         fields = _read_literal(row, "parsed_data", "json")
         name = "column 'parsed_data': 'json'"
     else:
-        fields = _read_object(row, "ground_truth").get("gt_parse")
+        fields = read_object(row, "ground_truth").get("gt_parse")
         name = "column 'ground_truth': 'gt_parse'"
     if not isinstance(fields, Mapping):
         raise DataError(f"{name} is {show_value(fields)}, expected an object of fields")
@@ -95,7 +95,7 @@ def _read_image(row: Row) -> str:
 
 
 def _read_words(row: Row) -> str:
-    if "ocr_words" not in _read_object(row, "raw_data"):
+    if "ocr_words" not in read_object(row, "raw_data"):
         return _read_boxes(row)
     words = _read_literal(row, "raw_data", "ocr_words")
     if isinstance(words, list):
@@ -137,7 +137,7 @@ def _read_valid_lines(row: Row) -> list[WordBox]:
     """The words of CORD's `valid_line`; none where there is no such key."""
     if "ground_truth" not in row:
         return []
-    truth = _read_object(row, "ground_truth")
+    truth = read_object(row, "ground_truth")
     lines = truth.get("valid_line") or []
     try:
         words = [
@@ -167,25 +167,9 @@ def _make_box(text: object, corners: Sequence[Sequence[float]]) -> WordBox:
     return WordBox(text, left=min(horizontal), top=min(vertical), bottom=max(vertical))
 
 
-def _read_object(row: Row, column: str) -> Mapping[str, Any]:
-    value = read_value(row, column)
-    if isinstance(value, str):
-        text = read_text(row, column)
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"column {column!r} is not JSON ({error}): {show_value(text)}, expected a JSON "
-                "object"
-            ) from error
-    if not isinstance(value, Mapping):
-        raise DataError(f"column {column!r} is {show_value(value)}, expected a JSON object")
-    return value
-
-
 def _read_literal(row: Row, column: str, key: str) -> Any:
     """JSON, or a Python literal, inside JSON: read, never evaluated."""
-    value = _read_object(row, column).get(key)
+    value = read_object(row, column).get(key)
     if not isinstance(value, str):
         return value
     # With null, true or false it is no literal.

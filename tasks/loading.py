@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
 
-from tasks.base import DataError, Example, HeldOut, Split, TaskSpec
+from tasks.base import DataError, Example, HeldOut, SourceError, Split, TaskSpec
 from tasks.hub import read_hub
 from tasks.row_reader import RowReader
-from tasks.scans import ScannerMissing
 from tasks.sources import Source, SourceRows, read_embedded, read_local, read_row
 from tasks.splits import assign_split, hash_content, normalise_content, shuffle_indices
 from tasks.test_rows import list_test_keys, read_test
@@ -140,7 +139,7 @@ class _Part:
 def _find_key(task: TaskSpec, read: SourceRows, index: int) -> str | None:
     try:
         return task.split_key(read_row(read, index))
-    except ScannerMissing:
+    except SourceError:
         raise
     except DataError:
         return None

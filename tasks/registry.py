@@ -9,6 +9,7 @@ A package adds a task by an entry point of the group `harness.tasks`, whose valu
 from importlib.metadata import EntryPoint, entry_points
 
 from tasks.base import DataError, TaskSpec
+from tasks.cocohd import COCOHD
 from tasks.fincot import FINCOT
 from tasks.govreport import GOVREPORT
 from tasks.invoice_ocr import INVOICE_OCR
@@ -23,6 +24,7 @@ TASKS: dict[str, TaskSpec] = {
     "fincot": FINCOT,
     "invoice_ocr": INVOICE_OCR,
     "medreason": MEDREASON,
+    "cocohd": COCOHD,
 }
 """To add a task, write its file and add its line here."""
 

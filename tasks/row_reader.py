@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tasks.base import DataError, Example, Row, Split, TaskSpec
+from tasks.base import DataError, Example, Row, SourceError, Split, TaskSpec
 from tasks.evaluate_metrics import read_prediction
 from tasks.rows import check_characters, show_value
-from tasks.scans import ScannerMissing, postpone_reading
+from tasks.scans import postpone_reading
 from tasks.sources import SourceRows, read_row
 
 OWN_SLACK = 1e-6
@@ -45,7 +45,7 @@ class RowReader:
     def _try_row(self, index: int) -> Example | None:
         try:
             return self._make_example(index)
-        except ScannerMissing:
+        except SourceError:
             raise
         except DataError as error:
             if self.is_strict:

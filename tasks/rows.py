@@ -1,7 +1,8 @@
 """Reading one value of a row, with an error that says what is wrong with it."""
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tasks.base import DataError, Row
@@ -38,6 +39,23 @@ def read_value(row: Row, column: str) -> Any:
     value = row[column]
     if value is None:
         raise DataError(f"column {column!r} is null, expected a value")
+    return value
+
+
+def read_object(row: Row, column: str) -> Mapping[str, Any]:
+    """A JSON object, as text or as it is; DataError where the column has none."""
+    value = read_value(row, column)
+    if isinstance(value, str):
+        text = read_text(row, column)
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"column {column!r} is not JSON ({error}): {show_value(text)}, expected a JSON "
+                "object"
+            ) from error
+    if not isinstance(value, Mapping):
+        raise DataError(f"column {column!r} is {show_value(value)}, expected a JSON object")
     return value
 
 

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tasks.base import DataError
+from tasks.base import DataError, SourceError
 from tasks.rows import show_value
 
 LANGUAGE = "eng"
@@ -27,7 +27,7 @@ TEXT_COLUMN_HINT = "or give the rows a column ocr_text"
 _is_postponed: ContextVar[bool] = ContextVar("is_postponed", default=False)
 
 
-class ScannerMissing(DataError):
+class ScannerMissing(SourceError):
     """Tesseract, pytesseract or Pillow is not installed: no row's fault, so none is skipped."""
 
 

@@ -7,10 +7,9 @@ published beside a data set, whose file is looked for in the folder of `task.pat
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.base import DataError, HeldOut, TaskSpec
+from tasks.base import DataError, HeldOut, SourceError, TaskSpec
 from tasks.files import FORMATS, find_format
 from tasks.hub import HUB_ID, read_hub
-from tasks.scans import ScannerMissing
 from tasks.sources import Source, SourceRows, read_local, read_row
 from tasks.splits import normalise_content
 
@@ -79,7 +78,7 @@ def list_test_keys(task: TaskSpec, source: Source) -> HeldOut:
     for index in range(len(read.rows)):
         try:
             keys.add(normalise_content(task.split_key(read_row(read, index))))
-        except ScannerMissing:
+        except SourceError:
             raise
         except DataError:  # reported where the row is to be tested on
             continue

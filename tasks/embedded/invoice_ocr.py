@@ -13,9 +13,8 @@ they are asked for.
 
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from tasks.base import Row, Split
 from tasks.embedded.invoice_layouts import Layout, draw_layout
@@ -23,6 +22,7 @@ from tasks.embedded.invoice_pages import lay_out
 from tasks.embedded.invoices import Invoice, make_invoice, to_fields
 from tasks.embedded.ocr_noise import add_noise, draw_condition
 from tasks.embedded.rendering import render_page
+from tasks.lazy_row import LazyRow
 from tasks.scans import ScannerMissing, find_version
 from tasks.splits import assign_split
 
@@ -65,34 +65,6 @@ class Paper:
         return random.Random(f"{self.name} {purpose}")
 
 
-class InvoiceRow(Mapping[str, Any]):
-    """A row whose text or image is made only when it is asked for.
-
-    A whole part has hundreds of images, of which a run takes a few, and reads each for a while.
-    """
-
-    def __init__(self, paper: Paper, ground_truth: str, is_scanned: bool) -> None:
-        self._makers: dict[str, Callable[[], str | bytes]] = {
-            "id": lambda: paper.name + ("-scan" if is_scanned else ""),
-            "image" if is_scanned else "ocr_text": (
-                paper.draw_scan if is_scanned else paper.read_with_noise
-            ),
-            "ground_truth": lambda: ground_truth,
-        }
-
-    def __getitem__(self, column: str) -> str | bytes:
-        return self._makers[column]()
-
-    def __contains__(self, column: object) -> bool:
-        return column in self._makers
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
-
-    def __len__(self) -> int:
-        return len(self._makers)
-
-
 def make_rows(split: Split, seed: int) -> list[Row]:
     has_scanner = can_read_scans()
     rows: list[Row] = []
@@ -100,8 +72,16 @@ def make_rows(split: Split, seed: int) -> list[Row]:
         truth = json.dumps({"gt_parse": to_fields(paper.invoice)}, ensure_ascii=False)
         # By the clean fields: one invoice scanned twice would have two texts.
         if assign_split(truth, seed) == split:
-            rows.append(InvoiceRow(paper, truth, has_scanner and paper.is_for_scanner))
+            rows.append(_make_row(paper, truth, has_scanner and paper.is_for_scanner))
     return rows
+
+
+def _make_row(paper: Paper, truth: str, is_scanned: bool) -> Row:
+    is_read: dict[str, Callable[[], str | bytes]] = (
+        {"image": paper.draw_scan} if is_scanned else {"ocr_text": paper.read_with_noise}
+    )
+    name = paper.name + ("-scan" if is_scanned else "")
+    return LazyRow({"id": lambda: name, **is_read, "ground_truth": lambda: truth})
 
 
 def make_papers(seed: int) -> Iterator[Paper]:

@@ -311,8 +311,8 @@ def test_run_ids_of_models_that_are_no_folder_stay_what_they_were() -> None:
         ),
         (
             "task=nosuch",
-            "In 'config': Could not find 'task/nosuch' Available options in 'task': custom, "
-            "fincot, govreport, invoice_ocr, medmcqa, medreason",
+            "In 'config': Could not find 'task/nosuch' Available options in 'task': cocohd, "
+            "custom, fincot, govreport, invoice_ocr, medmcqa, medreason",
         ),
     ],
 )

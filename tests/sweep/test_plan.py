@@ -78,7 +78,7 @@ def test_what_is_timed_once_is_counted_once(tiny_config: ConfigMaker) -> None:
     assert plan.latency_seconds == pytest.approx(timed)
 
 
-@pytest.mark.parametrize("task", ["medmcqa", "govreport", "fincot", "invoice_ocr"])
+@pytest.mark.parametrize("task", ["medmcqa", "govreport", "fincot", "invoice_ocr", "cocohd"])
 def test_forced_output_length_is_the_tasks_own(tiny_config: ConfigMaker, task: str) -> None:
     config = tiny_config(f"task={task}", "task.max_completion_tokens=100")
     prepared = plan_sweep([config]).variants[0].prepared

@@ -42,6 +42,10 @@ def make_row(task: str, number: int) -> dict[str, Any]:
             "options": "Answer Choices:\nA. organ a\nB. organ b",
             "reasoning": f"Number {number} is organ b.",
         },
+        "cocohd": {
+            "transcript": f"HEARING {number}\nTHE FUTURE OF SOIL",
+            "details": json.dumps({"title": f"The Future of Soil {number}", "congress": 117}),
+        },
     }
     return {"id": f"row-{number}", **rows[task]}
 
@@ -306,7 +310,12 @@ def test_fields_that_cannot_be_scored(tmp_path: Path, kind: str, value: str, exp
 )
 @pytest.mark.parametrize(
     ("task", "column"),
-    [("medmcqa", "question"), ("govreport", "report"), ("invoice_ocr", "ocr_text")],
+    [
+        ("medmcqa", "question"),
+        ("govreport", "report"),
+        ("invoice_ocr", "ocr_text"),
+        ("cocohd", "transcript"),
+    ],
 )
 def test_odd_text_goes_through_unchanged(
     tmp_path: Path, task: str, column: str, kind: str, text: str
@@ -334,6 +343,7 @@ def test_right_to_left_answers_score(tmp_path: Path) -> None:
         ("govreport", "report"),
         ("fincot", "Question"),
         ("invoice_ocr", "ocr_text"),
+        ("cocohd", "transcript"),
     ],
 )
 def test_a_field_of_a_megabyte_takes_time_in_proportion(

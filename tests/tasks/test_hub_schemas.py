@@ -339,3 +339,52 @@ def test_mychen76_invoices_and_receipts_ocr_v1(
         words = "Invoice no: 7\n1\nL'eau" if has_words else "Invoice no: 7\n1 L'eau"
         assert example.body == words
         assert json.loads(example.completion) == fields
+
+
+DETAILS = make_features(
+    "govinfo_id", "title", "congress_session", "chamber", "committee", "committee_mapped",
+    "held_date", "members", "bill_numbers", "witnesses", __index_level_0__=datasets.Value("int64"),
+)  # fmt: skip
+
+
+def test_gtfintechlab_cocohd(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The details are a table, and each transcript is a text file of the other set.
+    texts = tmp_path / "gtfintechlab/CoCoHD_transcripts"
+
+    def fetch(dataset: str, path: str, *, repo_type: str, revision: str) -> str:
+        assert repo_type == "dataset"
+        assert len(revision) == 40
+        return str(tmp_path / dataset / path)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    rows = []
+    for number in range(60):
+        name = f"CHRG-{105 + number % 14}{'hs'[number % 2]}hrg{24000 + number}"
+        file = texts / f"data/{name.split('hrg')[0][:-1]}/{name}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"[House Hearing]\n\n        SOIL {number}\n")
+        rows.append(
+            {
+                "govinfo_id": name,
+                "title": f"House Hearing, 117th Congress - Soil {number}",
+                "congress_session": "117",
+                "chamber": "House of Representatives",
+                "committee": "Committee on Agriculture",
+                "committee_mapped": "Committee on Agriculture",
+                "held_date": "May 5, 2022",
+                "members": None if number % 3 else "Bo L. Redmarsh (IL); Ida Wainscott (MA)",
+                "bill_numbers": None,
+                "witnesses": None if number % 2 else "Larkspur, Jeff, Owner, Larkspur Farms",
+                "__index_level_0__": number,
+            }
+        )
+    name = "gtfintechlab/CoCoHD_hearing_details_cleaned"
+    write(tmp_path / name / "data", "train-00000-of-00001", rows, datasets.Features(DETAILS))
+    parts = [load("cocohd", name, split) for split in SPLITS]
+    assert sum(map(len, parts)) == len({e.id for part in parts for e in part}) == 60
+    for example in (example for part in parts for example in part):
+        number = int(example.id[-3:])
+        fields = json.loads(example.completion)
+        assert fields["title"] == f"Soil {number}"
+        assert example.body.endswith(f"SOIL {number}")
+        assert ("witnesses" in fields, "members" in fields) == (not number % 2, not number % 3)

@@ -193,7 +193,8 @@ def test_the_pinned_commit_is_asked_for_and_the_resolved_one_recorded(
 
     def load_dataset(path: str, **options: Any) -> Any:
         calls.append({"path": path, **options})
-        table = datasets.Dataset.from_list([dict.fromkeys(TASKS[task].columns[0])])
+        key = [source.joined.key] if source.joined else []
+        table = datasets.Dataset.from_list([dict.fromkeys([*TASKS[task].columns[0], *key])])
         table.info.download_checksums = {f"hf://datasets/{path}@{commit}/data/x.parquet": {}}
         return table
 

@@ -20,6 +20,7 @@ OWN_KEYS = {
     "medmcqa": {"choose_by"},
     "medreason": {"choose_by"},
     "invoice_ocr": {"schema_in_prompt", "constrained_decoding"},
+    "cocohd": {"constrained_decoding"},
 }
 
 
