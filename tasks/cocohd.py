@@ -13,10 +13,10 @@ from typing import Any
 from tasks.base import DataError, Example, HubSource, JoinedFiles, Row, TaskSpec
 from tasks.embedded.cocohd import NAME, STAND_IN, make_rows
 from tasks.evaluate_metrics import compute
-from tasks.hearing_details import COLUMNS, KEYS, read_hearing
 from tasks.json_schema import infer_schema
 from tasks.metrics.fields import score_fields
 from tasks.rows import read_text, show_value
+from tasks.schemas.hearing_details import COLUMNS, KEYS, read_hearing
 
 INSTRUCTION = (
     "Extract the details of this congressional hearing as one JSON object with the keys title, "

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from tasks.base import DataError, HubSource, Split, TaskSpec
-from tasks.joined_files import JoinedRows
+from tasks.readers.joined_files import JoinedRows
 from tasks.rows import show_names
 from tasks.sources import (
     OFFLINE_HINT,

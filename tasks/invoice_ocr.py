@@ -1,6 +1,6 @@
 """Invoice OCR: the text of a scanned invoice or receipt -> nested JSON, scored field by field.
 
-`tasks.invoice_rows` says in which columns the public sets have the two.
+`tasks.schemas.invoice_rows` says in which columns the public sets have the two.
 """
 
 import json
@@ -10,9 +10,9 @@ from typing import Any
 from tasks.base import SAME_SPLITS, DataError, Example, HubSource, Row, TaskSpec
 from tasks.embedded.invoice_ocr import NAME, STAND_IN, make_rows
 from tasks.evaluate_metrics import compute
-from tasks.invoice_rows import make_split_key, read_fields, read_invoice_text
 from tasks.json_schema import infer_schema
 from tasks.metrics.fields import count_fields, score_fields
+from tasks.schemas.invoice_rows import make_split_key, read_fields, read_invoice_text
 
 
 def to_example(row: Row) -> Example:

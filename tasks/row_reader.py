@@ -7,7 +7,7 @@ from dataclasses import replace
 from tasks.base import DataError, Example, Row, SourceError, Split, TaskSpec
 from tasks.evaluate_metrics import read_prediction
 from tasks.rows import check_characters, show_value
-from tasks.scans import postpone_reading
+from tasks.schemas.scans import postpone_reading
 from tasks.sources import SourceRows, read_row
 
 OWN_SLACK = 1e-6

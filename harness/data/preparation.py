@@ -51,10 +51,6 @@ class PreparedTask:
     """JSON schema that generation is held to; None where it is free."""
     notes: tuple[str, ...] = ()
     """What a reader of the scores has to know of prompts and answers, in sentences."""
-    overlap: int = 0
-    """Test examples whose prompt is a training example's too."""
-    duplicates: int = 0
-    """Test examples whose prompt is that of an earlier one."""
 
     @cached_property
     def spec(self) -> TaskSpec:
@@ -127,9 +123,8 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
             *describe_decoding(config.model),
             *_describe_scoring(spec, test),
             *train.notes,
+            *_describe_repeats(task.name, train, test),
         ),
-        overlap=_count_overlap(train, test),
-        duplicates=_count_duplicates(test),
     )
 
 
@@ -254,13 +249,21 @@ def _leave_out_known(loaded: LoadedExamples, train: LoadedExamples) -> LoadedExa
     return dataclasses.replace(loaded, examples=kept)
 
 
-def _count_overlap(train: LoadedExamples, test: LoadedExamples) -> int:
-    known = {normalise_content(example.conversation) for example in train.examples}
-    return sum(normalise_content(e.conversation) in known for e in test.examples)
-
-
-def _count_duplicates(test: LoadedExamples) -> int:
-    return len(test.examples) - len({normalise_content(e.conversation) for e in test.examples})
+def _describe_repeats(name: str, train: LoadedExamples, test: LoadedExamples) -> list[str]:
+    """How many test prompts are trained on, and how many are there twice, in sentences."""
+    trained = {normalise_content(example.conversation) for example in train.examples}
+    tested = [normalise_content(example.conversation) for example in test.examples]
+    known = sum(content in trained for content in tested)
+    repeats = len(tested) - len(set(tested))
+    of_all = f"of {len(tested)} test examples of {name}"
+    found = {
+        f"{known} {of_all} have a prompt that is trained on, so their scores may be too high; "
+        "leave them out of one of the two.": known,
+        f"{repeats} {of_all} repeat the prompt of an earlier one, so they count more than once.": (
+            repeats
+        ),
+    }
+    return [sentence for sentence, count in found.items() if count]
 
 
 def _make_rules(config: Config, spec: TaskSpec, context_length: int) -> EncodingRules:

@@ -1,6 +1,7 @@
 """The metrics that a task of the user's own can name, each with what its answers must be."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from tasks.metrics.answers import (
 )
 from tasks.metrics.choices import score_choice
 from tasks.metrics.exact import score_exact
-from tasks.metrics.fields import count_fields, score_fields
+from tasks.metrics.fields import has_fields, score_fields
 from tasks.metrics.json_object import MAX_DEPTH, is_deeper
 from tasks.metrics.labels import read_labels, score_labels
 from tasks.metrics.summaries import describe_words, has_words, score_summary
@@ -88,14 +89,24 @@ def make_numeric(decimal: str | None = None) -> Metric:
     )
 
 
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _read_float(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _refuse_constant(digits)
+
+
 def _read_object(answer: str) -> str:
     try:
-        value = json.loads(answer)
-        json.dumps(value, allow_nan=False)
+        value = json.loads(answer, parse_constant=_refuse_constant, parse_float=_read_float)
     except (ValueError, RecursionError) as error:
         raise DataError(f"the answer is {show_value(answer)}, expected JSON ({error})") from error
     # Deeper ones no scorer would follow, and no model is asked for them.
-    if not isinstance(value, dict) or is_deeper(value, MAX_DEPTH) or count_fields(value) == 0:
+    may_be_deep = answer.count("{") + answer.count("[") > MAX_DEPTH
+    is_deep = may_be_deep and is_deeper(value, MAX_DEPTH)
+    if not isinstance(value, dict) or is_deep or not has_fields(value):
         raise DataError(
             f"the answer is {show_value(answer)}, expected a JSON object with a field to score, at "
             f"most {MAX_DEPTH} levels deep"
@@ -119,6 +130,11 @@ METRICS: dict[str, Metric] = {
         score=lambda example, text: score_exact(text, example.reference),
         module="exact_answer",
         headline="exact_match",
+        own_score=lambda example: (
+            1.0
+            if example.completion == example.reference
+            else score_exact(example.completion, example.reference)["exact_match"]
+        ),
     ),
     "numeric": make_numeric(),
     "rouge": Metric(

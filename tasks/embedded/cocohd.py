@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tasks.base import Row, Split
-from tasks.embedded.hearing_pages import Block, draw_layout, lay_out
-from tasks.embedded.hearings import Hearing, make_hearing, to_columns
+from tasks.embedded.congress.hearing_pages import Block, draw_layout, lay_out
+from tasks.embedded.congress.hearings import Hearing, make_hearing, to_columns
 from tasks.embedded.ocr_noise import add_noise, draw_condition
-from tasks.lazy_row import LazyRow
+from tasks.readers.lazy_row import LazyRow
 from tasks.splits import assign_split
 
 NAME = "generated hearing transcripts with OCR noise, split by content"

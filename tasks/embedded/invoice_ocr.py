@@ -22,8 +22,8 @@ from tasks.embedded.invoice_pages import lay_out
 from tasks.embedded.invoices import Invoice, make_invoice, to_fields
 from tasks.embedded.ocr_noise import add_noise, draw_condition
 from tasks.embedded.rendering import render_page
-from tasks.lazy_row import LazyRow
-from tasks.scans import ScannerMissing, find_version
+from tasks.readers.lazy_row import LazyRow
+from tasks.schemas.scans import ScannerMissing, find_version
 from tasks.splits import assign_split
 
 NAME = "generated invoices with OCR noise, split by content"

@@ -129,6 +129,11 @@ def count_fields(value: Any) -> int:
     return sum(1 for _ in _list_fields(value, ()))
 
 
+def has_fields(value: Any) -> bool:
+    """Whether any field has a value."""
+    return next(_list_fields(value, ()), None) is not None
+
+
 def _list_fields(value: Any, path: Path) -> Iterator[Path]:
     if isinstance(value, Mapping):
         for key, item in value.items():

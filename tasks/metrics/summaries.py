@@ -24,7 +24,7 @@ def score_summary(prediction: str, reference: str) -> dict[str, float]:
 
 def has_words(text: str) -> bool:
     """Whether a text has anything that ROUGE counts: it scores 1 on itself then, and else 0."""
-    if has_other_script(text):
+    if not text.isascii() and has_other_script(text):
         return bool(UnicodeTokenizer().tokenize(text))
     return re.search("[a-z0-9]", text.lower()) is not None
 

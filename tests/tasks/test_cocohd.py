@@ -9,7 +9,7 @@ import pytest
 
 from tasks import TASKS, DataError, Source, load_examples
 from tasks.cocohd import find_transcript
-from tasks.hearing_details import KEYS, parse_witness, read_hearing, split_committee
+from tasks.schemas.hearing_details import KEYS, parse_witness, read_hearing, split_committee
 
 COCOHD = TASKS["cocohd"]
 ROW: Mapping[str, Any] = {

@@ -11,10 +11,10 @@ import pytest
 from tasks import TASKS
 from tasks.embedded import cocohd
 from tasks.embedded.cocohd import Transcript, make_rows, make_transcripts
-from tasks.embedded.hearing_pages import TENS, draw_layout
-from tasks.embedded.hearings import CONGRESSES, invert, make_hearing, to_columns
-from tasks.hearing_details import read_hearing
-from tasks.us_states import STATES
+from tasks.embedded.congress.hearing_pages import TENS, draw_layout
+from tasks.embedded.congress.hearings import CONGRESSES, invert, make_hearing, to_columns
+from tasks.schemas.hearing_details import read_hearing
+from tasks.schemas.us_states import STATES
 
 DATE = re.compile(
     r"(?:january|february|march|april|may|june|july|august|september|october|november|december)"

@@ -261,7 +261,7 @@ def test_naver_clova_ix_cord_v2(
     tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Its words are in the ground truth: nothing is decoded and Tesseract is not needed.
-    monkeypatch.setattr("tasks.scans.find_version", pytest.fail)
+    monkeypatch.setattr("tasks.schemas.scans.find_version", pytest.fail)
     several = [{"nm": "Tea", "price": "2.000"}, {"nm": "Nasi Goreng", "price": "7.000"}]
     image = {"bytes": b"never opened", "path": None}
     rows = [
@@ -308,7 +308,7 @@ def test_katanaml_org_invoices_donut_data_v1(tmp_path: Path, load: Load) -> None
 def test_mychen76_invoices_and_receipts_ocr_v1(
     tmp_path: Path, load: Load, has_words: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.scans.find_version", pytest.fail)
+    monkeypatch.setattr("tasks.schemas.scans.find_version", pytest.fail)
     fields = {"header": {"invoice_no": "7"}, "items": [{"item_desc": "L'eau", "item_vat": "10%"}]}
     boxes = [
         [

@@ -135,7 +135,7 @@ def test_a_single_item_that_is_an_object_is_learned_and_scored_as_it_is() -> Non
 def test_a_split_key_is_the_text_or_the_image_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.scans.find_version", pytest.fail)
+    monkeypatch.setattr("tasks.schemas.scans.find_version", pytest.fail)
     assert INVOICE_OCR.split_key(ROW) == ROW["ocr_text"]
     (tmp_path / "page").write_bytes(b"bytes of an image")
     keys = {

@@ -7,7 +7,7 @@ import pytest
 
 from tasks import DataError, Example, Source, TaskSpec, load_examples
 from tasks.base import HubSource, JoinedFiles, SourceError
-from tasks.joined_files import read_joined
+from tasks.readers.joined_files import read_joined
 
 datasets = pytest.importorskip("datasets")
 errors = pytest.importorskip("huggingface_hub.errors")

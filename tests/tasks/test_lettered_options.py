@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.base import DataError
-from tasks.lettered_options import find_letter, read_options, split_inline
+from tasks.schemas.lettered_options import find_letter, read_options, split_inline
 
 FOUR = {"A": "Root", "B": "Division", "C": "Cord", "D": "Trunk"}
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tasks import TASKS, DataError, Source, load_examples, scans
-from tasks.word_boxes import WordBox, write_lines
+from tasks import TASKS, DataError, Source, load_examples
+from tasks.schemas import scans
+from tasks.schemas.word_boxes import WordBox, write_lines
 
 Image = pytest.importorskip("PIL.Image")
 ImageDraw = pytest.importorskip("PIL.ImageDraw")

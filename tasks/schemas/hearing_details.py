@@ -17,7 +17,7 @@ from typing import Any
 
 from tasks.base import DataError, Row
 from tasks.rows import check_characters, read_object, show_names, show_value
-from tasks.us_states import STATES
+from tasks.schemas.us_states import STATES
 
 COLUMNS = (
     "title", "congress_session", "chamber", "committee", "held_date", "witnesses", "members",

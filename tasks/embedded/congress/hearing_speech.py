@@ -7,8 +7,8 @@ import random
 from collections.abc import Iterator
 from datetime import timedelta
 
-from tasks.embedded.hearing_words import HOUSE_PANELS, INSTITUTES, PLACES, SENATE_PANELS
-from tasks.embedded.hearings import Hearing, Person, Speaker, format_day
+from tasks.embedded.congress.hearing_words import HOUSE_PANELS, INSTITUTES, PLACES, SENATE_PANELS
+from tasks.embedded.congress.hearings import Hearing, Person, Speaker, format_day
 
 OPENINGS = (
     "The {panel} will come to order. Without objection, the chair is authorized to declare a "

@@ -8,7 +8,7 @@ https://arxiv.org/abs/2111.15664), or in `parsed_data`. The text is the first th
   ast.literal_eval and never run;
 - the words of `valid_line` in `ground_truth`, grouped into visual rows by their boxes. CORD has
   them: read by people, and without what they marked as noise, so cleaner than any OCR;
-- `image`, read by Tesseract (`tasks.scans`).
+- `image`, read by Tesseract (`tasks.schemas.scans`).
 """
 
 import ast
@@ -22,8 +22,8 @@ from typing import Any
 from tasks.base import DataError, Row
 from tasks.metrics.json_object import MAX_DEPTH, is_deeper
 from tasks.rows import check_characters, read_object, read_text, read_value, show_value
-from tasks.scans import ScannerMissing, read_image_bytes, read_scan
-from tasks.word_boxes import WordBox, write_lines
+from tasks.schemas.scans import ScannerMissing, read_image_bytes, read_scan
+from tasks.schemas.word_boxes import WordBox, write_lines
 
 MAX_LITERAL_CHARACTERS = 2_000_000
 

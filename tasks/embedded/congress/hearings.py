@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from tasks.embedded.hearing_words import (
+from tasks.embedded.congress.hearing_words import (
     HOUSE_PANELS,
     INSTITUTES,
     LAST_NAMES,
@@ -20,7 +20,7 @@ from tasks.embedded.hearing_words import (
     WOMENS_NAMES,
     Panel,
 )
-from tasks.us_states import STATES
+from tasks.schemas.us_states import STATES
 
 CONGRESSES = range(105, 119)
 """Those of CoCoHD."""

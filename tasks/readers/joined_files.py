@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from tasks.base import DataError, JoinedFiles, Row, SourceError
-from tasks.lazy_row import LazyRow
+from tasks.readers.lazy_row import LazyRow
 from tasks.rows import show_value
 from tasks.sources import OFFLINE_HINT
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Literal
 
-from tasks.embedded.hearing_speech import Speech, Turn, name_turn
-from tasks.embedded.hearings import (
+from tasks.embedded.congress.hearing_speech import Speech, Turn, name_turn
+from tasks.embedded.congress.hearings import (
     WEEKDAYS,
     Hearing,
     Member,
@@ -19,7 +19,7 @@ from tasks.embedded.hearings import (
     format_day,
     invert,
 )
-from tasks.us_states import STATES
+from tasks.schemas.us_states import STATES
 
 WIDTH = 72
 WitnessList = Literal["inverted", "natural", "names"]

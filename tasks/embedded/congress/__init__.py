@@ -1,0 +1,1 @@
+"""Generated hearings of Congress."""
