@@ -135,7 +135,7 @@ def _read_files(
         if read.columns is not None:
             choose_columns(task, read.columns, str(file))
             check_id_column(source, read.columns, str(file))
-        rows += [_locate_image(row, file.parent) for row in read.rows.values()]
+        rows += [_locate_image(_check_id(row, source), file.parent) for row in read.rows.values()]
         places += [read.locate(file, number) for number in read.rows]
     # The content is named too: results from before an edit must not be taken for the same data.
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
@@ -149,6 +149,18 @@ def _read_files(
         is_whole_set=choice.is_whole_set,
         is_checked_whole=True,
     )
+
+
+def _check_id(row: Row | DataError, source: Source) -> Row | DataError:
+    """The row; why it is none, where it lacks the id that was asked for by name."""
+    if source.id_column is None or isinstance(row, DataError):
+        return row
+    if row.get(source.id_column) is None:
+        return DataError(
+            f"column {source.id_column!r} is missing (the row has {show_names(row)}), expected an "
+            "id, because of task.id_column"
+        )
+    return row
 
 
 def _locate_image(row: Row | DataError, folder: Path) -> Row | DataError:

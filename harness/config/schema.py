@@ -367,8 +367,12 @@ class Config:
 
     @property
     def keeps_validation(self) -> bool:
-        """Whether the validation part of a set that is cut by rule is kept from training."""
-        return self.train.learning_rate == TUNED or bool(self.task.tuning_examples)
+        """Whether the validation part of a set that is cut by rule is kept from training.
+
+        Embedded sets have parts of their own.
+        """
+        is_tuned = self.train.learning_rate == TUNED or self.task.tuning_examples > 0
+        return is_tuned and self.task.source != "embedded"
 
     @cached_property
     def target(self) -> TargetSet:

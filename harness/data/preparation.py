@@ -29,7 +29,7 @@ from tasks.registry import TASKS, find_task
 from tasks.sources import Source
 from tasks.splits import normalise_content
 
-KEYS_LEAD = "Answer with one JSON object. Its keys, as far as the document has their values:"
+KEYS_LEAD = "The answer is one JSON object with these keys, as far as there are values for them:"
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,9 @@ def _load(
         return parts["train"], parts["test"]
     if has_validation(spec, source, task.data_seed):
         parts = load(train=task.train_examples, validation=task.tuning_examples)
-        return parts["train"], _leave_out_known(parts["validation"], parts["train"])
+        left = _leave_out_known(parts["validation"], parts["train"])
+        if left.examples:
+            return parts["train"], left
     return _hold_back(load(train=task.train_examples + task.tuning_examples)["train"], task)
 
 
@@ -233,7 +235,8 @@ def _hold_back(loaded: LoadedExamples, task: TaskConfig) -> tuple[LoadedExamples
     """The training examples, and those after them whose prompt is none of theirs."""
     train = dataclasses.replace(loaded, examples=loaded.examples[: task.train_examples])
     rest = dataclasses.replace(loaded, examples=loaded.examples[task.train_examples :])
-    if left := _leave_out_known(rest, train):
+    left = _leave_out_known(rest, train)
+    if left.examples:
         return train, left
     raise UserError(
         f"train.learning_rate is tuned, but the training split of {task.name} has "
@@ -298,9 +301,15 @@ def _make_schema(task: TaskConfig, spec: TaskSpec, train: LoadedExamples) -> dic
 
 
 def _name_keys(loaded: LoadedExamples, schema: dict[str, Any]) -> LoadedExamples:
-    """The examples, with the keys of their answers named before the prompt."""
+    """The examples, with the keys of their answers in the prompt: behind its first paragraph where
+    that is never cut, else before it."""
     keys = f"{KEYS_LEAD}\n{write_skeleton(schema)}\n\n"
-    named = (dataclasses.replace(e, prefix=keys + e.prefix) for e in loaded.examples)
+    named = (
+        dataclasses.replace(
+            e, prefix=e.prefix + keys if e.prefix[-2:] == "\n\n" else keys + e.prefix
+        )
+        for e in loaded.examples
+    )
     return dataclasses.replace(loaded, examples=tuple(named))
 
 

@@ -23,6 +23,14 @@ SCORE_NAMES = {
     "exact_match": "Exact match",
     "token_f1": "Token F1",
     "parse_rate": "Parse rate",
+    "label_f1": "Label F1",
+    "label_precision": "Label precision",
+    "label_recall": "Label recall",
+    "label_f1_micro": "Label F1 (micro)",
+    "label_f1_macro": "Label F1 (macro)",
+    "has_number": "Has a number",
+    "mean_absolute_error": "Mean absolute error (lower is better)",
+    "spearman": "Spearman",
 }
 """Name in the records -> name in print."""
 

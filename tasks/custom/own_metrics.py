@@ -21,7 +21,6 @@ from typing import Any
 
 from tasks.base import DataError, Example
 from tasks.custom.metrics import METRICS, Metric
-from tasks.evaluate_metrics import load_metric
 from tasks.rows import show_value
 
 GROUP = "harness.metrics"
@@ -138,8 +137,10 @@ def _wrap_module(name: str, key: str) -> Metric:
         )
     title = key or folder.name.removesuffix(".py")
 
+    module = _load_module(name)
+
     def score(prediction: str, reference: str) -> dict[str, float]:
-        result = _load_module(name).compute(predictions=[prediction], references=[reference])
+        result = module.compute(predictions=[prediction], references=[reference])
         numbers = {k: v for k, v in result.items() if isinstance(v, (int, float))}
         if title in numbers or len(numbers) != 1:
             return {title: numbers[title]} if title in numbers else numbers
@@ -151,11 +152,12 @@ def _wrap_module(name: str, key: str) -> Metric:
 
 @cache
 def _load_module(name: str) -> Any:
+    import evaluate
+
     try:
-        return load_metric(name)
-    except DataError:
-        raise
+        return evaluate.load(name, keep_in_memory=True)
     except Exception as error:
+        # What a module imports may be missing too.
         raise DataError(
             f"evaluate:{name}: cannot be loaded ({_first_line(error)}); check the name and the "
             "network, and install what it needs"

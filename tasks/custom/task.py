@@ -108,6 +108,7 @@ def _make_maker(task: CustomTask, metric: Metric) -> "_ChatMaker | _TemplateMake
         reasoning = make_text("task.reasoning", task.reasoning, task.optional_columns)
     answers = _AnswerMaker(task, metric, reasoning)
     if task.format.chat is not None:
+        _refuse_unread(task)
         return _ChatMaker(answers, task.format.chat)
     if task.prompt is None or task.answer is None:
         missing = "task.prompt" if task.prompt is None else "task.answer"
@@ -119,6 +120,17 @@ def _make_maker(task: CustomTask, metric: Metric) -> "_ChatMaker | _TemplateMake
     )
     maker.check_cut_column()
     return maker
+
+
+def _refuse_unread(task: CustomTask) -> None:
+    """Raise DataError for settings that rows with turns have no use for."""
+    own = {"prompt": task.prompt, "answer": task.answer, "cut_column": task.cut_column}
+    for name, value in own.items():
+        if value is not None:
+            raise DataError(
+                f"task.{name} is {value!r}, but rows with turns have the prompt and the answer "
+                f"themselves; leave task.{name} out"
+            )
 
 
 @dataclass(frozen=True)
@@ -326,9 +338,9 @@ def _are_distinct(options: Sequence[str]) -> bool:
 
 def _find_body(row: Row, prompt: str, columns: Sequence[str], cut_column: str | None) -> str:
     """The text that may be cut: one that stands in the prompt once, as it is in the row."""
-    texts = [row[column] for column in columns if isinstance(row[column], str)]
-    if cut_column:
-        texts = [row[cut_column]] if isinstance(row[cut_column], str) else []
+    used = [cut_column] if cut_column else columns
+    # An optional column may be missing, or empty.
+    texts = [text for column in used if isinstance(text := row.get(column), str) and text]
     fitting = [text for text in texts if prompt.count(text) == 1]
     if cut_column and not fitting:
         raise DataError(

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from harness.config import content
 from harness.config.composing import compose
 from harness.config.content import digest_data, digest_model
 from harness.config.schema import TaskConfig
+from harness.records.record import Record, write_record
 from harness.sweep import run
 
 Compose = Callable[..., Any]
@@ -320,3 +322,50 @@ def test_replaced_weights_are_another_model(tiny_config: Compose, tmp_path: Path
     shutil.rmtree(old.study_folder / "runs" / old.run_id)
     shutil.rmtree(old.study_folder / "runs" / old.base_run_id)
     assert set(load_results(old.study_folder)["model"]) == {"mine"}
+
+
+def test_hub_data_is_read_at_a_commit_that_the_study_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default branch moves on between two commands of a study."""
+    moving = iter(COMMITS)
+    asked = []
+
+    def answer(self: Any, name: str, revision: str | None = None) -> Any:
+        asked.append((name, revision))
+        return SimpleNamespace(sha=next(moving))
+
+    monkeypatch.setattr(content.HfApi, "dataset_info", answer)
+    study = [f"results_dir={tmp_path}", "study=one", "task=fincot", "task.dataset=org/set"]
+    first = compose_anew(study)
+    assert (first.task.source, first.task.revision) == ("hub", COMMITS[0])
+    folder = first.study_folder / "runs" / first.run_id
+    write_record(folder, Record(first.run_id, "ok", first.as_record()))
+    again = compose_anew(study)
+    assert again.task.revision == COMMITS[0]
+    assert again.run_id == first.run_id
+    # Another study begins with what is there today, and a commit that is asked for is read.
+    assert compose_anew([*study[:1], "study=two", *study[2:]]).task.revision == COMMITS[1]
+    assert asked == [("org/set", None)] * 2
+
+
+def compose_anew(overrides: list[str]) -> Any:
+    content.find_commit.cache_clear()
+    content._list_pins.cache_clear()
+    return compose(overrides)
+
+
+def test_without_a_network_the_commit_is_that_of_the_copy_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(content.HfApi, "dataset_info", fail)
+    monkeypatch.setattr(content, "HF_HUB_CACHE", str(tmp_path))
+    overrides = ["task=fincot", "task.source=hub", "task.dataset=org/set"]
+    assert compose_anew(overrides).task.revision is None
+    refs = tmp_path / "datasets--org--set" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text(COMMITS[0])
+    assert compose_anew(overrides).task.revision == COMMITS[0]

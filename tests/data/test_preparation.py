@@ -11,6 +11,7 @@ import pytest
 from harness.data.preparation import PreparedTask, prepare_task, share_cut
 from harness.errors import UserError
 from tasks import DataError
+from tasks.evaluate_metrics import score_examples
 
 Compose = Callable[..., Any]
 
@@ -177,3 +178,152 @@ def test_rows_held_back_repeat_no_training_prompt(tiny_config: Compose, tmp_path
     assert prepared.split == "validation"
     assert not trained & set(kept)
     assert 0 < len(kept) < 30  # there were some to leave out
+
+
+def test_rates_are_tuned_on_a_validation_part_that_is_there(
+    tiny_config: Compose, tmp_path: Path
+) -> None:
+    for part, count in (("train", 20), ("validation", 9), ("test", 10)):
+        lines = [f"{part} {i},{('billing', 'bug')[i % 2]}" for i in range(count)]
+        (tmp_path / f"{part}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    config = tiny_config(*CUSTOM, f"task.path={tmp_path}")
+    tuning = dataclasses.replace(config.task, tuning_examples=64)
+    prepared = prepare(dataclasses.replace(config, task=tuning))
+    assert prepared.split == "validation"
+    assert {item.example.body.split()[0] for item in prepared.train} == {"train"}
+    assert [item.example.body.split()[0] for item in prepared.test] == ["validation"] * 9
+
+
+def test_what_is_trained_on_with_a_tuned_rate_is_not_validated_on(
+    tiny_config: Compose, rows: Path
+) -> None:
+    settings = (*CUSTOM, f"task.path={rows}", "task.train_examples=60", "task.test_examples=60")
+    fixed = tiny_config(*settings)
+    tuned = tiny_config(*settings, "train.learning_rate=tuned", "train.tuning_seed=9")
+    assert fixed.group != tuned.group
+    trial = dataclasses.replace(fixed.task, tuning_examples=64)
+    validation = prepare(dataclasses.replace(fixed, task=trial))
+    configs = {"fixed": fixed, "tuned": tuned}
+    trained = {
+        name: {item.example.body for item in prepare(config).train}
+        for name, config in configs.items()
+    }
+    held = {item.example.body for item in validation.test}
+    assert held
+    assert not trained["tuned"] & held
+    assert trained["fixed"] == trained["tuned"] | held
+    tested = [[item.example.id for item in prepare(each).test] for each in (fixed, tuned)]
+    assert tested[0] == tested[1]
+
+
+def test_repeats_are_counted(tiny_config: Compose, tmp_path: Path) -> None:
+    texts = {"train": ["One", "Two", "Three"], "test": ["two!", "Four", "four", "Five"]}
+    for part, listed in texts.items():
+        lines = [f"{text},{('billing', 'bug')[i % 2]}" for i, text in enumerate(listed)]
+        (tmp_path / f"{part}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    config = tiny_config(*CUSTOM, f"task.path={tmp_path}", "task.test_examples=10")
+    notes = prepare(config).notes
+    assert any(n.startswith("1 of 4 test examples of tickets have a prompt that") for n in notes)
+    assert any(n.startswith("1 of 4 test examples of tickets repeat the prompt") for n in notes)
+
+
+def test_the_keys_of_the_answers_are_named_in_the_prompt(tiny_config: Compose, rows: Path) -> None:
+    named = prepare(tiny_config("task=invoice_ocr"))
+    plain = prepare(tiny_config("task=invoice_ocr", "task.schema_in_prompt=false"))
+    keys = set().union(*(json.loads(item.example.completion) for item in named.train))
+    for with_keys, without in zip(named.test, plain.test, strict=True):
+        assert with_keys.example.completion == without.example.completion
+        added = with_keys.example.prefix.removeprefix(without.example.prefix)
+        skeleton = json.loads(added.splitlines()[1])
+        assert set(skeleton) == keys
+        # Nothing of the answers themselves.
+        assert json.loads(with_keys.example.completion)["vendor"] not in added
+    with pytest.raises(UserError, match=r"task.schema_in_prompt is on, .* are not JSON; turn"):
+        prepare(tiny_config(*CUSTOM, f"task.path={rows}", "task.schema_in_prompt=true"))
+
+
+NUMBERS = (
+    *("task=custom", "task.name=sums", 'task.prompt="{{ q }}"', "task.answer=a"),
+    "task.metric=numeric",
+)
+
+
+def write_sums(folder: Path, answer: str) -> Path:
+    path = folder / "sums.jsonl"
+    path.write_text("\n".join(json.dumps({"q": f"{n}?", "a": answer}) for n in range(40)))
+    return path
+
+
+def test_decimal_commas(tiny_config: Compose, tmp_path: Path) -> None:
+    path = write_sums(tmp_path, "1.234,5 EUR")
+    comma = prepare(tiny_config(*NUMBERS, f"task.path={path}", "task.decimal=comma"))
+    example = comma.test[0].example
+    assert (example.completion, example.reference) == ("1.234,5 EUR", "1234.5 EUR")
+    for text, right in (("1234,5", 1), ("1.234,50", 1), ("1.230", 0), ("12,345", 0)):
+        (scores,) = score_examples(comma.spec, [(example, text)])
+        assert scores["answer_accuracy"] == right, text
+    path = write_sums(tmp_path, "12,5")
+    with pytest.raises(DataError, match=r"comma may be a decimal .*task.decimal=comma"):
+        prepare(tiny_config(*NUMBERS, f"task.path={path}"))
+    path = write_sums(tmp_path, "1,234")
+    assert prepare(tiny_config(*NUMBERS, f"task.path={path}")).test[0].example.reference == "1,234"
+    with pytest.raises(UserError, match=r"task.decimal is comma, but task.metric is not set"):
+        tiny_config("task.decimal=comma")
+    with pytest.raises(DataError, match=r"task.metric is choice, which does not read it"):
+        prepare(tiny_config(*CUSTOM, f"task.path={path}", "task.decimal=comma"))
+
+
+def test_a_reasoning_goes_before_any_answer(tiny_config: Compose, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"text": f"T{n}", "why": f"Because {n}.", "label": "bug"} for n in range(40)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    settings = (*CUSTOM, f"task.path={path}", "task.reasoning=why")
+    with pytest.raises(UserError, match=r"set task.choose_by=generation"):
+        tiny_config(*settings)
+    prepared = prepare(tiny_config(*settings, "task.choose_by=generation"))
+    example = prepared.train[0].example
+    assert example.completion.endswith(".\nAnswer: bug")
+    assert example.ending == "\nAnswer: bug"
+    assert example.reference == "bug"
+    pairs = [
+        (example, text) for text in ("It may be billing.\nAnswer: bug", "bug\nAnswer: billing")
+    ]
+    assert [s["accuracy"] for s in score_examples(prepared.spec, pairs)] == [1, 0]
+    assert prepared.spec.split_reasoning is not None
+    assert prepared.spec.split_reasoning("a\nAnswer: bug") == "a\n"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("task.format=messages", "task.answer=label"), "task.answer is 'label', but rows with"),
+        (("task.format=messages", 'task.prompt="{{ a }}"'), "task.prompt is .* rows with turns"),
+        (("task.format=messages", "task.cut_column=a"), "task.cut_column is 'a', but rows"),
+        (("task.format=alpaca", "task.metric=null"), "task.format is set, but task.metric is not"),
+        (("task.format=csv",), "task.format is 'csv'; expected one of alpaca, sharegpt, messages"),
+        (("task.encoding=klingon", "task.format=alpaca"), "task.encoding is 'klingon'"),
+        (("task.format=alpaca", "task.name=medmcqa"), "task.format is set, but task.name is 'medm"),
+    ],
+)
+def test_formats_that_do_not_go_with_other_settings(
+    tiny_config: Compose, rows: Path, overrides: tuple[str, ...], expected: str
+) -> None:
+    settings = ("task=custom", "task.name=own", "task.metric=exact", f"task.path={rows}")
+    with pytest.raises((UserError, DataError), match=expected) as caught:
+        prepare(tiny_config(*settings, *overrides))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_of_data_sets_is_read_by_name(tiny_config: Compose, tmp_path: Path) -> None:
+    info = {"one": {"file_name": "one.json"}, "two": {"file_name": "two.json"}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    rows = [{"instruction": f"Say {n}.", "input": "", "output": str(n)} for n in range(60)]
+    (tmp_path / "two.json").write_text(json.dumps(rows))
+    settings = ("task=custom", "task.name=own", "task.metric=exact")
+    place = f"task.path={tmp_path / 'dataset_info.json'}"
+    config = tiny_config(*settings, place, "task.subset=two")
+    assert prepare(config).train[0].example.prompt.startswith("Say ")
+    (tmp_path / "two.json").write_text(json.dumps(rows[1:]))
+    assert tiny_config(*settings, place, "task.subset=two").run_id != config.run_id
+    with pytest.raises(DataError, match="expected one of its data sets: one, two"):
+        tiny_config(*settings, place)

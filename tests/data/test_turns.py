@@ -12,7 +12,7 @@ from harness.data.encoding import EncodingRules, encode_examples
 from harness.data.turns import TEMPLATE_DATE, TurnWriter
 from harness.errors import UserError
 from harness.models.loading import load_tokenizer
-from tasks.base import Example
+from tasks.base import Example, Turn
 
 TURN = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -130,3 +130,67 @@ def test_an_empty_prompt_has_a_token_for_the_first_label_to_follow() -> None:
     encoded = encode(tokenizer, "")
     assert encoded.prompt_ids == (tokenizer.bos_token_id,)
     assert tokenizer.decode(encoded.completion_ids) == "  yes<|im_end|>"
+
+
+SYSTEMLESS = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}" + TURN + ANSWER
+)
+SILENT = (
+    "{% for m in messages %}{% if m['role'] != 'system' %}<|im_start|>{{ m['role'] }}\n"
+    "{{ m['content'] }}<|im_end|>\n{% endif %}{% endfor %}" + ANSWER
+)
+TALK: tuple[Turn, ...] = (
+    ("system", "Count."),
+    *(("user", "One?"), ("assistant", "One"), ("user", "Next?"), ("assistant", "Two")),
+)
+
+
+def encode_talk(template: str | None, limit: int = 100, question: str = "And now?") -> Any:
+    tokenizer = make_tokenizer(template)
+    example = Example("1", "", question, "", "three", "three", turns=TALK)
+    (encoded,) = encode_examples(
+        [example], tokenizer, EncodingRules("head", limit, 20, context_length=200)
+    )
+    return encoded, tokenizer.decode(encoded.prompt_ids)
+
+
+def test_earlier_turns_are_turns_of_the_template() -> None:
+    encoded, text = encode_talk(TURN + ANSWER)
+    turns = [*TALK, ("user", "And now?")]
+    expected = "".join(f"<|im_start|>{role}\n{said}<|im_end|>\n" for role, said in turns)
+    assert text == f"{expected}<|im_start|>assistant\n"
+    # Only the last answer carries loss.
+    assert make_tokenizer().decode(encoded.completion_ids[:-1]) == "three"
+
+
+@pytest.mark.parametrize("template", [SYSTEMLESS, SILENT])
+def test_a_template_without_a_system_turn_has_it_before_the_first_question(template: str) -> None:
+    _, text = encode_talk(template)
+    assert text.startswith("<|im_start|>user\nCount.\n\nOne?<|im_end|>\n<|im_start|>assistant\nOne")
+    writer = TurnWriter.of(make_tokenizer(template))
+    alone = writer.write_turn("Q?", [("system", "Count.")])
+    assert alone.startswith("<|im_start|>user\nCount.\n\nQ?<|im_end|>")
+
+
+def test_plain_text_names_who_speaks() -> None:
+    _, text = encode_talk(None)
+    assert text == (
+        "Count.\n\nUser: One?\n\nAssistant: One\n\nUser: Next?\n\nAssistant: Two\n\n"
+        "User: And now?\n\nAssistant:"
+    )
+
+
+def test_the_oldest_turns_are_cut_first_and_a_question_goes_with_its_answer() -> None:
+    whole, _ = encode_talk(TURN + ANSWER)
+    full = len(whole.prompt_ids)
+    encoded, text = encode_talk(TURN + ANSWER, limit=full - 1)
+    assert "One" not in text
+    assert "Count." in text
+    assert "Next?" in text
+    assert encoded.cut_tokens == full - len(encoded.prompt_ids) > 0
+    # Where no earlier turn is left, the question itself loses its end.
+    encoded, text = encode_talk(TURN + ANSWER, limit=40, question="word " * 60)
+    assert "Next?" not in text
+    assert "Count." in text
+    assert 30 < len(encoded.prompt_ids) <= 40

@@ -23,6 +23,7 @@ from harness.sweep import run
 from harness.sweep.learning_rates import STEP, tune_rates
 from harness.sweep.plan import VariantPlan, plan_sweep
 from harness.training.packed_model import BASE_ROW, Pack
+from tasks import Source, load_examples
 
 ConfigMaker = Callable[..., Config]
 TUNED = ("train.learning_rate=tuned", "train.validation_examples=3")
@@ -175,17 +176,18 @@ def test_halving_drops_the_worse_half_early(untimed_config: ConfigMaker) -> None
     assert 6.32e-4 in by_length[None]
 
 
-def test_rows_held_back_are_neither_trained_on_nor_tested(untimed_config: ConfigMaker) -> None:
+def test_validation_rows_are_neither_trained_on_nor_tested(untimed_config: ConfigMaker) -> None:
     config = untimed_config()
     tested = prepare_task(config, 2048)
-    held = prepare_task(
-        dataclasses.replace(config, task=dataclasses.replace(config.task, held_back=5)), 2048
-    )
+    task = dataclasses.replace(config.task, tuning_examples=5)
+    held = prepare_task(dataclasses.replace(config, task=task), 2048)
     assert [e.example.id for e in held.train] == [e.example.id for e in tested.train]
     prompts = {e.example.prompt for e in held.test}
     assert len(prompts) == 5
     assert held.split == "validation"
     assert not prompts & {e.example.prompt for e in (*tested.train, *tested.test)}
+    own = load_examples(held.spec, "validation", Source("embedded"), limit=5)
+    assert [e.example.id for e in held.test] == [example.id for example in own.examples]
 
 
 def test_losses_are_transformers_own(untimed_config: ConfigMaker) -> None:

@@ -2,7 +2,10 @@
 
 import contextlib
 import csv
+import gzip
 import io
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +205,144 @@ def test_files_that_are_not_there_or_a_folder(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").mkdir()
     assert "cannot be read (Is a directory)" in catch_line(tmp_path / "b.parquet")
     assert find_files(tmp_path) == {}
+
+
+RECORDS = [{"id": n, "text": f"Row {n} é"} for n in range(3)]
+LINES = "\n".join(json.dumps(row) for row in RECORDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", json.dumps(RECORDS)),
+        ("a.json", json.dumps(RECORDS, indent=2)),
+        ("a.json", json.dumps({"data": RECORDS})),
+        ("a.json", json.dumps({"data": RECORDS}, indent=2)),
+        ("a.json", LINES),
+        ("a.jsonl", json.dumps(RECORDS)),
+        ("a.jsonl", LINES),
+        ("a.jsonl", "\n\n" + LINES + "\n"),
+        ("a.json", json.dumps(RECORDS, ensure_ascii=False)),
+    ],
+)
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_json_is_read_whatever_its_name_says(
+    tmp_path: Path, name: str, text: str, is_packed: bool
+) -> None:
+    path = tmp_path / (name + ".gz" * is_packed)
+    path.write_bytes(gzip.compress(text.encode()) if is_packed else text.encode())
+    assert list(read(path).values()) == RECORDS
+
+
+def test_a_row_of_a_document_is_named_by_its_number(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"a": 1}, 2]')
+    found = read_file(tmp_path / "a.json")
+    assert found.locate(tmp_path / "a.json", 2).endswith("a.json, row 2")
+    assert "a JSON int (2 (int)), expected an object" in str(found.rows[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.json", '[{"a": 1},\n {"a": }]', "a.json:2: column 8: not JSON"),
+        ("a.jsonl", '[{"a": 1},\n {"a": }]', "no row can be left out"),
+        ("a.json", '{"a": 1, "b": [{"c": 2}]}\n', None),
+        ("a.json", '{\n"a": 1,\n"b": 2\n}', "is one JSON object (a, b), expected an array"),
+        ("a.json", '"text"', "is one JSON 'text' (str), expected an array"),
+        ("a.json", "[]", "is empty, expected at least one row"),
+        ("a.json", "", "a.json:1: column 1: not JSON"),
+    ],
+)
+def test_documents_that_are_none(
+    tmp_path: Path, name: str, text: str, expected: str | None
+) -> None:
+    (tmp_path / name).write_text(text)
+    if expected is None:  # a line that is an object is a row
+        assert len(read(tmp_path / name)) == 1
+        return
+    assert expected in catch_line(tmp_path / name)
+
+
+def test_a_broken_line_of_many_is_a_bad_row_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": \n{"a": 2}\n{"a": 3}\n')
+    rows = read(tmp_path / "a.jsonl")
+    assert isinstance(rows[1], DataError)
+    assert list(rows.values())[1:] == [{"a": 2}, {"a": 3}]
+
+
+def test_a_packed_file_that_is_cut_short(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(LINES.encode() * 100)[:-20])
+    assert "cannot be unpacked" in catch_line(tmp_path / "a.jsonl.gz")
+    (tmp_path / "b.csv.gz").write_text("a,b\n1,2\n")
+    assert "expected a whole gzip file" in catch_line(tmp_path / "b.csv.gz")
+
+
+def test_tsv_and_named_separators(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("text\tlabel\n1,5;2\tx\n")
+    assert list(read(tmp_path / "a.tsv").values()) == [{"text": "1,5;2", "label": "x"}]
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbfsep=|\r\ntext|label\r\na;b|x\r\n")
+    assert read(tmp_path / "b.csv") == {3: {"text": "a;b", "label": "x"}}
+
+
+def test_another_encoding_is_said_of_the_file_and_can_be_named(tmp_path: Path) -> None:
+    text = "text,label\n" + "".join(f"déjà {n},x\n" for n in range(5))
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.encode("cp1252"))
+    line = catch_line(path)
+    assert "5 of 5 rows are not UTF-8" in line
+    assert "task.encoding=cp1252" in line
+    assert read_file(path, None, "cp1252").rows[2] == {"text": "déjà 0", "label": "x"}
+    lines = tmp_path / "a.jsonl"
+    lines.write_bytes("".join(f'{{"a": "é{n}"}}\n' for n in range(3)).encode("cp1252"))
+    assert "3 of 3 rows are not UTF-8" in catch_line(lines)
+    assert read_file(lines, None, "cp1252").rows[1] == {"a": "é0"}
+
+
+def write_parts(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        pq.write_table(pa.table({"id": [number]}), folder / name)
+
+
+def test_shards_are_one_part_in_their_order(tmp_path: Path) -> None:
+    shards = [f"train-0000{number}-of-00002.parquet" for number in (1, 0)]
+    write_parts(tmp_path, *shards, "test.parquet")
+    files = find_files(tmp_path)
+    assert [path.name[6:11] for path in files["train"]] == ["00000", "00001"]
+    assert [path.name for path in files["test"]] == ["test.parquet"]
+
+
+def test_a_clone_of_a_hub_set_keeps_its_files_in_data(tmp_path: Path) -> None:
+    write_parts(tmp_path / "data", "train-00000-of-00001.parquet")
+    (tmp_path / "README.md").write_text("---\n---")
+    assert list(find_files(tmp_path)) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("train-00000-of-00002.parquet",), "train lacks shard 1 of 2 (1 files)"),
+        (("train-00000-of-00001.parquet", "train-00000-of-00002.parquet",
+          "train-00001-of-00002.parquet"), "has shards of several sets"),
+        (("train.parquet", "train-00000-of-00001.parquet"), "has both"),
+    ],
+)  # fmt: skip
+def test_shards_that_are_not_whole(tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
+    write_parts(tmp_path, *names)
+    with pytest.raises(DataError, match=re.escape(expected)):
+        find_files(tmp_path)
+
+
+def test_folders_that_save_to_disk_wrote(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    one = datasets.Dataset.from_list(RECORDS)
+    one.save_to_disk(str(tmp_path / "one"))
+    (files,) = find_files(tmp_path / "one").values()
+    texts = [{"text": row["text"]} for row in RECORDS]
+    assert list(read_file(files[0], {"text"}).rows.values()) == texts
+    datasets.DatasetDict({"train": one, "test": one}).save_to_disk(str(tmp_path / "both"))
+    parts = find_files(tmp_path / "both")
+    assert set(parts) == {"train", "test"}
+    assert list(read_file(*parts["test"]).rows.values()) == RECORDS
+    next((tmp_path / "one").glob("*.arrow")).write_bytes(b"no arrow")
+    assert "cannot be read as save_to_disk wrote it" in catch_line(tmp_path / "one")

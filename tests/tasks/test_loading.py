@@ -3,6 +3,10 @@
 import dataclasses
 import hashlib
 import json
+import random
+import re
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,20 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks import TASKS, CustomTask, DataError, Source, load_examples, make_custom_task
+from tasks import (
+    TASKS,
+    CustomTask,
+    DataError,
+    LoadedExamples,
+    Source,
+    TaskSpec,
+    load_examples,
+    make_custom_task,
+    sources,
+)
+from tasks.base import Split
+from tasks.custom.templates import Renderer
+from tasks.loading import has_validation, load_parts
 from tasks.splits import assign_split
 
 MEDMCQA = TASKS["medmcqa"]
@@ -367,3 +384,114 @@ def test_a_completion_that_thinks_first_is_judged_by_its_answer(write: Write) ->
     folder = write("train.jsonl", {"q": "2 + 3?", "t": "<think>2 and 3.</think>", "a": "5"})
     (example,) = load_examples(task, "train", Source("local", str(folder))).examples
     assert task.score(example, "5")["answer_accuracy"] == 1
+
+
+def write_tickets(folder: Path, order: list[int]) -> Path:
+    folder.mkdir(exist_ok=True)
+    lines = [json.dumps({"text": f"Ticket {n}", "label": "ab"[n % 2]}) for n in order]
+    (folder / "tickets.jsonl").write_text("\n".join(lines) + "\n")
+    return folder / "tickets.jsonl"
+
+
+def make_sorting(prompt: str = "Sort: {{ text }}\n\nLabel:", **more: Any) -> TaskSpec:
+    return make_custom_task(CustomTask("own", prompt, "label", "choice", ["a", "b"], **more))
+
+
+def list_texts(part: LoadedExamples) -> list[str]:
+    return [re.findall(r"\d+", example.prompt)[0] for example in part.examples]
+
+
+def test_another_order_of_the_rows_changes_no_sample(tmp_path: Path) -> None:
+    order = list(range(200))
+    found = []
+    for name in ("as_it_was", "shuffled"):
+        path = write_tickets(tmp_path / name, order)
+        parts = load_parts(
+            make_sorting(), Source("local", path=str(path)), {"train": 30, "test": 20}
+        )
+        found.append([list_texts(part) for part in parts.values()])
+        random.Random(1).shuffle(order)
+    assert found[0] == found[1]
+
+
+def test_another_wording_of_the_prompt_changes_no_split(tmp_path: Path) -> None:
+    source = Source("local", path=str(write_tickets(tmp_path, list(range(200)))))
+    prompts = ("Sort: {{ text }}\n\nLabel:", "{{ text }}. Which label, please?")
+    limits: dict[Split, int | None] = {"train": None, "test": 20}
+    found = [
+        [list_texts(part) for part in load_parts(make_sorting(prompt), source, limits).values()]
+        for prompt in prompts
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_file_alone_is_cut_in_two_where_nobody_needs_three(tmp_path: Path) -> None:
+    source = Source("local", path=str(write_tickets(tmp_path, list(range(300)))))
+    wanted: dict[Split, int | None] = {"train": None, "validation": None, "test": None}
+    three = load_parts(make_sorting(), source, wanted)
+    two = load_parts(make_sorting(), source, {"train": None, "test": None}, joins_validation=True)
+    texts = {name: set(list_texts(part)) for name, part in three.items()}
+    assert list_texts(two["test"]) == list_texts(three["test"])
+    assert set(list_texts(two["train"])) == texts["train"] | texts["validation"]
+    assert not texts["train"] & texts["validation"]
+    # A part that a folder has of its own is not trained on.
+    for name in ("train", "validation", "test"):
+        rows = [{"text": f"{name} {n}", "label": "a"} for n in range(5)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "tickets.jsonl").unlink()
+    folder = load_parts(
+        make_sorting(), Source("local", path=str(tmp_path)), {"train": None}, joins_validation=True
+    )
+    assert len(folder["train"].examples) == 5
+
+
+def test_whether_a_source_has_a_validation_part(tmp_path: Path) -> None:
+    path = write_tickets(tmp_path, list(range(30)))
+    assert has_validation(make_sorting(), Source("local", path=str(path)))
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for name in ("train", "validation"):
+        shutil.copy(path, folder / f"{name}.jsonl")
+    # It is the test part, where there is no other.
+    assert not has_validation(make_sorting(), Source("local", path=str(folder)))
+    shutil.copy(path, folder / "test.jsonl")
+    assert has_validation(make_sorting(), Source("local", path=str(folder)))
+    assert has_validation(TASKS["fincot"], Source("embedded"))
+
+
+def test_a_file_is_read_once_and_its_rows_are_rendered_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """50,000 rows would take minutes otherwise."""
+    rendered, opened = Counter[str](), []
+    render, read = Renderer.render, sources.read_file
+
+    def count(self: Renderer, row: Any) -> str:
+        rendered[row["text"]] += 1
+        return render(self, row)
+
+    monkeypatch.setattr(Renderer, "render", count)
+    monkeypatch.setattr(sources, "read_file", lambda *a: opened.append(a) or read(*a))
+    path = write_tickets(tmp_path, list(range(200)))
+    load_parts(make_sorting(), Source("local", path=str(path)), {"train": 10, "test": 10})
+    assert len(opened) == 1
+    # Once to check it, and again for those that were drawn.
+    assert sorted(rendered.values()) == [1] * 180 + [2] * 20
+
+
+def test_ids_may_stand_in_another_column(tmp_path: Path) -> None:
+    rows = [{"key": f"k{n}", "text": f"Ticket {n}", "label": "a"} for n in range(20)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    source = Source("local", path=str(path), id_column="key")
+    assert {e.id[0] for e in load_examples(make_sorting(), "train", source).examples} == {"k"}
+    path.write_text("\n".join(json.dumps(row | {"key": "same"}) for row in rows))
+    with pytest.raises(DataError, match=r"column 'key' is 'same' .*, already used by"):
+        load_examples(make_sorting(), "train", source)
+    path.write_text(json.dumps(rows[0]) + '\n{"text": "Ticket", "label": "a"}')
+    with pytest.raises(DataError, match=r"a.jsonl:2: column 'key' is missing .*task.id_column"):
+        load_examples(make_sorting(), "train", source)
+    (tmp_path / "b.csv").write_text("text,label\nTicket 1,a\n")
+    other = Source("local", path=str(tmp_path / "b.csv"), id_column="key")
+    with pytest.raises(DataError, match=r"has no column 'key' for ids .*correct task.id_column"):
+        load_examples(make_sorting(), "train", other)
