@@ -98,6 +98,8 @@ class HubSource:
     """Commit to read; None reads the default branch."""
     config: str | None = None
     """Configuration (subset) name, where the data set has several."""
+    terms: str = ""
+    """What has to be accepted before it can be read, and its licence; empty where nothing has."""
     joined: JoinedFiles | None = None
     """Where the rows' texts are, if they are files of another data set."""
 

@@ -88,7 +88,13 @@ FINCOT = TaskSpec(
     metric="answer_accuracy",
     # The set has no test split, and its RL rows may share reports with its SFT rows: all three
     # parts are cut from SFT, by context. No commit of it could be verified, so none is pinned.
-    hub=(HubSource(dataset="TheFinAI/FinCoT", splits={"train": "SFT"}),),
+    hub=(
+        HubSource(
+            dataset="TheFinAI/FinCoT",
+            splits={"train": "SFT"},
+            terms="a form, CC BY-NC-SA 4.0 and the licences of its sources",
+        ),
+    ),
     embedded=make_rows,
     embedded_name=NAME,
     stand_in=STAND_IN,

@@ -136,8 +136,9 @@ def _call_hub(hub: HubSource, part: str, call: Callable[[Any, dict[str, Any]], A
         return call(datasets, {key: hub.config, "revision": hub.revision})
     except datasets.exceptions.DatasetNotFoundError as error:
         if "gated" in str(error).lower():
+            terms = f" ({hub.terms})" if hub.terms else ""
             raise DataError(
-                f"{hub.dataset}: is gated; accept its terms at "
+                f"{hub.dataset}: is gated; accept its terms{terms} at "
                 f"https://huggingface.co/datasets/{hub.dataset} and log in with `hf auth login` or "
                 f"HF_TOKEN, or {OFFLINE_HINT}"
             ) from error

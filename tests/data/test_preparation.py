@@ -268,7 +268,7 @@ def test_decimal_commas(tiny_config: Compose, tmp_path: Path) -> None:
     path = write_sums(tmp_path, "1,234")
     assert prepare(tiny_config(*NUMBERS, f"task.path={path}")).test[0].example.reference == "1,234"
     with pytest.raises(UserError, match=r"task.decimal is comma, but task.metric is not set"):
-        tiny_config("task.decimal=comma")
+        tiny_config("task=custom", "task.decimal=comma")
     with pytest.raises(DataError, match=r"task.metric is choice, which does not read it"):
         prepare(tiny_config(*CUSTOM, f"task.path={path}", "task.decimal=comma"))
 

@@ -182,6 +182,20 @@ def test_a_missing_data_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         load_examples(TASKS["medmcqa"], "test", Source("hub", dataset="nobody/nothing"))
 
 
+def test_a_gated_set_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        # As in datasets 4.
+        raise datasets.exceptions.DatasetNotFoundError(
+            "Dataset 'TheFinAI/FinCoT' is a gated dataset on the Hub. You must be authenticated."
+        )
+
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    with pytest.raises(DataError) as caught:
+        load_examples(TASKS["fincot"], "test", Source("hub"))
+    for part in ("CC BY-NC-SA 4.0", "datasets/TheFinAI/FinCoT", "HF_TOKEN", "task.source=local"):
+        assert part in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("task", "source"), [(name, source) for name in TASKS for source in TASKS[name].hub]
 )
