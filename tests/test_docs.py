@@ -1,5 +1,6 @@
 """What the docs tell a newcomer to type, typed."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import ROOT, TINY, Command
+
+import harness
 
 DOCS = ROOT / "docs" / "own_task.md"
 OWN_SIZES = [each for each in TINY if not each.startswith("task.max_completion")] + ["latency=off"]
@@ -67,3 +70,35 @@ def test_the_same_task_as_a_file_beside_one_that_comes_along(
     summary = pd.read_csv(tmp_path / "results" / "tickets" / "summary.csv")
     assert set(summary["task"]) == {"tickets", "medmcqa", "(all)"}
     assert set(summary["target_set"]) == {"base", "qkv", "o_proj", "all"}
+
+
+def test_chat_rows_go_to_the_report(
+    run_harness: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = read_blocks("jsonl")[0].strip().splitlines()
+    # With more conversations of their kind.
+    many = [line.replace("?", f" {n}?") for n in range(20) for line in lines]
+    (tmp_path / "chats.jsonl").write_text("\n".join(many), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert run_harness(*read_arguments(read_blocks("sh")[2])).status == 0
+    study = tmp_path / "results" / "chats"
+    summary = pd.read_csv(study / "summary.csv")
+    assert set(summary["target_set"]) == {"base", "qkv", "o_proj", "all"}
+    assert "ROUGE-L" in (study / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_reasoning_and_a_metric_of_ones_own_go_to_the_report(
+    run_harness: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = json.loads(read_blocks("json")[0])
+    many = [row | {"bill": f"{n}.50"} for n in range(20) for row in rows]
+    (tmp_path / "tips.json").write_text(json.dumps(many), encoding="utf-8")
+    (tmp_path / "my_metrics.py").write_text(read_blocks("python")[0], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert run_harness(*read_arguments(read_blocks("sh")[3])).status == 0
+    study = tmp_path / "results" / "tips"
+    results = harness.load_results(study)
+    assert set(results["metric"]) == {"closeness"}
+    assert results["score_closeness"].between(0, 1).all()
+    page = (study / "report.md").read_text(encoding="utf-8")
+    assert "The metric closeness is that of my_metrics.py" in page
