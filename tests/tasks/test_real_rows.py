@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks import TASKS, DataError, Source, load_examples
+from tasks import TASKS, CustomTask, DataError, Source, load_examples, make_custom_task
+from tasks.evaluate_metrics import score_examples
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 pytestmark = pytest.mark.skipif(
@@ -94,3 +95,40 @@ def test_a_set_of_one_file_is_cut_without_a_shared_context() -> None:
     assert sum(map(len, parts)) == 872
     assert sum(map(len, contexts)) == len(set.union(*contexts))
     assert 0.6 < len(parts[0]) / 872 < 0.8
+
+
+CASES = SHARED.parent / "cases" / "data"
+needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is not there")
+
+
+@needs_cases
+@pytest.mark.parametrize(
+    ("name", "answer", "metric", "more"),
+    [
+        ("array.json", "label", "exact", {}),
+        ("array.jsonl", "label", "exact", {}),
+        ("sep.csv", "label", "exact", {}),
+        ("cp1252.csv", "label", "exact", {"encoding": "cp1252"}),
+        ("mixed.jsonl", "label", "exact", {}),
+        ("zh.jsonl", "summary", "rouge", {}),
+        ("hi.jsonl", "summary", "rouge", {}),
+        ("inv.jsonl", "answer", "json_fields", {}),
+    ],
+)
+def test_files_that_could_not_be_read_once(
+    name: str, answer: str, metric: str, more: dict[str, str]
+) -> None:
+    task = make_custom_task(CustomTask("own", "{{ text }}", answer, metric))
+    source = Source("local", path=str(CASES / name), **more)
+    parts = [load_examples(task, part, source) for part in ("train", "test")]
+    for part in parts:
+        pairs = [(example, example.completion) for example in part.examples]
+        assert {scores[task.metric] for scores in score_examples(task, pairs)} == {1.0}
+    assert not any(part.skipped_rows for part in parts)
+
+
+@needs_cases
+def test_the_encoding_of_a_whole_file_is_named() -> None:
+    task = make_custom_task(CustomTask("own", "{{ text }}", "label", "exact"))
+    with pytest.raises(DataError, match=r"24 of 24 rows are not UTF-8, .*task\.encoding=cp1252"):
+        load_examples(task, "train", Source("local", path=str(CASES / "cp1252.csv")))
