@@ -7,13 +7,11 @@ https://arxiv.org/abs/2410.03099
 
 import json
 import re
-from collections.abc import Sequence
-from typing import Any
 
 from tasks.base import DataError, Example, HubSource, JoinedFiles, Row, TaskSpec
 from tasks.embedded.cocohd import NAME, STAND_IN, make_rows
-from tasks.evaluate_metrics import compute
-from tasks.json_schema import infer_schema
+from tasks.evaluate_metrics import pool_scores
+from tasks.json_schema import infer_completions
 from tasks.metrics.fields import score_fields
 from tasks.rows import read_text, show_value
 from tasks.schemas.hearing_details import COLUMNS, KEYS, read_hearing
@@ -61,14 +59,6 @@ def split_key(row: Row) -> str:
     return json.dumps([fields["title"], fields.get("date")], ensure_ascii=False)
 
 
-def summarize(pairs: Sequence[tuple[Example, str]]) -> dict[str, float]:
-    return compute("json_fields", pairs, only_pooled=True)
-
-
-def make_schema(examples: Sequence[Example]) -> dict[str, Any]:
-    return infer_schema([json.loads(example.completion) for example in examples])
-
-
 COCOHD = TaskSpec(
     name="cocohd",
     columns=(
@@ -99,8 +89,8 @@ COCOHD = TaskSpec(
     embedded=make_rows,
     embedded_name=NAME,
     stand_in=STAND_IN,
-    summarize=summarize,
-    make_schema=make_schema,
+    summarize=pool_scores("json_fields"),
+    make_schema=infer_completions,
     # Title, panel, date, members and the list of witnesses are the front matter of a hearing; its
     # end is appended material.
     truncation="head",

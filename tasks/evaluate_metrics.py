@@ -5,7 +5,7 @@ The modules that come along lie in `tasks/metrics/`. They are loaded from there,
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,11 @@ def compute(module: str, pairs: Sequence[Pair], **options: Any) -> dict[str, Any
         **options,
     )
     return result
+
+
+def pool_scores(module: str) -> Callable[[Sequence[Pair]], dict[str, float]]:
+    """The scores of a whole set that a module has beside those of its examples."""
+    return lambda pairs: compute(module, pairs, only_pooled=True)
 
 
 @cache

@@ -4,13 +4,11 @@
 """
 
 import json
-from collections.abc import Sequence
-from typing import Any
 
 from tasks.base import SAME_SPLITS, DataError, Example, HubSource, Row, TaskSpec
 from tasks.embedded.invoice_ocr import NAME, STAND_IN, make_rows
-from tasks.evaluate_metrics import compute
-from tasks.json_schema import infer_schema
+from tasks.evaluate_metrics import pool_scores
+from tasks.json_schema import infer_completions
 from tasks.metrics.fields import count_fields, score_fields
 from tasks.schemas.invoice_rows import make_split_key, read_fields, read_invoice_text
 
@@ -34,14 +32,6 @@ def to_example(row: Row) -> Example:
 
 def score(example: Example, prediction: str) -> dict[str, float]:
     return score_fields(prediction, example.reference)
-
-
-def summarize(pairs: Sequence[tuple[Example, str]]) -> dict[str, float]:
-    return compute("json_fields", pairs, only_pooled=True)
-
-
-def make_schema(examples: Sequence[Example]) -> dict[str, Any]:
-    return infer_schema([json.loads(example.completion) for example in examples])
 
 
 INVOICE_OCR = TaskSpec(
@@ -70,6 +60,6 @@ INVOICE_OCR = TaskSpec(
     embedded=make_rows,
     embedded_name=NAME,
     stand_in=STAND_IN,
-    summarize=summarize,
-    make_schema=make_schema,
+    summarize=pool_scores("json_fields"),
+    make_schema=infer_completions,
 )

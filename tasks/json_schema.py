@@ -8,6 +8,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from tasks.base import Example
+
 Schema = dict[str, Any]
 
 MOST_TIMES = 2
@@ -34,6 +36,11 @@ def infer_schema(values: Sequence[Any]) -> Schema:
     schemas += [_describe_arrays(arrays)] if arrays else []
     schemas += [_describe_scalars(scalars)] if scalars else []
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def infer_completions(examples: Sequence[Example]) -> Schema:
+    """The schema of what examples are answered by."""
+    return infer_schema([json.loads(example.completion) for example in examples])
 
 
 def _describe_objects(objects: list[dict[str, Any]]) -> Schema:

@@ -121,14 +121,8 @@ PUBLISHED_TESTS = {
 
 MEDREASON = TaskSpec(
     name="medreason",
-    columns=(
-        ("question", "answer", "options", "reasoning", "dataset_name", "id_in_dataset"),
-        ("question", "answer", "options", "reasoning", "answer_idx"),
-        ("question", "answer", "options", "reasoning"),
-        ("question", "answer", "options", "answer_idx"),
-        ("question", "answer", "options"),
-        ("question", "answer", "reasoning"),
-    ),
+    columns=(("question", "answer"),),
+    optional_columns=("options", "reasoning", "answer_idx"),
     to_example=to_example,
     score=score,
     module="final_answer_accuracy",

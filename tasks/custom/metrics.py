@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.base import DataError, Example
-from tasks.evaluate_metrics import compute
-from tasks.json_schema import infer_schema
+from tasks.evaluate_metrics import pool_scores
+from tasks.json_schema import infer_completions
 from tasks.metrics.answers import (
     find_answer,
     find_numbers,
@@ -85,7 +85,7 @@ def make_numeric(decimal: str | None = None) -> Metric:
         read_prediction=write_points if decimal == "comma" else None,
         split_reasoning=split_reasoning,
         own_score=own_score,
-        summarize=lambda pairs: compute("answer_accuracy", pairs, only_pooled=True),
+        summarize=pool_scores("answer_accuracy"),
     )
 
 
@@ -149,8 +149,8 @@ METRICS: dict[str, Metric] = {
         module="json_fields",
         headline="field_f1",
         read_reference=_read_object,
-        summarize=lambda pairs: compute("json_fields", pairs, only_pooled=True),
-        make_schema=lambda examples: infer_schema([json.loads(e.completion) for e in examples]),
+        summarize=pool_scores("json_fields"),
+        make_schema=infer_completions,
         # A field or more was counted.
         own_score=lambda example: 1.0,
     ),
@@ -159,7 +159,7 @@ METRICS: dict[str, Metric] = {
         module="label_sets",
         headline="label_f1",
         read_reference=_read_label_set,
-        summarize=lambda pairs: compute("label_sets", pairs, only_pooled=True),
+        summarize=pool_scores("label_sets"),
     ),
 }
 """Metrics by name; others are files, installed packages or modules of `evaluate`
