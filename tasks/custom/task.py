@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tasks.base import DataError, Example, Row, TaskSpec, Turn
+from tasks.custom.choices import check_labels, find_choices, read_choices
 from tasks.custom.conversations import (
     ChatColumns,
     read_conversation,
@@ -17,10 +18,8 @@ from tasks.custom.own_metrics import load_own_metric
 from tasks.custom.templates import ColumnText, Renderer, make_text
 from tasks.evaluate_metrics import leave_out_thinking
 from tasks.metrics.answers import find_answer_text, split_reasoning
-from tasks.metrics.labels import read_labels
 from tasks.rows import read_value, show_value
 
-CHOICE_SEPARATOR = "|"
 ANSWER_MARK = "Answer:"
 """What a reasoning ends in, before the answer."""
 
@@ -63,7 +62,7 @@ def make_custom_task(task: CustomTask) -> TaskSpec:
         task,
         prompt=task.prompt or task.format.prompt,
         answer=task.answer or task.format.answer,
-        choices=_check_metric(task.metric, task.choices),
+        choices=find_choices(task.metric, task.choices),
     )
     maker = _make_maker(task, metric)
     has_steps = task.reasoning is not None
@@ -160,13 +159,13 @@ class _AnswerMaker:
         if not judged:
             raise DataError("the answer is empty, expected text")
         choices = self.task.choices
-        options = _read_choices(row, choices) if choices and self.task.metric == "choice" else ()
+        options = read_choices(row, choices) if choices and self.task.metric == "choice" else ()
         if options and judged not in options:
             raise DataError(
                 f"the answer is {show_value(judged)}, expected one of {', '.join(options)}"
             )
         if self.task.metric == "labels" and choices:
-            _check_labels(judged, choices)
+            check_labels(judged, choices)
         steps = self.reasoning.render(row).strip() if self.reasoning else ""
         ending = f"\n{ANSWER_MARK} {target}" if self.reasoning else self._find_ending(target)
         return Example(
@@ -272,68 +271,6 @@ class _ChatMaker:
         if self.answers.task.split_columns:
             return self.answers.make_split_key(row, [])
         return read_conversation(row, self.chat).opening
-
-
-def _check_metric(metric: str, choices: Sequence[str] | str | None) -> Sequence[str] | str | None:
-    """The options as they are used; DataError for an unknown metric, or options out of place."""
-    if metric == "labels":
-        return _check_choices(choices) if choices and not isinstance(choices, str) else choices
-    if (metric == "choice") != bool(choices):
-        raise DataError(
-            "task.metric=choice needs the options in task.choices, such as [yes,no], or the name "
-            "of the column that has them"
-            if metric == "choice"
-            else f"task.choices is set, but task.metric is {metric}; set task.metric=choice"
-        )
-    return _check_choices(choices) if choices and not isinstance(choices, str) else choices
-
-
-def _read_choices(row: Row, choices: Sequence[str] | str) -> tuple[str, ...]:
-    if not isinstance(choices, str):
-        return tuple(choices)
-    value = read_value(row, choices)
-    options = value.split(CHOICE_SEPARATOR) if isinstance(value, str) else value
-    if not isinstance(options, (list, tuple)) or len(options) < 2:
-        raise DataError(
-            f"column {choices!r} is {show_value(value)}, expected a list of two or more options, "
-            f"or text with {CHOICE_SEPARATOR} between options"
-        )
-    cleaned = tuple(str(option).strip() for option in options)
-    if not _are_distinct(cleaned):
-        raise DataError(f"column {choices!r} is {show_value(value)}, expected distinct options")
-    return cleaned
-
-
-def _check_choices(choices: Sequence[str]) -> tuple[str, ...]:
-    """The options of the setting, as text."""
-    if isinstance(choices, (list, tuple)) and any(isinstance(each, bool) for each in choices):
-        raise DataError(
-            "task.choices contains true or false; YAML reads yes, no, on and off as these: put "
-            "them in quotes: ['yes', 'no']"
-        )
-    are_plain = isinstance(choices, (list, tuple)) and all(
-        isinstance(each, (str, int, float)) for each in choices
-    )
-    cleaned = tuple(str(choice).strip() for choice in choices) if are_plain else ()
-    if len(cleaned) < 2 or not _are_distinct(cleaned):
-        raise DataError(
-            f"task.choices is {show_value(choices)}, expected two or more different options, such "
-            "as [billing,bug], or the name of the column with them"
-        )
-    return cleaned
-
-
-def _check_labels(answer: str, allowed: Sequence[str] | str) -> None:
-    known = read_labels(json.dumps([allowed] if isinstance(allowed, str) else list(allowed)))
-    if unknown := sorted(read_labels(answer) - known):
-        raise DataError(
-            f"the answer has the label {show_value(unknown[0])}, expected some of "
-            f"{', '.join(sorted(known))}"
-        )
-
-
-def _are_distinct(options: Sequence[str]) -> bool:
-    return all(options) and len(set(options)) == len(options)
 
 
 def _find_body(row: Row, prompt: str, columns: Sequence[str], cut_column: str | None) -> str:
