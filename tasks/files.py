@@ -6,7 +6,7 @@ folders that `datasets` wrote with `save_to_disk`. Shards (`train-00000-of-00002
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -24,10 +24,7 @@ TEXT_READERS: dict[str, Callable[[Path, str], FileRows]] = {
 }
 SUFFIXES = (*TEXT_READERS, ".parquet")
 FORMATS = "JSONL, JSON, CSV, TSV (also .gz) or Parquet"
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 IMAGE_COLUMN = "image"
-ARROW = ".arrow"
-"""What `save_to_disk` keeps its rows in."""
 
 SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})")
 HUB_FOLDER = "data"
@@ -127,17 +124,12 @@ def read_file(
     return read
 
 
-def list_data_files(place: Path) -> Iterator[Path]:
-    """Every file of a folder that rows or their images may be read from, at any depth."""
-    for path in sorted(place.rglob("*")):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
-        if not is_hidden and path.is_file() and _is_read(path):
-            yield path
-
-
-def _is_read(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    return find_format(path) is not None or suffix == ARROW or suffix in IMAGE_SUFFIXES
+def list_data_files(folder: Path) -> list[Path]:
+    """Every file that rows may be read from: those of all parts, and nothing else in the folder."""
+    found: list[Path] = []
+    for path in (path for files in find_files(folder).values() for path in files):
+        found += sorted(path.glob("*")) if path.is_dir() else [path]
+    return found
 
 
 def list_images(path: Path) -> frozenset[Path]:
@@ -174,7 +166,7 @@ def digest_file(path: Path) -> str:
     """12 hex digits of the content of a file, or of all data files of a folder."""
     try:
         if path.is_dir():
-            return digest_files(list(list_data_files(path)))
+            return digest_files(list_data_files(path))
         state = path.stat()
         return _digest(path, state.st_mtime_ns, state.st_size)
     except OSError as error:

@@ -83,7 +83,7 @@ def _list_files(place: Path, task: TaskConfig) -> Iterator[Path]:
             if file.is_file() and not any(p.startswith(".") for p in file.relative_to(place).parts):
                 yield file
         return
-    files = list(list_data_files(place)) if place.is_dir() else [place]
+    files = list_data_files(place) if place.is_dir() else [place]
     images = {image for file in files for image in list_images(file)}
     yield from dict.fromkeys([*files, *sorted(images)])
 
