@@ -19,11 +19,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import harness.config.task_package  # noqa: F401  (before tasks)
 from harness.config.content import digest_data, digest_metric, digest_model, find_pinned
 from harness.config.schema import Config, ModelConfig
 from harness.config.task_source import find_source
 from harness.config.validation import check_size, validate
 from harness.errors import UserError, explain
+from tasks.base import DataError
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 """OmegaConf's name of a type -> ours."""
@@ -59,6 +61,14 @@ def to_config(values: DictConfig) -> Config:
         raise UserError(f"config: {error.full_key or 'top level'}: {first_line}") from error
     assert isinstance(config, Config)
     validate(config)
+    try:
+        return _find_content(config)
+    except DataError as error:  # as a user's error also where Hydra asks for a value
+        raise UserError(str(error)) from error
+
+
+def _find_content(config: Config) -> Config:
+    """Fill in what is to be read: the source, commits, and digests of files."""
     model, task = config.model, find_source(config.task)
     if model.source == "hub":
         commit = find_pinned(config.study_folder, "model", str(model.path), model.revision)

@@ -325,5 +325,5 @@ def test_a_list_of_data_sets_is_read_by_name(tiny_config: Compose, tmp_path: Pat
     assert prepare(config).train[0].example.prompt.startswith("Say ")
     (tmp_path / "two.json").write_text(json.dumps(rows[1:]))
     assert tiny_config(*settings, place, "task.subset=two").run_id != config.run_id
-    with pytest.raises(DataError, match="expected one of its data sets: one, two"):
+    with pytest.raises(UserError, match="expected one of its data sets: one, two"):
         tiny_config(*settings, place)
