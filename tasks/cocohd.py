@@ -11,7 +11,7 @@ import re
 from tasks.base import DataError, Example, HubSource, JoinedFiles, Row, TaskSpec
 from tasks.embedded.cocohd import NAME, STAND_IN, make_rows
 from tasks.evaluate_metrics import pool_scores
-from tasks.json_schema import infer_completions
+from tasks.json_schema import infer_answers
 from tasks.metrics.fields import score_fields
 from tasks.rows import read_text, show_value
 from tasks.schemas.hearing_details import COLUMNS, KEYS, read_hearing
@@ -90,7 +90,7 @@ COCOHD = TaskSpec(
     embedded_name=NAME,
     stand_in=STAND_IN,
     summarize=pool_scores("json_fields"),
-    make_schema=infer_completions,
+    make_schema=infer_answers,
     # Title, panel, date, members and the list of witnesses are the front matter of a hearing; its
     # end is appended material.
     truncation="head",

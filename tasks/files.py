@@ -15,6 +15,7 @@ from tasks.readers.columnar import SAVED_PART, SAVED_SET, read_parquet, read_sav
 from tasks.readers.delimited import read_delimited
 from tasks.readers.file_rows import COMPRESSED, USUAL_ENCODING, FileRows, read_bytes
 from tasks.readers.json_rows import read_json
+from tasks.splits import SPLIT_NAMES
 
 TEXT_READERS: dict[str, Callable[[Path, str], FileRows]] = {
     ".jsonl": partial(read_json, is_document=False),
@@ -27,6 +28,7 @@ FORMATS = "JSONL, JSON, CSV, TSV (also .gz) or Parquet"
 IMAGE_COLUMN = "image"
 
 SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})")
+SPLITS = frozenset(name for names in SPLIT_NAMES.values() for name in names)
 HUB_FOLDER = "data"
 """Where data sets of the hub keep their files."""
 NO_DATA = ("dataset_info", "dataset_dict", "state", "dataset_infos")
@@ -70,7 +72,8 @@ def find_files(folder: Path) -> dict[str, tuple[Path, ...]]:
 def _name_part(path: Path) -> str:
     stem = _drop_suffixes(path)
     shard = SHARD.fullmatch(stem)
-    return shard["name"] if shard else stem
+    name = shard["name"] if shard else stem
+    return name.lower() if name.lower() in SPLITS else name
 
 
 def _drop_suffixes(path: Path) -> str:
@@ -95,6 +98,15 @@ def _check_shards(folder: Path, name: str, files: list[Path]) -> None:
         lacks = f"lacks shard {missing[0]}" if missing else "has shards of several sets"
         raise DataError(
             f"{folder}: {name} {lacks} of {max(counts)} ({len(files)} files); fetch the data again"
+        )
+
+
+def refuse_shard(path: Path) -> None:
+    """Raise DataError for one file of several that are one set."""
+    shard = SHARD.fullmatch(_drop_suffixes(path))
+    if shard and int(shard["count"]) > 1:
+        raise DataError(
+            f"{path}: is one of {int(shard['count'])} shards; set the path to their folder"
         )
 
 

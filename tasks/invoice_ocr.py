@@ -8,7 +8,7 @@ import json
 from tasks.base import SAME_SPLITS, DataError, Example, HubSource, Row, TaskSpec
 from tasks.embedded.invoice_ocr import NAME, STAND_IN, make_rows
 from tasks.evaluate_metrics import pool_scores
-from tasks.json_schema import infer_completions
+from tasks.json_schema import infer_answers
 from tasks.metrics.fields import count_fields, score_fields
 from tasks.schemas.invoice_rows import make_split_key, read_fields, read_invoice_text
 
@@ -61,5 +61,5 @@ INVOICE_OCR = TaskSpec(
     embedded_name=NAME,
     stand_in=STAND_IN,
     summarize=pool_scores("json_fields"),
-    make_schema=infer_completions,
+    make_schema=infer_answers,
 )

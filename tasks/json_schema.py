@@ -38,9 +38,9 @@ def infer_schema(values: Sequence[Any]) -> Schema:
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
-def infer_completions(examples: Sequence[Example]) -> Schema:
-    """The schema of what examples are answered by."""
-    return infer_schema([json.loads(example.completion) for example in examples])
+def infer_answers(examples: Sequence[Example]) -> Schema:
+    """The schema of what examples are to be answered by, without a reasoning before it."""
+    return infer_schema([json.loads(example.reference) for example in examples])
 
 
 def _describe_objects(objects: list[dict[str, Any]]) -> Schema:

@@ -103,6 +103,11 @@ def load_parts(
             reader.check(range(len(part.read.rows)))
         examples = reader.draw(_order(part, drawn), limit)
         if not examples:
+            if len(drawn) < len(wanted):
+                raise DataError(
+                    f"{part.read.dataset}: all {len(wanted)} rows for {split} are left out, "
+                    "because they are tested on; set task.test or task.path to other rows"
+                )
             raise DataError(_say_empty(part.read, split, reader.bad))
         loaded[split] = LoadedExamples(
             tuple(examples),

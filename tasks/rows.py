@@ -1,6 +1,7 @@
 """Reading one value of a row, with an error that says what is wrong with it."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -37,8 +38,8 @@ def read_value(row: Row, column: str) -> Any:
             f"column {column!r} is missing (the row has {show_names(row)}), expected a value"
         )
     value = row[column]
-    if value is None:
-        raise DataError(f"column {column!r} is null, expected a value")
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise DataError(f"column {column!r} is {'NaN' if value else 'null'}, expected a value")
     return value
 
 

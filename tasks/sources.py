@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.base import DataError, Row, Split, TaskSpec
-from tasks.files import FORMATS, digest_files, find_files, read_file
+from tasks.files import FORMATS, digest_files, find_files, read_file, refuse_shard
 from tasks.rows import show_names
 from tasks.splits import SPLIT_NAMES, SplitChoice, choose_split
 
@@ -98,6 +98,7 @@ def read_local(task: TaskSpec, split: Split, source: Source) -> SourceRows:
         raise DataError("task.source is local but task.path is not set; set it to a file or folder")
     place = Path(source.path).expanduser()
     if place.is_file():
+        refuse_shard(place)
         whole = SplitChoice(place.name, is_whole_set=True)
         return _read_files(task, whole, (place,), source)
     if not place.is_dir():
@@ -117,7 +118,8 @@ def known_splits(task: TaskSpec) -> Mapping[Split, str]:
 def _say_missing(folder: Path, split: Split) -> str:
     has = ", ".join(sorted(entry.name for entry in folder.iterdir())[:10]) or "nothing"
     return (
-        f"{folder}: has no {SPLIT_NAMES[split][0]} file (it has {has}), expected {FORMATS}; set "
+        f"{folder}: has no {SPLIT_NAMES[split][0]} file (it has {has}), expected one such as "
+        f"{SPLIT_NAMES[split][0]}.jsonl in {FORMATS}; set "
         "task.path to a folder with one, or read a folder laid out as on the hub with "
         "task.source=hub task.dataset=<folder>"
     )

@@ -67,13 +67,14 @@ def _digest_place(place: Path, task: TaskConfig) -> str:
     # A folder's files by their place in it; a file alone by its name.
     folder = place if place.is_dir() else place.parent
     parts = [f"{os.path.relpath(file, folder)} {digest_file(file)}" for file in files]
+    if is_dataset_info(str(place)):
+        parts.append(repr(read_dataset_info(place, task.subset)[1]))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGITS]
 
 
 def _list_files(place: Path, task: TaskConfig) -> Iterator[Path]:
     if is_dataset_info(str(place)):
         data, _ = read_dataset_info(place, task.subset)
-        yield place
         if data.exists():
             yield from _list_files(data, task)
         return

@@ -366,6 +366,13 @@ class Config:
         return Path(path or self.model.shape or self.model.source).name
 
     @property
+    def metric_name(self) -> str | None:
+        """The metric of a custom task without the folder of its file."""
+        if self.task.metric is None or self.metric_digest is None:
+            return self.task.metric
+        return os.path.basename(self.task.metric)
+
+    @property
     def keeps_validation(self) -> bool:
         """Whether the validation part of a set that is cut by rule is kept from training.
 
@@ -463,8 +470,12 @@ class Config:
         # The content says what is read, however a path to it is spelled.
         if self.data_digest is not None:
             values["task"]["path"] = None
+            if self.task.test and os.path.exists(os.path.expanduser(self.task.test)):
+                values["task"]["test"] = os.path.basename(os.path.abspath(self.task.test))
         if self.model_digest is not None:
             values["model"]["path"] = None
+        if self.metric_digest is not None:
+            values["task"]["metric"] = self.metric_name
         return values
 
     def _list_values(self) -> dict[str, Any]:

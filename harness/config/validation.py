@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -343,8 +344,8 @@ def _validate_task(task: TaskConfig) -> None:
     _validate_custom(task)
     if task.encoding is not None:
         try:
-            "".encode(task.encoding)
-        except LookupError as error:
+            "a".encode(task.encoding)
+        except (LookupError, UnicodeError) as error:
             raise UserError(
                 f"task.encoding is {task.encoding!r}; expected an encoding that Python knows, such "
                 "as utf-8, cp1252 or utf-16"
@@ -352,6 +353,13 @@ def _validate_task(task: TaskConfig) -> None:
 
 
 def _validate_custom(task: TaskConfig) -> None:
+    for key in ("optional_columns", "split_columns"):
+        columns = getattr(task, key)
+        listed = columns if isinstance(columns, list) else [columns or ""]
+        if not all(isinstance(each, str) for each in listed):
+            raise UserError(f"task.{key} is {columns!r}; expected column names, such as [customer]")
+    if not re.search(r"\w", task.name):
+        raise UserError(f"task.name is {task.name!r}; expected a name, such as tickets")
     has_format = task.format is not None or is_dataset_info(task.path)
     if task.prompt is None and not has_format:
         if task.answer is not None or task.metric is not None:
@@ -363,11 +371,18 @@ def _validate_custom(task: TaskConfig) -> None:
     if None in needed.values():
         missing = " and ".join(f"task.{key}" for key, value in needed.items() if value is None)
         what = "task.format" if task.prompt is None else "task.prompt"
+        if is_dataset_info(task.path):
+            what = "task.path"
         raise UserError(f"{what} is set, but {missing} is not; a custom task needs it")
     if task.format is not None and is_dataset_info(task.path):
         raise UserError(
             f"task.format is {task.format}, but {task.path} names the format of its data sets; "
             "leave task.format out"
+        )
+    if task.reasoning is not None and task.constrained_decoding:
+        raise UserError(
+            "task.constrained_decoding is on, but task.reasoning is set, which no schema holds; "
+            "leave one of the two out"
         )
     if task.reasoning is not None and task.metric == "choice" and task.choose_by == "likelihood":
         raise UserError(

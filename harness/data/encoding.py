@@ -112,12 +112,12 @@ def _encode(
 def _cut_completion(
     completion: list[int], example: "Example", writer: TurnWriter, *, limit: int
 ) -> list[int]:
-    """At most `limit` tokens: the head, and the ending where the example has one that fits."""
+    """At most `limit` tokens: the head and the whole ending; without room for both, the ending."""
     if len(completion) <= limit or not example.ending:
         return completion[:limit]
     ending = list(writer.tokenizer(example.ending, add_special_tokens=False).input_ids)
     ending.append(completion[-1])
-    return completion[: limit - len(ending)] + ending if len(ending) < limit else completion[:limit]
+    return completion[: max(0, limit - len(ending))] + ending[:limit]
 
 
 def _cut_turns(example: "Example", writer: TurnWriter, truncation: "Truncation", limit: int) -> str:

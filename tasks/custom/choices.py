@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from tasks.base import DataError, Row
-from tasks.metrics.labels import read_labels
+from tasks.metrics.labels import SEPARATOR, read_labels
 from tasks.rows import read_value, show_value
 
 CHOICE_SEPARATOR = "|"
@@ -13,7 +13,7 @@ CHOICE_SEPARATOR = "|"
 def find_choices(metric: str, choices: Sequence[str] | str | None) -> Sequence[str] | str | None:
     """The setting as it is used; DataError where it is out of place, or not what it is to be."""
     if metric == "labels":
-        return _check_choices(choices) if choices else None
+        return _check_known_labels(choices) if choices else None
     if (metric == "choice") != bool(choices):
         raise DataError(
             "task.metric=choice needs the options in task.choices, such as [yes,no], or the name "
@@ -39,6 +39,25 @@ def read_choices(row: Row, choices: Sequence[str] | str) -> tuple[str, ...]:
     if not _are_distinct(cleaned):
         raise DataError(f"column {choices!r} is {show_value(value)}, expected distinct options")
     return cleaned
+
+
+def _check_known_labels(labels: Sequence[str] | str) -> Sequence[str]:
+    if isinstance(labels, str):
+        raise DataError(
+            f"task.choices is {labels!r}, expected the labels that there are, such as [billing,bug]"
+        )
+    for label in _check_choices(labels):
+        refuse_separators(label)
+    return _check_choices(labels)
+
+
+def refuse_separators(label: str) -> None:
+    """Raise DataError for a label with a character that separates labels."""
+    if SEPARATOR.search(label):
+        raise DataError(
+            f"the label {show_value(label)} has a comma or another character that separates "
+            "labels; give it another name"
+        )
 
 
 def _check_choices(choices: Sequence[str] | str) -> tuple[str, ...]:

@@ -70,8 +70,9 @@ def read_conversation(row: Row, chat: ChatColumns) -> Conversation:
     for number, (role, _) in enumerate(spoken):
         expected: Role = "assistant" if number % 2 else "user"
         if role != expected:
+            place = number + 1 + len(turns) - len(spoken)
             raise DataError(
-                f"{name}: turn {number + 1} is the {role}'s, expected the {expected}'s: user and "
+                f"{name}: turn {place} is the {role}'s, expected the {expected}'s: user and "
                 "assistant take turns, after at most one system turn"
             )
     return Conversation(tuple(turns[:-2]), spoken[-2][1], spoken[-1][1])
@@ -103,6 +104,8 @@ def _read_message(message: Any, chat: ChatColumns, name: str) -> Turn:
             f"{name} is said by {show_value(message[keys[0]])}, expected one of "
             f"{', '.join(chat.roles)}; tools are not supported"
         )
+    if message.get("tool_calls"):
+        raise DataError(f"{name} has tool_calls, expected text alone; tools are not supported")
     return role, _read_content(message[keys[1]], name)
 
 
@@ -121,7 +124,10 @@ def read_history(row: Row, column: str) -> tuple[Turn, ...]:
     """Earlier turns as pairs of question and answer (LLaMA-Factory's `history`); rows may lack
     them."""
     turns: list[Turn] = []
-    for number, pair in enumerate(row.get(column) or (), start=1):
+    pairs = row.get(column) or ()
+    if not isinstance(pairs, Sequence) or isinstance(pairs, str):
+        raise DataError(f"column {column!r} is {show_value(pairs)}, expected a list of pairs")
+    for number, pair in enumerate(pairs, start=1):
         name = f"column {column!r}: pair {number}"
         if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
             raise DataError(f"{name} is {show_value(pair)}, expected a question and an answer")

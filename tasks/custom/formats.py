@@ -66,15 +66,31 @@ def read_dataset_info(path: Path, name: str | None) -> tuple[Path, RowFormat]:
     entry = entries[name]
     if not isinstance(entry, Mapping):
         raise DataError(f"{path}: {name} is {entry!r}, expected an object")
-    if entry.get("ranking") or "kto_tag" in entry.get("columns", {}):
+    if entry.get("ranking") or "kto_tag" in (entry.get("columns") or {}):
         raise DataError(
             f"{path}: {name} has preference pairs, expected one answer a row; pick another set"
         )
     if not isinstance(entry.get("file_name"), str):
         hint = "is on the hub: set task.dataset and task.format" if "hf_hub_url" in entry else ""
         raise DataError(f"{path}: {name} {hint or 'has no file_name, expected one'}")
+    _check_entry(entry, f"{path}: {name}")
     form = _read_chat(entry) if entry.get("formatting") == "sharegpt" else _read_alpaca(entry)
     return path.parent / entry["file_name"], form
+
+
+def _check_entry(entry: Mapping[str, Any], place: str) -> None:
+    """Raise DataError for what of an entry cannot be followed."""
+    columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
+    are_names = isinstance(columns, Mapping) and isinstance(tags, Mapping)
+    if not are_names or not all(isinstance(e, str) for e in (*columns.values(), *tags.values())):
+        raise DataError(f"{place} has columns or tags that are no texts, expected names")
+    if unread := sorted({"images", "videos", "audios", "tools"} & set(columns)):
+        raise DataError(f"{place} has {', '.join(unread)}, which are not supported")
+    formatting = entry.get("formatting", "alpaca")
+    if formatting not in ("alpaca", "sharegpt"):
+        raise DataError(f"{place} has the formatting {formatting!r}, expected alpaca or sharegpt")
+    if Path(entry["file_name"]).name == INFO_FILE:
+        raise DataError(f"{place} has {INFO_FILE} as its own file, expected its data")
 
 
 def _read_entries(path: Path) -> Mapping[str, Any]:

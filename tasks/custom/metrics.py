@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.base import DataError, Example
+from tasks.custom.choices import refuse_separators
 from tasks.evaluate_metrics import pool_scores
-from tasks.json_schema import infer_completions
+from tasks.json_schema import infer_answers
 from tasks.metrics.answers import (
     find_answer,
     find_numbers,
@@ -26,6 +27,7 @@ from tasks.metrics.labels import read_labels, score_labels
 from tasks.metrics.summaries import describe_words, has_words, score_summary
 from tasks.rows import show_value
 
+NO_LABELS = "[]"
 PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 """Digits that no rule has to be asked about."""
 
@@ -57,24 +59,27 @@ def make_numeric(decimal: str | None = None) -> Metric:
     """
 
     def read_reference(answer: str) -> str:
-        if PLAIN_NUMBER.fullmatch(answer):
-            return answer
         final = find_answer(answer) or answer
         if decimal == "comma":
             final = write_points(final)
-        elif is_ambiguous(final):
+        elif not PLAIN_NUMBER.fullmatch(final) and is_ambiguous(final):
+            remedy = (
+                "set task.decimal=comma where commas are decimal signs"
+                if decimal is None
+                else "correct the row, for task.decimal is point"
+            )
             raise DataError(
                 f"the answer is {show_value(final)}, in which the comma may be a decimal sign or "
-                "not, expected 12.5; set task.decimal=comma where commas are decimal signs"
+                f"not, expected 12.5; {remedy}"
             )
         if not find_numbers(final):
             raise DataError(f"the answer is {show_value(final)}, expected text with a number")
         return final
 
     def own_score(example: Example) -> float:
-        if example.completion == example.reference and PLAIN_NUMBER.fullmatch(example.reference):
-            return 1.0
         completion = write_points(example.completion) if decimal == "comma" else example.completion
+        if completion == example.reference and PLAIN_NUMBER.fullmatch(completion):
+            return 1.0
         return score_answer(completion, example.reference)["answer_accuracy"]
 
     return Metric(
@@ -115,8 +120,13 @@ def _read_object(answer: str) -> str:
 
 
 def _read_label_set(answer: str) -> str:
-    if not read_labels(answer):
-        raise DataError(f"the answer is {show_value(answer)}, expected one or more labels")
+    labels = read_labels(answer)
+    if not labels and answer != NO_LABELS:
+        raise DataError(
+            f"the answer is {show_value(answer)}, expected one or more labels, or {NO_LABELS}"
+        )
+    for label in labels:
+        refuse_separators(label)
     return answer
 
 
@@ -150,7 +160,7 @@ METRICS: dict[str, Metric] = {
         headline="field_f1",
         read_reference=_read_object,
         summarize=pool_scores("json_fields"),
-        make_schema=infer_completions,
+        make_schema=infer_answers,
         # A field or more was counted.
         own_score=lambda example: 1.0,
     ),

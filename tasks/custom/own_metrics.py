@@ -13,6 +13,7 @@ higher is better; or a dictionary of such scores, with the headline under the fu
 import hashlib
 import importlib.util
 import math
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from importlib.metadata import entry_points
@@ -50,9 +51,16 @@ def find_metric_file(name: str | None, path: str | None) -> Path | None:
 
 
 def digest_metric(name: str | None, path: str | None) -> str | None:
-    """12 hex digits of the file that a metric comes from; None where it is no file."""
+    """12 hex digits of the file, or of the folder of a module of `evaluate`, that a metric comes
+    from; None where it is none here."""
     file = find_metric_file(name, path)
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:DIGITS] if file else None
+    if name is not None and name.startswith(OF_EVALUATE):
+        file = Path(name.removeprefix(OF_EVALUATE).partition(":")[0]).expanduser()
+    if file is None or not file.exists():
+        return None
+    files = sorted(file.rglob("*.py")) if file.is_dir() else [file]
+    contents = [hashlib.sha256(each.read_bytes()).hexdigest() for each in files]
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest()[:DIGITS]
 
 
 def load_own_metric(name: str, path: str | None) -> Metric:
@@ -87,9 +95,11 @@ def _load_function(file: Path, function: str, content: str | None) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # Where dataclasses look for the module of a class.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"{file}: cannot be run ({_first_line(error)}); fix it") from error
     found = getattr(module, function, None)
     if found is None:
@@ -105,14 +115,16 @@ def _wrap(function: Any, name: str, place: str, note: str) -> Metric:
     def score(example: Example, prediction: str) -> dict[str, float]:
         try:
             value = function(prediction, example.reference)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DataError(
                 f"{place}: {name} fails for {show_value(prediction)} against "
                 f"{show_value(example.reference)} ({_first_line(error)}); fix it"
             ) from error
         values = value if isinstance(value, Mapping) else {name: value}
         if name not in values:
-            raise DataError(f"{place}: {name} returns {sorted(values)}, expected {name} among them")
+            raise DataError(
+                f"{place}: {name} returns {sorted(map(str, values))}, expected {name} among them"
+            )
         return {str(key): _check(each, name, place) for key, each in values.items()}
 
     return Metric(score=score, headline=name, describe_scoring=lambda examples: note)
@@ -130,6 +142,11 @@ def _check(value: Any, name: str, place: str) -> float:
 
 def _wrap_module(name: str, key: str) -> Metric:
     folder = Path(name).expanduser()
+    if not name or (name.startswith((".", "/", "~")) and not folder.exists()):
+        raise DataError(
+            f"task.metric is evaluate:{name}, but there is no such file or folder; expected a name "
+            "such as evaluate:meteor, or the folder of a module of yours"
+        )
     if "/" in name and not folder.exists():
         raise DataError(
             f"task.metric is evaluate:{name}, a module of another author, which would run their "
@@ -142,7 +159,7 @@ def _wrap_module(name: str, key: str) -> Metric:
     def score(prediction: str, reference: str) -> dict[str, float]:
         result = module.compute(predictions=[prediction], references=[reference])
         numbers = {k: v for k, v in result.items() if isinstance(v, (int, float))}
-        if title in numbers or len(numbers) != 1:
+        if title in numbers or key or len(numbers) != 1:
             return {title: numbers[title]} if title in numbers else numbers
         return {title: next(iter(numbers.values()))}
 
@@ -164,5 +181,5 @@ def _load_module(name: str) -> Any:
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__

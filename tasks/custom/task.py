@@ -65,6 +65,13 @@ def make_custom_task(task: CustomTask) -> TaskSpec:
         choices=find_choices(task.metric, task.choices),
     )
     maker = _make_maker(task, metric)
+    used = {*maker.columns, *maker.optional}
+    for column in task.optional_columns:
+        if column not in used or column == task.answer:
+            raise DataError(
+                f"task.optional_columns has {column!r}, which is no column of the prompt or the "
+                f"reasoning; expected some of {', '.join(sorted(used))}"
+            )
     has_steps = task.reasoning is not None
     return TaskSpec(
         name=task.name,
@@ -78,7 +85,7 @@ def make_custom_task(task: CustomTask) -> TaskSpec:
         summarize=metric.summarize,
         read_prediction=_read_after(metric) if has_steps else metric.read_prediction,
         split_reasoning=split_reasoning if has_steps else metric.split_reasoning,
-        make_schema=None if has_steps else metric.make_schema,
+        make_schema=metric.make_schema,
         own_score=None if has_steps else metric.own_score,
         describe_scoring=metric.describe_scoring,
     )
@@ -153,6 +160,8 @@ class _AnswerMaker:
 
     def make(self, row: Row, answer: str) -> Example:
         """An example without a prompt."""
+        for column in self.task.split_columns or ():
+            read_value(row, column)
         target = answer.strip()
         # What a model is to think first is learned, and never judged.
         judged = leave_out_thinking(target)
@@ -173,7 +182,7 @@ class _AnswerMaker:
             prefix="",
             body="",
             suffix="",
-            completion=steps + ending if self.reasoning else target,
+            completion=(steps + ending).lstrip("\n") if self.reasoning else target,
             ending=ending,
             reference=self.metric.read_reference(judged),
             choices=options,
@@ -230,12 +239,17 @@ class _TemplateMaker:
             earlier += read_system(row, form.system)
         if form.history:
             earlier += read_history(row, form.history)
-        example = self.answers.make(row, self.answer.render(row))
+        answer = self.answer.render(row)
+        task = self.answers.task
+        if task.decimal == "comma" and isinstance(row.get(str(task.answer)), float):
+            answer = answer.replace(".", ",")  # a number, not a text
+        example = self.answers.make(row, answer)
         return replace(example, prefix=prefix, body=body, suffix=suffix, turns=earlier)
 
     def make_split_key(self, row: Row) -> str:
         """The values of the prompt's columns, so that another wording changes no split."""
-        columns = self.prompt.columns
+        # Not in the order of the prompt, which is another in another wording.
+        columns = sorted(self.prompt.columns)
         optional = self.prompt.optional
         return self.answers.make_split_key(
             row,

@@ -17,6 +17,8 @@ from tasks.rows import read_text, read_value, show_value
 
 WHOLE_ROW = "row"
 """What templates call the row, for columns whose names are no names in Jinja2."""
+METHODS = frozenset(dir(dict))
+"""What `row.items` and the like are, rather than columns."""
 
 
 class ColumnText:
@@ -102,13 +104,22 @@ def _read_line_breaks(source: str) -> str:
 
 def _find_named(tree: nodes.Node) -> set[str]:
     """Columns that a template takes from the whole row by name."""
-    return {
+    attributes = {
+        part.attr
+        for part in [tree, *tree.find_all(nodes.Getattr)]
+        if isinstance(part, nodes.Getattr)
+        and isinstance(part.node, nodes.Name)
+        and part.node.name == WHOLE_ROW
+        and part.attr not in METHODS
+    }
+    return attributes | {
         part.arg.value
         for part in [tree, *tree.find_all(nodes.Getitem)]
         if isinstance(part, nodes.Getitem)
         and isinstance(part.node, nodes.Name)
         and part.node.name == WHOLE_ROW
         and isinstance(part.arg, nodes.Const)
+        and isinstance(part.arg.value, str)
     }
 
 

@@ -20,7 +20,8 @@ The rule, in full:
    or by half a unit of the reference's last decimal, whichever is more.
 5. A number that is said to fall or rise (`decreased by 5%`, `a 5% decline`) may be meant with
    either sign, but does not rise where the reference falls. A reference that is a range (`5-10`)
-   asks for both ends. Words before a bare whole number are a part of it (`Division 1`, `Q3 2019`).
+   asks for both ends, and a time of day for the same one. Words before a bare whole number are a
+   part of it (`Division 1`, `Q3 2019`).
 6. A reference without a number is compared as text: lower case, no punctuation, no articles. `yes`
    and `no` are judged by the first word.
 """
@@ -88,6 +89,8 @@ TOLD = re.compile(
     re.IGNORECASE,
 )
 TOLD_AFTER = re.compile(rf"\s*(?:(?P<down>{DOWN})|(?P<up>{UP}))\b", re.IGNORECASE)
+TIME = re.compile(r"(?<![\d:.])\d{1,2}:\d{2}(?::\d{2})?(?![\d:])")
+"""A time of day, which is no number."""
 FILLERS = frozenset(
     (
         *("a", "an", "the", "about", "approximately", "around", "roughly", "nearly"),
@@ -207,6 +210,8 @@ def is_same_answer(answer: str, reference: str) -> bool:
     expected, found = find_numbers(reference), find_numbers(answer)
     if not expected:
         return _is_same_text(answer, reference)
+    if times := TIME.findall(reference):
+        return TIME.findall(answer)[-len(times) :] == times
     if not found or not _has_words_of(reference, expected[-1], answer):
         return False
     if _is_range(reference, expected):

@@ -2,7 +2,7 @@
 
 Both as SQuAD's evaluation script has them (https://arxiv.org/abs/1606.05250): lower case, without
 ASCII punctuation, the articles a, an, the, and extra spaces. Unlike there, what makes another value
-stays: a sign before a number, all but a comma between two digits (`3.5`, `5-10`, `3/4`), `+` and
+stays: a sign before a number, all but a comma before three digits (`3.5`, `5-10`, `3/4`), `+` and
 `#` behind a letter (`C++`). Letters are composed (NFC) first. Where nothing is left of both (`+`
 and `-`, the option `A`), they are compared in lower case alone.
 
@@ -18,7 +18,7 @@ from collections import Counter
 
 PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 OF_VALUES = re.compile(
-    r"(?<=\d)[.\-/:](?=\d)|(?<![\w.])[-+](?=[.$]?\d)|(?<![\w.])\.(?=\d)|(?<=[a-z])[+#]+(?!\w)"
+    r"(?<=\d)[.\-/:](?=\d)|(?<=\d),(?=\d)(?!\d{3}(?!\d))|(?<![\w.])[-+](?=[.$]?\d)|(?<![\w.])\.(?=\d)|(?<=[a-z])[+#]+(?!\w)"
     r"|(?<=[a-z][+#])[+#](?!\w)"
 )
 MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))

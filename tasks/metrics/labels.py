@@ -1,14 +1,16 @@
 """F1 of sets of labels, the plain functions behind `label_sets`.
 
-An answer is a JSON list of texts, or labels with commas, semicolons, bars or line breaks between
-them. Case, spaces, quotes, bullets and a final dot are no matter, and neither is the order. Of a
-prediction, what stands before a colon on its first line (`Labels: a, b`) is left out.
+An answer is a list of texts, in JSON or Python, or labels with commas, semicolons, bars or line
+breaks between them. Case, spaces, quotes, bullets and a final dot are no matter, and neither is
+the order. Of a prediction, what stands before a colon on its first line (`Labels: a, b`) is left
+out.
 
 `label_f1` is that of one example, so its mean is the example-based F1 of Godbole and Sarawagi 2004;
 `label_f1_micro` pools the labels of all examples, `label_f1_macro` is the mean over the labels
 that occur in a reference.
 """
 
+import ast
 import json
 import re
 import unicodedata
@@ -23,13 +25,22 @@ EDGES = " \t\"'`*_."
 
 def read_labels(text: str) -> frozenset[str]:
     """The labels of an answer."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
+    value = _read_list(text)
     if isinstance(value, list) and all(isinstance(each, (str, int)) for each in value):
         return _clean(map(str, value))
     return _clean(SEPARATOR.split(text))
+
+
+def _read_list(text: str) -> object:
+    """A list in JSON, or in Python's way of writing it; None where it is neither."""
+    if not text.lstrip().startswith("["):
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text.strip())  # type: ignore[operator, no-any-return]
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    return None
 
 
 def _clean(labels: "map[str] | Sequence[str]") -> frozenset[str]:

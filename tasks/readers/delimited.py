@@ -14,7 +14,7 @@ from tasks.readers.file_rows import (
     check_encoding,
     decode,
     is_clean,
-    read_bytes,
+    read_text_bytes,
     say_encoding,
 )
 from tasks.rows import show_value
@@ -31,7 +31,7 @@ def read_delimited(path: Path, encoding: str, delimiter: str | None = None) -> F
     A record that does not fit the header is no row. A file whose quotes do not close is refused,
     for where its records end is unknown.
     """
-    text = decode(path, read_bytes(path), encoding)
+    text = decode(path, read_text_bytes(path, encoding), encoding)
     # Not str.splitlines, which also breaks at U+2028 and the like.
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     first = 1
@@ -73,9 +73,14 @@ def _split_records(
 
 
 def _find_delimiter(lines: list[str]) -> str:
-    """The one that parts the header into the most cells; a comma where none does."""
+    """The one that parts the header into the most cells, without parting a quoted one."""
     header = next(filter(str.strip, lines), "")
-    return max(DELIMITERS, key=lambda mark: len(next(csv.reader([header], delimiter=mark))))
+
+    def rate(mark: str) -> tuple[bool, int]:
+        cells = next(csv.reader([header], delimiter=mark))
+        return not any('"' in cell for cell in cells), len(cells)
+
+    return max(DELIMITERS, key=rate)
 
 
 def _check_header(path: Path, line: int, header: Sequence[str], encoding: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What a reader returns, and the text of a file in whatever encoding and compression it has."""
 
+import codecs
 import gzip
 import zlib
 from dataclasses import dataclass
@@ -7,7 +8,6 @@ from pathlib import Path
 
 from tasks.base import DataError, Row
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 COMPRESSED = ".gz"
 USUAL_ENCODING = "utf-8"
 
@@ -43,13 +43,25 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
+def read_text_bytes(path: Path, encoding: str) -> bytes:
+    """A text's bytes without the mark of UTF-8; DataError for UTF-16's where it is not named."""
+    content = read_bytes(path)
+    is_wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not is_wide:
+        raise DataError(
+            f"{path}: has the byte-order mark of UTF-16; save it as UTF-8, or set "
+            "task.encoding=utf-16"
+        )
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
 def decode(path: Path, content: bytes, encoding: str) -> str:
     """Text without a byte-order mark.
 
     A byte that is not of the encoding becomes a lone surrogate, which spoils its own row alone.
     """
     try:
-        return content.removeprefix(BYTE_ORDER_MARK).decode(encoding, "surrogateescape")
+        return content.decode(encoding, "surrogateescape").removeprefix("\ufeff")
     except UnicodeError as error:  # encodings of two bytes have no surrogates to escape to
         raise DataError(
             f"{path}: {say_encoding(encoding)} ({error}); correct task.encoding"

@@ -11,14 +11,13 @@ from typing import Any
 
 from tasks.base import DataError, Row
 from tasks.readers.file_rows import (
-    BYTE_ORDER_MARK,
     ENCODING_HINT,
     FileRows,
     OtherEncoding,
     check_encoding,
     decode,
     is_clean,
-    read_bytes,
+    read_text_bytes,
     say_encoding,
 )
 from tasks.rows import show_names, show_value
@@ -32,10 +31,10 @@ def read_json(path: Path, encoding: str, *, is_document: bool) -> FileRows:
 
     `is_document` says what the file's name promises, for a file that is neither.
     """
-    content = read_bytes(path).removeprefix(BYTE_ORDER_MARK)
+    content = read_text_bytes(path, encoding)
     if codecs.lookup(encoding).name.startswith(WIDE):
         content, encoding = decode(path, content, encoding).encode(), "utf-8"
-    if _has_lines(content, encoding):
+    if _has_lines(content, encoding, is_document=is_document):
         return _read_lines(path, content, encoding)
     try:
         text = decode(path, content, encoding)
@@ -51,23 +50,31 @@ def read_json(path: Path, encoding: str, *, is_document: bool) -> FileRows:
         ) from error
 
 
-def _has_lines(content: bytes, encoding: str) -> bool:
-    """Whether the first line is an object of its own, and not the whole of a document."""
+def _has_lines(content: bytes, encoding: str, *, is_document: bool) -> bool:
+    """Whether the first line is an object of its own, and not the whole of a document, which the
+    name of a file of one line decides."""
     first, _, rest = content.lstrip().partition(b"\n")
     try:
         value = json.loads(first.decode(encoding))
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict) and (bool(rest.strip()) or _find_list(value) is None)
+    return isinstance(value, dict) and (
+        bool(rest.strip()) or not is_document or _find_list(value) is None
+    )
 
 
 def _find_list(value: Any) -> list[Any] | None:
-    """The rows of a document: an array, or the one value of an object that is such an array."""
-    if isinstance(value, dict) and len(value) == 1:
-        inner = next(iter(value.values()))
-        has_rows = isinstance(inner, list) and inner and isinstance(inner[0], dict)
-        return inner if has_rows else None
-    return value if isinstance(value, list) else None
+    """The rows of a document: an array; or of an object, its one value or its `data`, where that is
+    such an array, or columns of one length."""
+    if not isinstance(value, dict):
+        return value if isinstance(value, list) else None
+    inner = next(iter(value.values())) if len(value) == 1 else value.get("data")
+    if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+        return inner
+    lengths = {len(each) if isinstance(each, list) else -1 for each in value.values()}
+    if len(lengths) == 1 and min(lengths) > 1:
+        return [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
+    return None
 
 
 def _read_document(path: Path, text: str, encoding: str) -> FileRows:

@@ -11,6 +11,7 @@ values are written is known from the notebook that made them
 - `witnesses`: "Last, First, Role, Organisation; Last, First, ...", some with a place at the end.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -38,6 +39,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "members": ("members", "Members"),
 }
 """Key -> what it is called in local rows, in the cleaned set, and in CoCoHD_hearing_details."""
+OTHER_SPELLINGS = {"organization": "organisation"}
 LABEL = re.compile(
     r"(?:(?:House|Senate|Joint) Hearing\b|Serial No\.|S\. ?Hrg\.).*?\s-\s+", re.DOTALL
 )
@@ -54,6 +56,8 @@ def read_hearing(row: Row) -> dict[str, Any]:
     """
     has_columns = "details" not in row and any(name in row for name in SPELLINGS["title"])
     values = row if has_columns else read_object(row, "details")
+    if not has_columns:
+        _refuse_misspelled(values)
     fields = {key: _read_field(values, key, has_columns) for key in KEYS}
     if fields["subcommittee"] is None and isinstance(fields["committee"], str):
         fields["committee"], fields["subcommittee"] = split_committee(fields["committee"])
@@ -63,6 +67,15 @@ def read_hearing(row: Row) -> dict[str, Any]:
             f"{name} is missing or empty (there is {show_names(values)}), expected text"
         )
     return {key: value for key, value in fields.items() if value not in (None, "", [])}
+
+
+def _refuse_misspelled(values: Mapping[str, Any]) -> None:
+    """Raise DataError for a key that is nearly one of ours; others are of no use and left out."""
+    known = {name for names in SPELLINGS.values() for name in names}
+    for key in values:
+        close = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.8)
+        if key not in known and close:
+            raise DataError(f"column 'details' has the key {key!r}, expected {close[0]!r}")
 
 
 def _read_field(values: Mapping[str, Any], key: str, has_columns: bool) -> Any:
@@ -81,6 +94,8 @@ def read_title(value: object, place: str) -> str:
 
 def read_congress(value: object, place: str) -> int | None:
     """The number of 117, "117" or "117th"."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     text = _read_text(value, place)
@@ -144,6 +159,11 @@ def _read_people(items: list[Any], place: str, keys: tuple[str, ...]) -> list[di
         if not isinstance(item, Mapping):
             raise DataError(
                 f"{place} has {show_value(item)}, expected objects with {', '.join(keys)}"
+            )
+        item = {OTHER_SPELLINGS.get(key, key): value for key, value in item.items()}
+        if unknown := [key for key in item if key not in keys]:
+            raise DataError(
+                f"{place} has the key {unknown[0]!r}, expected {', '.join(keys)} and no other"
             )
         found = {
             key: _read_text(item[key], f"{place}: {key!r}")

@@ -121,6 +121,16 @@ def test_one_path_in_three_spellings_is_one_run(
     (tmp_path / "link").symlink_to(tmp_path)
     paths = ("tickets.csv", "./tickets.csv", str(tmp_path / "tickets.csv"), "link/tickets.csv")
     assert len({make(tiny_config, Path(path), "qkv").run_id for path in paths}) == 1
+    shutil.copy("tickets.csv", "other.csv")
+    (tmp_path / "my_metrics.py").write_text("def score(prediction, answer):\n    return 1\n")
+    places = ("", "./", f"{tmp_path}/")
+    for name, values in {
+        "task.test": [f"{place}other.csv" for place in places],
+        "task.metric": [f"{place}my_metrics.py:score" for place in places],
+    }.items():
+        more = ("task.choices=null",) if name == "task.metric" else ()
+        made = [make(tiny_config, Path("tickets.csv"), "qkv", f"{name}={v}", *more) for v in values]
+        assert len({each.run_id for each in made}) == 1, name
     explicit = make(tiny_config, Path("tickets.csv"), "qkv", "task.source=local")
     assert explicit.run_id == make(tiny_config, Path("tickets.csv"), "qkv").run_id
 

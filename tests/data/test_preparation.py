@@ -262,6 +262,11 @@ def test_decimal_commas(tiny_config: Compose, tmp_path: Path) -> None:
     for text, right in (("1234,5", 1), ("1.234,50", 1), ("1.230", 0), ("12,345", 0)):
         (scores,) = score_examples(comma.spec, [(example, text)])
         assert scores["answer_accuracy"] == right, text
+    for answer in ("1.234", "-1.234", "1.234,0"):
+        path = write_sums(tmp_path, answer)
+        thousands = prepare(tiny_config(*NUMBERS, f"task.path={path}", "task.decimal=comma"))
+        pairs = [(thousands.test[0].example, text) for text in (answer, "1,234")]
+        assert [s["answer_accuracy"] for s in score_examples(thousands.spec, pairs)] == [1, 0]
     path = write_sums(tmp_path, "12,5")
     with pytest.raises(DataError, match=r"comma may be a decimal .*task.decimal=comma"):
         prepare(tiny_config(*NUMBERS, f"task.path={path}"))
@@ -280,6 +285,8 @@ def test_a_reasoning_goes_before_any_answer(tiny_config: Compose, tmp_path: Path
     settings = (*CUSTOM, f"task.path={path}", "task.reasoning=why")
     with pytest.raises(UserError, match=r"set task.choose_by=generation"):
         tiny_config(*settings)
+    with pytest.raises(UserError, match=r"task.constrained_decoding is on, but task.reasoning"):
+        tiny_config(*settings, "task.choose_by=generation", "task.constrained_decoding=true")
     prepared = prepare(tiny_config(*settings, "task.choose_by=generation"))
     example = prepared.train[0].example
     assert example.completion.endswith(".\nAnswer: bug")
@@ -302,6 +309,12 @@ def test_a_reasoning_goes_before_any_answer(tiny_config: Compose, tmp_path: Path
         (("task.format=alpaca", "task.metric=null"), "task.format is set, but task.metric is not"),
         (("task.format=csv",), "task.format is 'csv'; expected one of alpaca, sharegpt, messages"),
         (("task.encoding=klingon", "task.format=alpaca"), "task.encoding is 'klingon'"),
+        (("task.encoding=undefined", "task.format=alpaca"), "task.encoding is 'undefined'"),
+        (
+            ("task.split_columns=5", "task.format=alpaca"),
+            "task.split_columns is 5; expected column",
+        ),
+        (("task.name=..", "task.format=alpaca"), "task.name is '..'; expected a name"),
         (("task.format=alpaca", "task.name=medmcqa"), "task.format is set, but task.name is 'medm"),
     ],
 )

@@ -1,5 +1,6 @@
 """Files: CSV in the forms that spreadsheets write, against the csv module and pandas as written."""
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -143,9 +144,23 @@ def test_other_encodings_are_named(tmp_path: Path, encoding: str) -> None:
         {"a": "1", "b": "2"}
     ]
     (tmp_path / "a.jsonl").write_bytes('{"a": 1}\n'.encode(encoding))
-    rows = read(tmp_path / "a.jsonl")
-    assert all(isinstance(row, DataError) for row in rows.values())
+    if encoding == "utf-16-le":  # without a mark
+        rows = read(tmp_path / "a.jsonl")
+        assert all(isinstance(row, DataError) for row in rows.values())
+    else:
+        assert "task.encoding=utf-16" in catch_line(tmp_path / "a.jsonl")
     assert list(read_file(tmp_path / "a.jsonl", None, encoding).rows.values()) == [{"a": 1}]
+
+
+def test_a_mark_of_utf16_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(codecs.BOM_UTF16_LE + "a,b\n1,2\n".encode("utf-16-le"))
+    for encoding in ("utf-16", "utf-16-le"):
+        assert read_file(tmp_path / "a.csv", None, encoding).columns == ("a", "b")
+
+
+def test_a_separator_in_a_quoted_name_separates_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('"text";"label, kind"\n"x";"y"\n')
+    assert read(tmp_path / "a.csv") == {2: {"text": "x", "label, kind": "y"}}
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf", b"a,b\n", b"a,b"])
@@ -223,6 +238,8 @@ LINES = "\n".join(json.dumps(row) for row in RECORDS)
         ("a.jsonl", LINES),
         ("a.jsonl", "\n\n" + LINES + "\n"),
         ("a.json", json.dumps(RECORDS, ensure_ascii=False)),
+        ("a.json", json.dumps({"version": "1.0", "data": RECORDS})),
+        ("a.json", json.dumps({key: [row[key] for row in RECORDS] for key in RECORDS[0]})),
     ],
 )
 @pytest.mark.parametrize("is_packed", [False, True])
@@ -232,6 +249,12 @@ def test_json_is_read_whatever_its_name_says(
     path = tmp_path / (name + ".gz" * is_packed)
     path.write_bytes(gzip.compress(text.encode()) if is_packed else text.encode())
     assert list(read(path).values()) == RECORDS
+
+
+def test_one_line_with_a_list_is_a_row_of_jsonl(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "a"}]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    assert read(tmp_path / "a.jsonl") == {1: row}
 
 
 def test_a_row_of_a_document_is_named_by_its_number(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ def test_what_an_answer_thinks_first_is_learned_and_not_judged() -> None:
         (say("user: A?"), "has no turn of the assistant"),
         (say("assistant: a", "user: B?", "assistant: b"), "turn 1 is the assistant's"),
         (say("user: A?", "user: B?", "assistant: b"), "turn 2 is the user's, expected the"),
+        (say("system: S", "system: T", "user: A?", "assistant: a"), "turn 2 is the system's"),
         (say("user: A?", "tool: x", "assistant: b"), "tools are not supported"),
         (say("user: A?", "assistant:  "), "message 2 is ' ' (str), expected text"),
         ([{"role": "user", "text": "A?"}], "expected role and content or from and value"),
@@ -187,6 +188,31 @@ def test_llama_factorys_columns_and_tags(info: Path) -> None:
 def test_what_a_list_of_data_sets_cannot_give(info: Path, name: str | None, expected: str) -> None:
     with pytest.raises(DataError, match=expected):
         read_dataset_info(info, name)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"columns": ["a"]}, "has columns or tags that are no texts"),
+        ({"columns": {"prompt": 5}}, "has columns or tags that are no texts"),
+        ({"columns": {"images": "pics"}}, "has images, which are not supported"),
+        ({"formatting": "openai"}, "has the formatting 'openai', expected alpaca or sharegpt"),
+        ({"file_name": "dataset_info.json"}, "as its own file"),
+    ],
+)
+def test_entries_that_cannot_be_followed(
+    tmp_path: Path, entry: dict[str, Any], expected: str
+) -> None:
+    path = tmp_path / "dataset_info.json"
+    path.write_text(json.dumps({"one": {"file_name": "a.json", **entry}}))
+    with pytest.raises(DataError, match=expected):
+        read_dataset_info(path, "one")
+
+
+def test_a_history_that_is_none() -> None:
+    row = {"instruction": "A?", "output": "a", "history": 5}
+    with pytest.raises(DataError, match=r"column 'history' is 5 .*, expected a list of pairs"):
+        read(FORMATS["alpaca"], row)
 
 
 def test_a_list_that_is_none(tmp_path: Path) -> None:

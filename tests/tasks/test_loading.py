@@ -388,7 +388,8 @@ def test_a_completion_that_thinks_first_is_judged_by_its_answer(write: Write) ->
 
 def write_tickets(folder: Path, order: list[int]) -> Path:
     folder.mkdir(exist_ok=True)
-    lines = [json.dumps({"text": f"Ticket {n}", "label": "ab"[n % 2]}) for n in order]
+    rows = [{"text": f"Ticket {n}", "more": f"more {n % 7}", "label": "ab"[n % 2]} for n in order]
+    lines = map(json.dumps, rows)
     (folder / "tickets.jsonl").write_text("\n".join(lines) + "\n")
     return folder / "tickets.jsonl"
 
@@ -398,7 +399,7 @@ def make_sorting(prompt: str = "Sort: {{ text }}\n\nLabel:", **more: Any) -> Tas
 
 
 def list_texts(part: LoadedExamples) -> list[str]:
-    return [re.findall(r"\d+", example.prompt)[0] for example in part.examples]
+    return [re.findall(r"Ticket (\d+)", example.prompt)[0] for example in part.examples]
 
 
 def test_another_order_of_the_rows_changes_no_sample(tmp_path: Path) -> None:
@@ -416,13 +417,37 @@ def test_another_order_of_the_rows_changes_no_sample(tmp_path: Path) -> None:
 
 def test_another_wording_of_the_prompt_changes_no_split(tmp_path: Path) -> None:
     source = Source("local", path=str(write_tickets(tmp_path, list(range(200)))))
-    prompts = ("Sort: {{ text }}\n\nLabel:", "{{ text }}. Which label, please?")
+    prompts = (
+        *("Sort: {{ text }}\n\nLabel:", "{{ text }}. Which label, please?"),
+        *("{{ text }} {{ more }}", "{{ more }} of {{ text }}"),
+    )
     limits: dict[Split, int | None] = {"train": None, "test": 20}
     found = [
         [list_texts(part) for part in load_parts(make_sorting(prompt), source, limits).values()]
         for prompt in prompts
     ]
     assert found[0] == found[1]
+    assert found[2] == found[3]
+
+
+def test_columns_that_decide_a_split_are_there_in_every_row(tmp_path: Path) -> None:
+    source = Source("local", path=str(write_tickets(tmp_path, list(range(20)))))
+    with pytest.raises(DataError, match=r"column 'customer' is missing"):
+        load_examples(make_sorting(split_columns=["customer"]), "train", source)
+    with pytest.raises(DataError, match="optional_columns has 'zzz', which is no column"):
+        make_sorting(optional_columns=["zzz"])
+
+
+def test_one_shard_is_no_set(tmp_path: Path) -> None:
+    path = write_tickets(tmp_path, list(range(20))).rename(tmp_path / "train-00000-of-00002.jsonl")
+    with pytest.raises(DataError, match="is one of 2 shards; set the path to their folder"):
+        load_examples(make_sorting(), "train", Source("local", path=str(path)))
+
+
+def test_test_rows_that_are_all_there_is(tmp_path: Path) -> None:
+    path = str(write_tickets(tmp_path, list(range(20))))
+    with pytest.raises(DataError, match="all 16 rows for train are left out, because they are te"):
+        load_examples(make_sorting(), "train", Source("local", path=path, test=path))
 
 
 def test_a_file_alone_is_cut_in_two_where_nobody_needs_three(tmp_path: Path) -> None:

@@ -388,3 +388,8 @@ def test_an_answer_is_right_by_its_own_measure() -> None:
         "Q3 2019",
     ):
         assert score_answer(f"Reasoning.\nAnswer: {text}", text)["answer_accuracy"] == 1
+
+
+def test_a_time_of_day_is_no_number() -> None:
+    for found, right in (("10:30", 1), ("at 10:30", 1), ("11:30", 0), ("30", 0), ("10:31", 0)):
+        assert score_answer(f"Answer: {found}", "10:30")["answer_accuracy"] == right, found

@@ -130,3 +130,9 @@ def test_f1_of_words_that_occur_once_equals_scikit_learns() -> None:
         f1 = sklearn.f1_score([w in expected for w in words], [w in found for w in words])
         scores = score_exact(" ".join(found), " ".join(expected))
         assert scores["token_f1"] == pytest.approx(f1)
+
+
+def test_a_decimal_comma_is_not_left_out() -> None:
+    for found, expected in (("125", "12,5"), ("12", "1,2"), ("12345", "1,2345")):
+        assert score_exact(found, expected)["exact_match"] == 0
+    assert score_exact("1234567", "1,234,567")["exact_match"] == 1

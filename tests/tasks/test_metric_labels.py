@@ -15,7 +15,8 @@ LABELS = ("billing", "bug", "feature", "praise")
 @pytest.mark.parametrize(
     "text",
     ["bug, billing", "Billing; BUG.", '["bug", "billing"]', "- bug\n- billing",
-     "1. bug\n2. billing", "**bug** | 'billing'", "bug,billing,bug", " bug ,\nbilling "],
+     "1. bug\n2. billing", "**bug** | 'billing'", "['bug', 'billing']", "bug,billing,bug",
+     " bug ,\nbilling "],
 )  # fmt: skip
 def test_ways_of_writing_a_set(text: str) -> None:
     assert read_labels(text) == {"bug", "billing"}
@@ -66,7 +67,17 @@ def test_labels_of_a_row_are_checked_against_those_that_there_are() -> None:
     with pytest.raises(DataError, match=r"has the label 'bugs' .*expected some of billing, bug"):
         task.to_example({"q": "?", "a": "bugs, praise"})
     with pytest.raises(DataError, match="expected one or more labels"):
-        task.to_example({"q": "?", "a": "[]"})
+        task.to_example({"q": "?", "a": ", ;"})
+    none = task.to_example({"q": "?", "a": []})
+    assert score_labels("", none.reference)["label_f1"] == 1
+    assert score_labels("bug", none.reference)["label_f1"] == 0
+    for labels in (["Paris, France", "Rome"], "opts"):
+        with pytest.raises(DataError, match=r"separates labels|expected the labels that there are"):
+            make_custom_task(CustomTask("own", "{{ q }}", "a", "labels", choices=labels))
+    with pytest.raises(DataError, match=r"'paris, france' .* separates labels"):
+        make_custom_task(CustomTask("own", "{{ q }}", "a", "labels")).to_example(
+            {"q": "?", "a": ["Paris, France"]}
+        )
 
 
 def test_errors_and_ranks_of_numbers() -> None:

@@ -58,6 +58,33 @@ def test_a_function_of_a_file_beside_the_data(folder: Path) -> None:
     assert digest in str(spec.describe_scoring([]))
 
 
+def test_a_file_may_define_dataclasses(folder: Path) -> None:
+    (folder / "my_metrics.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Found:\n    value: float\n"
+        "def score(prediction, answer):\n    return Found(0.5).value\n"
+    )
+    assert score(make(folder, "my_metrics.py:score"), "3") == {"score": 0.5}
+
+
+def test_a_file_that_ends_the_program_is_an_error(folder: Path) -> None:
+    (folder / "my_metrics.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(DataError, match=r"my_metrics\.py: cannot be run"):
+        make(folder, "my_metrics.py:score")
+
+
+def test_a_folder_of_evaluate_has_a_digest(folder: Path) -> None:
+    module = folder / "module"
+    module.mkdir()
+    digests = set()
+    for text in ("one", "two"):
+        (module / "module.py").write_text(f"# {text}")
+        digests.add(digest_metric(f"evaluate:{module}:key", None))
+    assert len(digests) == 2
+    assert None not in digests
+    assert digest_metric("evaluate:meteor", None) is None
+
+
 def test_an_edit_is_another_metric(folder: Path) -> None:
     path = str(folder)
     before = digest_metric("my_metrics.py:closeness", path)
@@ -85,6 +112,8 @@ def test_it_reads_what_follows_a_reasoning(folder: Path) -> None:
         ("absent.py:score", "there is no file absent.py, here or beside"),
         ("nosuch", "expected one of choice, exact, numeric, rouge, json_fields, labels"),
         ("evaluate:someone/metric", "a module of another author"),
+        ("evaluate:./nope", "there is no such file or folder"),
+        ("evaluate:", "there is no such file or folder"),
     ],
 )
 def test_what_is_wrong_with_a_metric_is_one_line(folder: Path, metric: str, expected: str) -> None:
@@ -119,3 +148,5 @@ def test_a_module_of_evaluate_by_name(folder: Path) -> None:
     spec = make(folder, f"evaluate:{module}:token_f1")
     assert spec.metric == "token_f1"
     assert score(spec, "red bus", "red car") == {"token_f1": 0.5}
+    with pytest.raises(DataError, match="expected zz among them"):
+        score(make(folder, f"evaluate:{module}:zz"), "red bus", "red car")
