@@ -23,6 +23,7 @@ from harness.records.files import cache_folder
 from tasks.base import Split, TaskSpec, Truncation
 from tasks.custom.formats import FORMATS, RowFormat, is_dataset_info, read_dataset_info
 from tasks.custom.task import CustomTask, make_custom_task
+from tasks.evaluate_metrics import score_examples
 from tasks.json_schema import write_skeleton
 from tasks.loading import LoadedExamples, has_validation, load_parts
 from tasks.registry import TASKS, find_task
@@ -105,6 +106,7 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
     tokenizer = load_tokenizer(config.model)
     train, test = _load(task, spec, source, keeps_validation=config.keeps_validation)
     _refuse_open(task, train, test)
+    _try_metric(spec, test)
     schema = _make_schema(task, spec, train)
     if schema is not None and task.schema_in_prompt:
         train, test = (_name_keys(loaded, schema) for loaded in (train, test))
@@ -126,6 +128,14 @@ def prepare_task(config: Config, context_length: int) -> PreparedTask:
             *_describe_repeats(task.name, train, test),
         ),
     )
+
+
+def _try_metric(spec: TaskSpec, test: LoadedExamples) -> None:
+    """Raise DataError for a metric from outside that fails on what models write."""
+    if spec.module is None:
+        example = test.examples[0]
+        texts = ("", "no number", f"{example.completion}\nand more", example.prompt)
+        score_examples(spec, [(example, text) for text in texts])
 
 
 def _refuse_open(task: TaskConfig, train: LoadedExamples, test: LoadedExamples) -> None:

@@ -242,6 +242,17 @@ def test_the_keys_of_the_answers_are_named_in_the_prompt(tiny_config: Compose, r
         prepare(tiny_config(*CUSTOM, f"task.path={rows}", "task.schema_in_prompt=true"))
 
 
+def test_a_metric_that_fails_on_what_models_write_is_said_before_training(
+    tiny_config: Compose, rows: Path
+) -> None:
+    (rows.parent / "my_metrics.py").write_text(
+        "def score(prediction, answer):\n    return {'bug': 1, 'billing': 1}[prediction.strip()]\n"
+    )
+    settings = ("task=custom", "task.name=own", 'task.prompt="{{ text }}"', "task.answer=label")
+    with pytest.raises(DataError, match=r"my_metrics\.py: score fails for '' .*; fix it"):
+        prepare(tiny_config(*settings, "task.metric=my_metrics.py:score", f"task.path={rows}"))
+
+
 NUMBERS = (
     *("task=custom", "task.name=sums", 'task.prompt="{{ q }}"', "task.answer=a"),
     "task.metric=numeric",
