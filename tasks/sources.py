@@ -1,6 +1,6 @@
 """Rows as they were read, and the sources that need no network: a task's own, and local files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from tasks.rows import show_names
 from tasks.splits import SPLIT_NAMES, SplitChoice, choose_split
 
 ID_COLUMN = "id"
+FEW_ROWS = 5
 OFFLINE_HINT = "use task.source=local with task.path, or task.source=embedded"
 
 
@@ -134,9 +135,11 @@ def _read_files(
     places: list[str] = []
     for file in files:
         read = read_file(file, {source.id_name, *used}, source.encoding)
-        if read.columns is not None:
-            choose_columns(task, read.columns, str(file))
-            check_id_column(source, read.columns, str(file))
+        # Rows of JSON may differ: a column that no row has is the setting's fault, not theirs.
+        present = read.columns or _gather_columns(read.rows.values())
+        if present:
+            choose_columns(task, present, str(file))
+            check_id_column(source, present, str(file))
         rows += [_locate_image(_check_id(row, source), file.parent) for row in read.rows.values()]
         places += [read.locate(file, number) for number in read.rows]
     # The content is named too: results from before an edit must not be taken for the same data.
@@ -151,6 +154,14 @@ def _read_files(
         is_whole_set=choice.is_whole_set,
         is_checked_whole=True,
     )
+
+
+def _gather_columns(rows: Iterable[Row | DataError]) -> tuple[str, ...]:
+    """All columns that any row has; none where there are too few rows to tell."""
+    known = [row for row in rows if not isinstance(row, DataError)]
+    if len(known) < FEW_ROWS:
+        return ()
+    return tuple(dict.fromkeys(name for row in known for name in row))
 
 
 def _check_id(row: Row | DataError, source: Source) -> Row | DataError:

@@ -432,7 +432,7 @@ def test_another_wording_of_the_prompt_changes_no_split(tmp_path: Path) -> None:
 
 def test_columns_that_decide_a_split_are_there_in_every_row(tmp_path: Path) -> None:
     source = Source("local", path=str(write_tickets(tmp_path, list(range(20)))))
-    with pytest.raises(DataError, match=r"column 'customer' is missing"):
+    with pytest.raises(DataError, match=r"has no column 'customer' \(it has text, more, label\)"):
         load_examples(make_sorting(split_columns=["customer"]), "train", source)
     with pytest.raises(DataError, match="optional_columns has 'zzz', which is no column"):
         make_sorting(optional_columns=["zzz"])
