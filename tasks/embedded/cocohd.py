@@ -21,8 +21,8 @@ NAME = "generated hearing transcripts with OCR noise, split by content"
 STAND_IN = "generated hearing transcripts instead of CoCoHD"
 POOL_ROWS = 1200
 """Rows of all three parts together: a train part of about 840."""
-CHARACTERS = (5_000, 18_000)
-"""Shortest and longest transcript to aim at: 1,500 to 6,000 tokens of SmolLM2 with the prompt."""
+CHARACTERS = (5_500, 18_000)
+"""Shortest and longest transcript to aim at: 1,500 to 6,000 tokens of SmolLM2."""
 
 
 @dataclass(frozen=True)
