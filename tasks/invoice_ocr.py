@@ -9,13 +9,13 @@ from tasks.base import SAME_SPLITS, DataError, Example, HubSource, Row, TaskSpec
 from tasks.embedded.invoice_ocr import NAME, STAND_IN, make_rows
 from tasks.evaluate_metrics import pool_scores
 from tasks.json_schema import infer_answers
-from tasks.metrics.fields import count_fields, score_fields
+from tasks.metrics.fields import has_fields, score_fields
 from tasks.schemas.invoice_rows import make_split_key, read_fields, read_invoice_text
 
 
 def to_example(row: Row) -> Example:
     fields = read_fields(row)
-    if count_fields(fields) == 0:
+    if not has_fields(fields):
         raise DataError("the ground truth has no field with a value, expected one or more to score")
     # Keys stay in the row's order: it is the order of the document, and easier to learn.
     target = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))

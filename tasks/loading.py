@@ -18,9 +18,11 @@ are.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import get_args
 
 from tasks.base import DataError, Example, HeldOut, SourceError, Split, TaskSpec
+from tasks.files import IMAGE_COLUMN
 from tasks.hub import read_hub
 from tasks.row_reader import RowReader
 from tasks.sources import Source, SourceRows, read_embedded, read_local, read_row
@@ -186,7 +188,8 @@ def _order(part: _Part, wanted: Sequence[int]) -> Sequence[int]:
     """
     if not part.read.is_checked_whole:
         return shuffle_indices(wanted, part.seed)
-    columns = sorted({name for columns in part.task.columns for name in columns})
+    task = part.task
+    columns = sorted({name for each in (*task.columns, task.optional_columns) for name in each})
     keys = {i: hash_content(_write_content(part.read, i, columns), part.seed) for i in wanted}
     return sorted(wanted, key=lambda index: (keys[index], index))
 
@@ -195,8 +198,12 @@ def _write_content(read: SourceRows, index: int, columns: Sequence[str]) -> str:
     row = read.rows[index]
     if isinstance(row, DataError):  # is not drawn
         return ""
-    # As text: another format of the same rows, of which CSV has texts alone, changes nothing.
-    values = (row.get(name) for name in columns)
+    # As text: another format of the same rows, of which CSV has texts alone, changes nothing. Of an
+    # image's path the folder is left out, which is spelled in several ways.
+    values = (
+        Path(value).name if name == IMAGE_COLUMN and isinstance(value, str) else value
+        for name, value in ((name, row.get(name)) for name in columns)
+    )
     return "\0".join("" if value is None else str(value) for value in values)
 
 

@@ -14,7 +14,7 @@ import hashlib
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -27,8 +27,6 @@ from tasks.rows import show_value
 GROUP = "harness.metrics"
 OF_EVALUATE = "evaluate:"
 DIGITS = 12
-
-Score = Callable[[str, str], Any]
 
 
 def find_metric_file(name: str | None, path: str | None) -> Path | None:

@@ -295,11 +295,7 @@ def find_numbers(text: str) -> list[Number]:
 
 def is_ambiguous(text: str) -> bool:
     """Whether a text has a comma that may be a decimal sign or not, as in `12,5`."""
-    return DECIMAL_COMMA.search(_leave_out_groups(text)) is not None
-
-
-def _leave_out_groups(text: str) -> str:
-    return EUROPEAN.sub("", text)
+    return DECIMAL_COMMA.search(EUROPEAN.sub("", text)) is not None
 
 
 WITH_COMMA = re.compile(

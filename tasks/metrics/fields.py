@@ -124,11 +124,6 @@ def compare_fields(found: Any, expected: Any) -> FieldCounts:
     )
 
 
-def count_fields(value: Any) -> int:
-    """Number of fields with a value."""
-    return sum(1 for _ in _list_fields(value, ()))
-
-
 def has_fields(value: Any) -> bool:
     """Whether any field has a value."""
     return next(_list_fields(value, ()), None) is not None

@@ -26,8 +26,10 @@ from tasks import (
     sources,
 )
 from tasks.base import Split
+from tasks.custom.formats import FORMATS
 from tasks.custom.templates import Renderer
-from tasks.loading import has_validation, load_parts
+from tasks.loading import _order, _Part, has_validation, load_parts
+from tasks.sources import read_local
 from tasks.splits import assign_split
 
 MEDMCQA = TASKS["medmcqa"]
@@ -412,6 +414,28 @@ def test_another_order_of_the_rows_changes_no_sample(tmp_path: Path) -> None:
         )
         found.append([list_texts(part) for part in parts.values()])
         random.Random(1).shuffle(order)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("form", ["alpaca", "image"])
+def test_rows_that_differ_in_one_column_alone_are_drawn_by_hash_too(
+    tmp_path: Path, form: str
+) -> None:
+    """An optional column counts; of an image its name, however the path to it is spelled."""
+    rows = [{"instruction": "Translate.", "input": f"word {n}", "output": "x"} for n in range(100)]
+    task = make_custom_task(CustomTask("own", None, None, "exact", format=FORMATS["alpaca"]))
+    if form == "image":
+        rows = [{"image": f"{n}.png", "ground_truth": "{}"} for n in range(100)]
+        task = TASKS["invoice_ocr"]
+    found = []
+    for name in ("as_it_was", "shuffled"):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "a.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)))
+        read = read_local(task, "train", Source("local", path=str(path)))
+        order = _order(_Part(task, read, 0), range(100))
+        found.append([json.dumps(rows[index]) for index in order])
+        random.Random(1).shuffle(rows)
     assert found[0] == found[1]
 
 
